@@ -1,6 +1,31 @@
 """MetaWorld on Lightning: a humanoid that carries out instructions given in plain words.
 
-See `DESIGN` in the docs for the rooms of the package and what each may know.
+The names below load their room on first use, so that `import mwl` itself is immediate:
+`make_env`, `ExpertLibrary`, `SemanticHead`, `load_agent`.
 """
 
-from mwl import _torchvision  # noqa: F401  # first: lightning cannot be imported before it
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mwl import _torchvision  # noqa: F401  # before anything that imports lightning
+
+if TYPE_CHECKING:
+    from mwl.experts import ExpertLibrary
+    from mwl.semantics import SemanticHead
+    from mwl.simulation import make_env
+    from mwl.world_model import load_agent
+
+__all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env"]
+
+_ROOM_OF = {
+    "make_env": "mwl.simulation",
+    "ExpertLibrary": "mwl.experts",
+    "SemanticHead": "mwl.semantics",
+    "load_agent": "mwl.world_model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'mwl' has no attribute {name!r}")
+    return getattr(import_module(_ROOM_OF[name]), name)

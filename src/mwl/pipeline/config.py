@@ -1,0 +1,255 @@
+"""The typed configuration of a pipeline: reading a YAML file, overrides, references between stages, and checks."""
+
+import argparse
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from mwl.errors import ConfigError, MissingFile
+from mwl.pipeline.config_errors import did_you_mean, explain, locate
+
+_REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
+
+
+@dataclass(frozen=True)
+class FitStage:
+    """Fit a LightningModule on a LightningDataModule."""
+
+    config: str
+    """Stage configuration as for `mwl fit --config`, path relative to the current folder."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Merged over the stage configuration."""
+
+
+@dataclass(frozen=True)
+class EvaluateStage:
+    """Run whole episodes of one agent on one task."""
+
+    task: str
+    agent: str
+    """Hand-over folder, `expert:<name>` or `run:<MLflow id>`."""
+    name: str | None = None
+    """What the agent is called in tables; default: what its hand-over folder says."""
+    episodes: int = 5
+    seed: int = 1000
+    suite: str = "embedded"
+    instruction: str | None = None
+    video: bool = True
+    """Record the first episode."""
+
+
+@dataclass(frozen=True)
+class CompareStage:
+    """Table, plot and JSON of several evaluations."""
+
+    evaluations: list[str]
+
+
+@dataclass(frozen=True)
+class FollowStage:
+    """Carry out an instruction of several clauses in one episode, each clause by the agent of its skill; film it."""
+
+    instruction: str
+    semantic: str
+    """Hand-over folder of the semantic head, or `embedded`."""
+    agents: dict[str, str]
+    """Skill name -> agent that carries it out."""
+    task: str = "h1-walk"
+    steps_per_clause: int = 250
+    seed: int = 1000
+    suite: str = "embedded"
+
+
+Stage = FitStage | EvaluateStage | CompareStage | FollowStage
+KINDS: dict[str, type] = {
+    "fit": FitStage,
+    "evaluate": EvaluateStage,
+    "compare": CompareStage,
+    "follow": FollowStage,
+}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Stages by name, and how to run them."""
+
+    name: str
+    stages: dict[str, dict[str, Any]]
+    """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder."""
+    output: str | None = None
+    """Folder of all results; default `runs/<name>`."""
+    experiment: str | None = None
+    """MLflow experiment; default the pipeline's name."""
+    max_parallel: int = 0
+    """Stages that run at the same time; 0: one per CPU core, at most 4."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of all results."""
+        return Path(self.output or f"runs/{self.name}")
+
+
+def references(value: Any) -> Iterator[str]:
+    """Names of all stages that a value refers to by `${name}`."""
+    if isinstance(value, str):
+        yield from _REFERENCE.findall(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from references(item)
+
+
+def substitute(value: Any, folder: Path) -> Any:
+    """The value with every `${name}` replaced by the result folder of that stage."""
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda match: str(folder / match[1]), value)
+    if isinstance(value, Mapping):
+        return {key: substitute(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [substitute(item, folder) for item in value]
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of `base` in which the leaves of `over` win; a mapping merges, anything else replaces."""
+    result = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        MissingFile: no such file.
+        ConfigError: malformed YAML, or not a mapping.
+    """
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such configuration file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values")
+    return content
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str, Stage]]:
+    """Read a pipeline and check everything that can be checked without importing what its stages name.
+
+    Args:
+        path: YAML file; its key `extends` names another one beside it, over which it is merged.
+        overrides: `a.b=value` assignments, values in YAML.
+
+    Raises:
+        MissingFile: the file does not exist.
+        ConfigError: unknown key, kind or reference, bad value, circular references.
+    """
+    raw = read_yaml(path)
+    files = [path]
+    while "extends" in raw:
+        parent = path.parent / str(raw.pop("extends"))
+        if parent in files:
+            raise ConfigError(f"{path}: `extends` goes round in a circle")
+        files.insert(0, parent)
+        raw = merge(read_yaml(parent), raw)
+    for assignment in overrides:
+        _assign(raw, assignment)
+    pipeline = _parse(Pipeline, raw, files, "")
+    stages = {name: _parse_stage(name, spec, files) for name, spec in pipeline.stages.items()}
+    order(stages, path)
+    return pipeline, stages
+
+
+def order(stages: Mapping[str, Stage], path: Path) -> list[str]:
+    """Stage names such that every stage comes after those it refers to.
+
+    Raises:
+        ConfigError: a reference to a stage that does not exist, or a circle.
+    """
+    graph = {name: dependencies(stage) for name, stage in stages.items()}
+    for name, needed in graph.items():
+        for other in sorted(needed - set(stages)):
+            raise ConfigError(f"{path}: stage {name!r} refers to unknown stage {other!r}{did_you_mean(other, stages)}")
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise ConfigError(f"{path}: stages refer to each other in a circle: {' -> '.join(error.args[1])}") from error
+
+
+def dependencies(stage: Stage) -> set[str]:
+    """Names of the stages that must be finished before this one starts."""
+    return {name for item in fields(stage) for name in references(getattr(stage, item.name))}
+
+
+def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
+    """What `mwl fit` gets: the defaults beside the stage's file, the file, the overrides; references filled in."""
+    path = Path(stage.config)
+    default = path.parent / "default.yaml"
+    config = read_yaml(default) if default.is_file() else {}
+    config = merge(config, read_yaml(path))
+    filled: dict[str, Any] = substitute(merge(config, stage.overrides), folder)
+    return filled
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> None:
+    """Carry out one `a.b=value`; keys that do not exist are created, and refused later where they fit no schema."""
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(f"--set {assignment}: expected KEY=VALUE, for example --set max_parallel=1")
+    keys = dotted.strip().split(".")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {assignment}: the value is not valid YAML") from error
+    if keys[0] == "stages" and len(keys) > 1 and keys[1] not in raw.get("stages", {}):
+        raise ConfigError(f"--set {assignment}: no stage {keys[1]!r}{did_you_mean(keys[1], raw.get('stages', {}))}")
+    node = raw
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {assignment}: {key!r} holds a value, not a group of keys")
+    node[keys[-1]] = value
+
+
+def _parse_stage(name: str, spec: Any, files: list[Path]) -> Stage:
+    where = locate(name, files)
+    if not re.fullmatch(r"[\w.\-]+", name) or name.startswith((".", "_")):
+        raise ConfigError(f"{where}: stage name {name!r} may hold letters, digits, '_', '-' and '.' only")
+    if not isinstance(spec, dict) or "kind" not in spec:
+        raise ConfigError(f"{where}: stage {name!r} needs a `kind`, one of {', '.join(KINDS)}")
+    kind = spec["kind"]
+    if kind not in KINDS:
+        raise ConfigError(f"{where}: stage {name!r} has unknown kind {kind!r}; choose from {', '.join(KINDS)}")
+    stage: Stage = _parse(KINDS[kind], {key: value for key, value in spec.items() if key != "kind"}, files, name)
+    return stage
+
+
+def _parse(cls: type, raw: dict[str, Any], files: list[Path], stage: str) -> Any:
+    known = [item.name for item in fields(cls)]
+    what = f"stage {stage!r}" if stage else "pipeline"
+    for key in raw:
+        if key not in known:
+            raise ConfigError(
+                f"{locate(str(key), files)}: unknown key {key!r} in {what}{did_you_mean(str(key), known)}"
+            )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    try:
+        return cls(**parser.instantiate_classes(parser.parse_object(raw)).as_dict())
+    except (ArgumentError, argparse.ArgumentError) as error:
+        raise ConfigError(f"{explain(str(error), files, known)} ({what})") from error

@@ -1,0 +1,255 @@
+"""`mwl fit`: one stage, configured and run by LightningCLI, resumable from its last checkpoint."""
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mwl import tracking
+from mwl.errors import ConfigError, CorruptFile, MissingFile
+from mwl.pipeline.callbacks import LAST, RUN_ID, HandOff, PeriodicCheckpoint, ProgressFile, RandomState, SaveConfig
+from mwl.pipeline.config_errors import explain
+
+WORK = "_work"
+Arguments = Sequence[str] | dict[str, Any]
+_MLFLOW_LOGGER = "lightning.pytorch.loggers.MLFlowLogger"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The stage was asked to stop and left a checkpoint from which it can go on."""
+
+
+def work_folder(output: Path | str) -> Path:
+    """Where a stage keeps checkpoints, log and configuration while it makes the result folder `output`."""
+    output = Path(output)
+    return output.parent / WORK / output.name
+
+
+class StageCLI(LightningCLI):
+    """LightningCLI for one stage: any LightningModule with any LightningDataModule, and the hand-over at the end."""
+
+    def __init__(self, args: Arguments, *, instantiate: bool = True, files: Sequence[Path] = ()) -> None:
+        self.instantiate = instantiate
+        given = isinstance(args, dict)
+        self.files = list(files) if given else _config_files(args)
+        defaults = [] if given else _default_files(self.files)
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # its private hparams would keep modules from rebuilding themselves
+            save_config_callback=SaveConfig,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "default_config_files": defaults},
+            run=False,
+            args=args if given else list(args),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what belongs to the stage rather than to model, data or trainer."""
+        parser.add_argument("--output", type=str, default=None, help="result folder; default runs/<config name>")
+        parser.add_argument("--experiment", type=str, default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
+        parser.add_argument("--parent_run", type=str | None, default=None, help="MLflow run this one is shown below")
+        parser.add_argument("--checkpoint_every_s", type=float, default=30.0, help="seconds between checkpoints")
+        parser.add_argument("--progress_file", type=str | None, default=None, help="report progress to this file")
+        parser.add_argument("--threads", type=int | None, default=None, help="CPU threads for torch")
+        parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; a mistake becomes one line.
+
+        Raises:
+            ConfigError: unknown key, bad value, unknown class, missing file or malformed YAML.
+        """
+        try:
+            self.config = parser.parse_object(args) if isinstance(args, dict) else parser.parse_args(args)
+        except (ArgumentError, argparse.ArgumentError) as error:
+            known = [key for action in parser._actions if (key := action.dest)]
+            raise ConfigError(explain(str(error), self.files, known)) from error
+        if self.config.model is None:
+            raise ConfigError(f"{self.files[-1] if self.files else 'command line'}: no `model` with a class_path given")
+        if self.config.output is None:
+            self.config.output = f"runs/{self.files[-1].stem if self.files else 'stage'}"
+
+    def _set_seed(self) -> None:
+        if self.instantiate:
+            super()._set_seed()
+
+    def before_instantiate_classes(self) -> None:
+        """Fill in what follows from the stage's folder: the logger's run and the configuration's second home."""
+        self.save_config_kwargs = {"folder": str(work_folder(self.config.output))}
+        logger = self.config.trainer.logger
+        if not self.instantiate or getattr(logger, "class_path", None) != _MLFLOW_LOGGER:
+            return
+        tracking.experiment_id(self.config.experiment)
+        name = Path(self.config.output).name
+        tags = {tracking.STAGE_TAG: name, tracking.KIND_TAG: "fit"}
+        if self.config.parent_run:
+            tags[tracking.PARENT_TAG] = self.config.parent_run
+        run_file = work_folder(self.config.output) / RUN_ID
+        settings = {
+            "tracking_uri": tracking.tracking_uri(),
+            "experiment_name": self.config.experiment,
+            "run_name": name,
+            "tags": tags,
+            "run_id": run_file.read_text().strip() if self.config.resume and run_file.is_file() else None,
+        }
+        for key, value in settings.items():
+            logger.init_args[key] = value
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer, unless only the configuration was asked for."""
+        if self.instantiate:
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Add the callbacks that every stage has."""
+        output, config = self.config.output, self.config
+        callbacks = [
+            PeriodicCheckpoint(str(work_folder(output)), config.checkpoint_every_s),
+            RandomState(),
+            HandOff(output),
+        ]
+        if config.progress_file:
+            callbacks.append(ProgressFile(config.progress_file))
+            kwargs["enable_progress_bar"] = False
+        elif sys.stderr.isatty() and config.trainer.enable_progress_bar is not False:
+            callbacks.append(RichProgressBar())
+        self.trainer_defaults = {"callbacks": callbacks}
+        return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
+
+
+def resolved_config(args: Arguments, files: Sequence[Path] = ()) -> dict[str, Any]:
+    """The complete configuration of a stage, defaults included, without building anything.
+
+    Args:
+        args: see `fit`.
+        files: where a configuration given as a mapping came from, for messages.
+
+    Raises:
+        ConfigError: the configuration does not fit the classes it names.
+    """
+    cli = StageCLI(args, instantiate=False, files=files)
+    config: dict[str, Any] = cli.config.as_dict()
+    return config
+
+
+def fit(args: Arguments) -> Path:
+    """Fit one stage and return its hand-over folder.
+
+    Args:
+        args: `--config FILE`, `--resume`, `--output FOLDER`, and any `--model.x`, `--data.x`, `--trainer.x`; or the
+            same as a nested mapping.
+
+    Raises:
+        ConfigError: the configuration does not fit the classes it names.
+        CorruptFile: the checkpoint to resume from cannot be read.
+        Interrupted: SIGINT or SIGTERM arrived; the checkpoint is saved.
+    """
+    quieten()
+    config = resolved_config(args)
+    work = work_folder(config["output"])
+    prepare(work, resume=config["resume"])
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    cli = StageCLI(args)
+    checkpoint = _checkpoint_to_resume(work) if config["resume"] else None
+    received = _stop_between_rounds()
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException as error:
+        raise Interrupted(received[0] if received else signal.SIGTERM) from error
+    if cli.trainer.state.status != TrainerStatus.FINISHED:
+        raise Interrupted(signal.SIGTERM)
+    return Path(config["output"])
+
+
+def prepare(work: Path, *, resume: bool) -> None:
+    """Make the work folder; a new start sets the checkpoints of an earlier one aside instead of deleting them."""
+    if work.exists() and not resume:
+        previous = work.with_name(work.name + ".previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        work.rename(previous)
+    work.mkdir(parents=True, exist_ok=True)
+
+
+def quieten() -> None:
+    """Keep Lightning's tips and hardware notices out of the log; its warnings stay, bar those about our own design."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "The .*dataloader.* does not have many workers",
+        "Experiment logs directory",
+        "You are using `torch.load` with `weights_only=False`",
+        "LightningCLI's args parameter",
+        "Checkpoint directory .* exists and is not empty",
+        "The number of training batches",
+        "Starting from v1.9.0, `tensorboardX`",
+        "GPU available but not used",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}")
+
+
+def _config_files(args: Sequence[str]) -> list[Path]:
+    """Files given by `--config`, in order.
+
+    Raises:
+        MissingFile: one of them does not exist.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="append", default=[])
+    files = [Path(name) for name in parser.parse_known_args(list(args))[0].config]
+    for file in files:
+        if not file.is_file():
+            raise MissingFile(f"{file}: no such configuration file")
+    return files
+
+
+def _default_files(files: Sequence[Path]) -> list[str]:
+    """`default.yaml` beside the stage's configuration is read first."""
+    return [str(path) for file in files if (path := file.parent / "default.yaml").is_file()][:1]
+
+
+def _checkpoint_to_resume(work: Path) -> str | None:
+    """Path of the last checkpoint, checked to be readable; None when there is none yet."""
+    path = work / LAST
+    if not path.is_file():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CorruptFile(f"{path}: cannot resume, not a checkpoint ({reason[:120]}); fit without --resume") from error
+    return str(path)
+
+
+def _stop_between_rounds() -> list[int]:
+    """Let the first Ctrl-C end the round and save, the second stop at once; returns the list of signals received."""
+    received: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("mwl: finishing this round, then saving (Ctrl-C again stops at once)", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)  # Lightning raises SIGTERMException at the end of the round
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handle)
+    return received

@@ -1,0 +1,305 @@
+"""`mwl run`: carries out the stages of a pipeline in order of need, several at a time, and can be stopped anywhere."""
+
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mwl import tracking
+from mwl.errors import BadInput, ConfigError, StageFailed
+from mwl.pipeline import fingerprint, worker
+from mwl.pipeline.config import FitStage, Pipeline, Stage, dependencies, load, order, stage_config, substitute
+from mwl.pipeline.display import Display
+from mwl.pipeline.fit import WORK, resolved_config, work_folder
+from mwl.pipeline.worker import Job
+
+STATE = "state.json"
+PARENT = "mlflow_parent_run"
+LOCK = "lock"
+_GRACE_S = 60.0  # a round of the world model may take this long; checkpoints are written between rounds
+_MODULES = {
+    "evaluate": ("mwl.evaluation.run", "mwl.world_model", "mwl.experts", "mwl.simulation"),
+    "compare": ("mwl.evaluation.compare",),
+    "follow": ("mwl.pipeline.follow", "mwl.world_model"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of a pipeline did."""
+
+    folder: Path
+    ran: list[str]
+    skipped: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage with all that decides whether it must run, except the results of the stages it needs."""
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+    needs: set[str]
+    key: str
+
+
+def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | None = None) -> Result:
+    """Carry out a pipeline, skipping the stages whose configuration, inputs and code did not change.
+
+    Args:
+        path: pipeline YAML.
+        overrides: `a.b=value` assignments.
+        console: where progress is shown; default stderr.
+
+    Raises:
+        ConfigError: the pipeline or one of its stages is misconfigured; nothing was started.
+        StageFailed: a stage ended without a result; the others were stopped and can be resumed.
+        KeyboardInterrupt: stopped by the user; every running stage saved a checkpoint.
+    """
+    started = time.monotonic()
+    console = console or Console(stderr=True)
+    pipeline, stages = load(path, overrides)
+    plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
+    folder = pipeline.folder
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
+    with _exclusive(folder / WORK / LOCK), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
+        run = _Run(pipeline, plans, display)
+        run.go()
+    return Result(folder, run.ran, run.skipped, time.monotonic() - started)
+
+
+def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
+    """Complete and check one stage's configuration, and compute the part of its key known beforehand."""
+    kind = next(kind for kind, cls in _kinds().items() if isinstance(stage, cls))
+    if isinstance(stage, FitStage):
+        config = stage_config(stage, pipeline.folder)
+        complete = resolved_config(config, files=[path, Path(stage.config)])
+        modules = {"mwl.pipeline.callbacks"} | fingerprint.class_modules(config)
+    else:
+        config = complete = substitute(asdict(stage), pipeline.folder)
+        modules = set(_MODULES[kind])
+    settings = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer.logger")}
+    key = fingerprint.digest_of(
+        {
+            "config": settings,
+            "inputs": fingerprint.input_digests(config, exclude=pipeline.folder),
+            "code": fingerprint.code_version(modules),
+        }
+    )
+    return Plan(name, kind, config, dependencies(stage), key)
+
+
+def _kinds() -> Mapping[str, type]:
+    from mwl.pipeline.config import KINDS
+
+    return KINDS
+
+
+class _Run:
+    """The state of one run: what is done, what is running, what waits."""
+
+    def __init__(self, pipeline: Pipeline, plans: dict[str, Plan], display: Display) -> None:
+        self.pipeline, self.plans, self.display = pipeline, plans, display
+        self.folder = pipeline.folder
+        self.experiment = pipeline.experiment or pipeline.name
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.slots = pipeline.max_parallel or min(cores, 4)
+        self.threads = max(1, cores // self.slots)
+        self.digests: dict[str, str | None] = {}
+        self.running: dict[str, BaseProcess] = {}
+        self.keys: dict[str, str] = {}
+        self.ran: list[str] = []
+        self.skipped: list[str] = []
+        self._context: BaseContext | None = None
+        self._parent: str | None = None
+
+    def go(self) -> None:
+        """Start, watch and collect stages until all are done."""
+        waiting = list(self.plans)
+        try:
+            while waiting or self.running:
+                for name in list(waiting):
+                    if not self.plans[name].needs <= set(self.digests):
+                        continue
+                    if self._skip(name):
+                        waiting.remove(name)
+                    elif len(self.running) < self.slots:
+                        waiting.remove(name)
+                        self._start(name)
+                if self.running:
+                    self._watch()
+            self._close_parent("FINISHED")
+        except BaseException as error:
+            self._stop_all()
+            self._close_parent("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+
+    def _skip(self, name: str) -> bool:
+        """Whether the stage's result is there and was made from the same configuration, inputs and code."""
+        plan = self.plans[name]
+        upstream = {needed: self.digests[needed] for needed in sorted(plan.needs)}
+        self.keys[name] = fingerprint.digest_of({"stage": plan.key, "upstream": upstream})
+        state = _read_json(work_folder(self.folder / name) / STATE)
+        digest = fingerprint.folder_digest(self.folder / name)
+        if state.get("key") != self.keys[name] or digest is None or state.get("digest") != digest:
+            return False
+        self.digests[name] = digest
+        self.skipped.append(name)
+        self.display.skipped(name)
+        return True
+
+    def _start(self, name: str) -> None:
+        """Give the stage a process; its work folder survives only when it belongs to the same key and is unfinished."""
+        plan, work = self.plans[name], work_folder(self.folder / name)
+        state = _read_json(work / STATE)
+        resumed = state.get("key") == self.keys[name] and "digest" not in state
+        if not resumed:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        for leftover in (worker.ERROR, worker.FINISHED, worker.PROGRESS):
+            (work / leftover).unlink(missing_ok=True)
+        _write_json(work / STATE, {"key": self.keys[name]})
+        parent = self._parent_run()
+        if not resumed:
+            tracking.supersede(self.experiment, parent, name)
+        job = Job(
+            name=name,
+            kind=plan.kind,
+            config=plan.config,
+            output=str(self.folder / name),
+            work=str(work),
+            experiment=self.experiment,
+            parent_run=parent,
+            threads=self.threads,
+        )
+        process = self._processes().Process(target=worker.run, args=(job,), name=name)  # type: ignore[attr-defined]
+        process.start()
+        self.running[name] = process
+        self.display.started(name, work, resumed)
+
+    def _watch(self) -> None:
+        """Wait a moment for any stage to end, and collect those that did."""
+        connection.wait([process.sentinel for process in self.running.values()], timeout=0.25)
+        self.display.refresh()
+        for name, process in list(self.running.items()):
+            if not process.is_alive():
+                process.join()
+                del self.running[name]
+                self._collect(name, process.exitcode)
+
+    def _collect(self, name: str, exitcode: int | None) -> None:
+        work = work_folder(self.folder / name)
+        if not (work / worker.FINISHED).is_file():
+            self.display.ended(name, ok=False)
+            reason = f"its process ended with code {exitcode}" + (
+                " (out of memory?)" if exitcode == -signal.SIGKILL else ""
+            )
+            if (work / worker.ERROR).is_file():
+                reason = (work / worker.ERROR).read_text(encoding="utf-8")
+            raise StageFailed(f"stage {name!r} failed: {reason} (log: {work / worker.LOG}; run again to go on)")
+        self.digests[name] = fingerprint.folder_digest(self.folder / name)
+        _write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
+        self.ran.append(name)
+        summary = _read_json(work / worker.FINISHED)
+        self.display.ended(name, ok=True, text=" ".join(f"{key}={value:.1f}" for key, value in summary.items()))
+
+    def _stop_all(self) -> None:
+        """Ask every running stage to save and end; make it end when it does not."""
+        for process in self.running.values():
+            process.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        for name, process in list(self.running.items()):
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+            self.display.ended(name, ok=False, text="stopped; run again to go on")
+        self.running.clear()
+
+    def _processes(self) -> BaseContext:
+        """Processes are forked from a server that has imported everything once, which saves 8 s per stage."""
+        if self._context is None:
+            os.environ.update({name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+            method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+            self._context = multiprocessing.get_context(method)
+            if method == "forkserver":
+                self._context.set_forkserver_preload(list(worker.PRELOAD))
+        return self._context
+
+    def _parent_run(self) -> str:
+        """MLflow run above all stages of this output folder; the same one when the pipeline goes on later."""
+        if self._parent is None:
+            file = self.folder / WORK / PARENT
+            if file.is_file():
+                known = file.read_text(encoding="utf-8").strip()
+                if any(run.info.run_id == known for run in tracking.find_runs(self.experiment)):
+                    self._parent = known
+            if self._parent is None:
+                self._parent = tracking.open_run(
+                    self.experiment, self.pipeline.name, tags={tracking.KIND_TAG: "pipeline"}
+                )
+                file.write_text(self._parent, encoding="utf-8")
+            tracking.client().update_run(self._parent, status="RUNNING")
+        return self._parent
+
+    def _close_parent(self, status: str) -> None:
+        if self._parent is not None:
+            tracking.client().set_terminated(self._parent, status)
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold the pipeline's folder for this process alone.
+
+    Raises:
+        BadInput: another process holds it.
+    """
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInput(f"{path.parents[1]}: another `mwl run` is working in this folder") from error
+        yield
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that the stages are stopped and saved in both cases."""
+
+    def handle(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(scratch, path)

@@ -1,0 +1,76 @@
+"""What each kind of stage does, given its filled-in configuration and the folder for its result."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mwl.pipeline.callbacks import write_progress
+from mwl.pipeline.config import CompareStage, EvaluateStage, FollowStage
+from mwl.pipeline.worker import PROGRESS, Job
+
+Report = Callable[[float, str], None]
+
+
+def carry_out(job: Job) -> dict[str, Any]:
+    """Run one stage; returns a small summary for the pipeline's own display."""
+    progress = Path(job.work) / PROGRESS
+
+    def report(fraction: float, text: str = "") -> None:
+        write_progress(progress, fraction, text)
+
+    return _KINDS[job.kind](job, report)
+
+
+def _fit(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.pipeline.fit import fit
+
+    settings = {
+        "output": job.output,
+        "experiment": job.experiment,
+        "parent_run": job.parent_run,
+        "progress_file": str(Path(job.work) / PROGRESS),
+        "threads": job.threads,
+        "resume": True,  # the pipeline empties the work folder of a stage that must start afresh
+    }
+    fit({**job.config, **settings})
+    return {}
+
+
+def _evaluate(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.evaluation.run import EvaluationConfig, evaluate_to_folder
+
+    stage = EvaluateStage(**job.config)
+    config = EvaluationConfig(
+        task=stage.task,
+        agent=stage.agent,
+        name=stage.name,
+        episodes=stage.episodes,
+        seed=stage.seed,
+        suite=stage.suite,
+        instruction=stage.instruction,
+    )
+    record = evaluate_to_folder(config, Path(job.output), job.experiment, job.parent_run, stage.video, report)
+    return {"return_mean": record.return_mean}
+
+
+def _compare(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.evaluation.compare import compare_to_folder
+
+    stage = CompareStage(**job.config)
+    compare_to_folder([Path(folder) for folder in stage.evaluations], Path(job.output), job.experiment, job.parent_run)
+    return {}
+
+
+def _follow(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.pipeline.follow import follow_to_folder
+
+    stage = FollowStage(**job.config)
+    return follow_to_folder(stage, Path(job.output), job.experiment, job.parent_run, report)
+
+
+_KINDS: dict[str, Callable[[Job, Report], dict[str, Any]]] = {
+    "fit": _fit,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "follow": _follow,
+}

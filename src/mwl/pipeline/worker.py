@@ -1,0 +1,82 @@
+"""What runs in the process of its own that every stage of a pipeline gets."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from mwl.errors import MwlError
+
+LOG = "log.txt"
+ERROR = "error.txt"
+FINISHED = "finished.json"
+PROGRESS = "progress.json"
+PRELOAD = ("mlflow", "mwl.pipeline.fit", "mwl.pipeline.stages", "torchrl.envs", "torchrl.collectors", "scipy.stats")
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage, ready to run: its references are filled in, and it can be sent to another process."""
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+    output: str
+    work: str
+    experiment: str
+    parent_run: str | None
+    threads: int
+
+
+def run(job: Job) -> None:
+    """Carry out one stage and leave `finished.json`; everything printed goes to the stage's log.
+
+    A stage that fails leaves its reason in `error.txt` and ends with the error's exit code. Only `finished.json` means
+    success: Lightning 2.6 ends with exit code 0 after a SIGTERM as well.
+    """
+    work = Path(job.work)
+    log = os.open(work / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the pipeline, which asks by SIGTERM
+    _end_with_parent()
+    try:
+        import torch
+
+        torch.set_num_threads(job.threads)
+        from mwl.pipeline.stages import carry_out
+
+        summary = carry_out(job)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BaseException as error:
+        traceback.print_exc()
+        message = str(error).strip() or type(error).__name__
+        if not isinstance(error, MwlError):
+            message = f"{type(error).__name__}: {message}"
+        (work / ERROR).write_text(" ".join(message.split()), encoding="utf-8")
+        sys.stderr.flush()
+        sys.exit(error.exit_code if isinstance(error, MwlError) else 1)
+    scratch = work / (FINISHED + ".tmp")
+    scratch.write_text(json.dumps(summary), encoding="utf-8")
+    os.replace(scratch, work / FINISHED)
+
+
+def _end_with_parent() -> None:
+    """End this process when the pipeline is killed the hard way, or two of them would write the same folder later."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

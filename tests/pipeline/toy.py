@@ -1,0 +1,62 @@
+"""The smallest stages there are: a line fitted with manual optimisation, one round per training step."""
+
+import os
+import signal
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch.utils.data import DataLoader
+
+
+class Line(lightning.LightningModule):
+    """Fits `y = 2 x` from random points; `kill_at` ends the process the hard way in that round, once."""
+
+    def __init__(
+        self, lr: float = 0.05, upstream: str | None = None, kill_at: int | None = None, kill_flag: str = ""
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters("lr")
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.lr = lr
+        self.kill_at, self.kill_flag = kill_at, kill_flag
+        if upstream is not None:
+            from mwl.handoff import read_checkpoint
+
+            with torch.no_grad():
+                self.weight.copy_(read_checkpoint(upstream)["state_dict"]["weight"])
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        if batch_idx == self.kill_at and not os.path.exists(self.kill_flag):
+            open(self.kill_flag, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = torch.randn(8)  # drawn here, so that a resume which forgets the generator is found out
+        loss = ((self.weight * x - 2 * x) ** 2).mean()
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.log_dict({"train/loss": loss, "step": float(10 * (batch_idx + 1))})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def handoff(self) -> dict[str, Any]:
+        return {
+            "stage": "toy",
+            "name": "line",
+            "checkpoint": {"hyper_parameters": dict(self.hparams), "state_dict": self.state_dict()},
+            "robot": "unitree_h1",
+        }
+
+
+class Rounds(lightning.LightningDataModule):
+    """Counts rounds."""
+
+    def __init__(self, rounds: int = 20) -> None:
+        super().__init__()
+        self.rounds = rounds
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(torch.arange(self.rounds), batch_size=1)
