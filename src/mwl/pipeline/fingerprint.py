@@ -1,10 +1,10 @@
-"""When a stage need not run again: its configuration, the content of its inputs and the sources it uses are the same."""
+"""Tells when a stage need not run again: its configuration, its inputs and the sources it uses are the same."""
 
 import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def code_version(modules: Iterable[str]) -> str:
     return digest_of({str(path.relative_to(_PACKAGE)): sha256_of(path) for path in sorted(seen)})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source_files(name: str) -> tuple[Path, ...]:
     """Files executed by `import name`: the packages above and the module itself; a class name falls back to these."""
     parts = name.split(".")
@@ -115,7 +115,7 @@ def _source_files(name: str) -> tuple[Path, ...]:
     return tuple(files)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imported_names(path: Path) -> tuple[str, ...]:
     names = []
     package = ".".join(("mwl", *path.relative_to(_PACKAGE).parent.parts))

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from mwl import tracking
-from mwl.errors import BadInput, ConfigError, StageFailed
+from mwl.errors import BadInput, StageFailed
 from mwl.pipeline import fingerprint, worker
 from mwl.pipeline.config import FitStage, Pipeline, Stage, dependencies, load, order, stage_config, substitute
 from mwl.pipeline.display import Display
