@@ -1,0 +1,115 @@
+"""The batched physics: N copies of one model, advanced by one control step in one call of `mujoco.rollout`.
+
+All threads are MuJoCo's own, so no Python runs per environment in a step. Results do not depend on the number of threads.
+"""
+
+import os
+
+import mujoco
+import numpy as np
+from mujoco.rollout import Rollout
+from numpy.typing import NDArray
+
+from mwl.simulation.task import Array
+
+_FULL_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
+
+
+class Simulation:
+    """N independent copies of a model.
+
+    After `step`, `qpos [N, nq]` and `qvel [N, nv]` are the state reached, and `sensordata [N, S]` is what MuJoCo measured
+    at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put back to the model's
+    reference pose. All arrays are float64 and valid until the next call.
+
+    Args:
+        model: compiled model; shared, not copied.
+        num_envs: N.
+        frame_skip: physics steps per control step.
+        num_threads: threads that share the work; None takes one per core, but no more than N.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, num_envs: int, frame_skip: int = 10, num_threads: int | None = None
+    ) -> None:
+        self.model, self.num_envs, self.frame_skip = model, num_envs, frame_skip
+        self.num_threads = max(1, min(num_threads or os.cpu_count() or 1, num_envs))
+        self._pool = Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
+        self._datas = [mujoco.MjData(model) for _ in range(self.num_threads)]
+        self._scratch = mujoco.MjData(model)
+        # FULLPHYSICS is time, qpos, qvel, then activations and plugin state, which this robot does not have.
+        size = mujoco.mj_stateSize(model, _FULL_PHYSICS.value)
+        self._qpos, self._qvel = slice(1, 1 + model.nq), slice(1 + model.nq, 1 + model.nq + model.nv)
+        self._state = np.zeros((num_envs, size))
+        self._state[:, self._qpos] = model.qpos0
+        self._warmstart = np.zeros((num_envs, model.nv))
+        self._models = [model] * num_envs
+        self._states_out = np.zeros((num_envs, frame_skip, size))
+        self._sensors_out = np.zeros((num_envs, frame_skip, model.nsensordata))
+        self._ctrl = np.zeros((num_envs, frame_skip, model.nu))
+        self.sensordata: Array = np.zeros((num_envs, model.nsensordata))
+        self.unstable: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
+
+    @property
+    def qpos(self) -> Array:
+        """Generalised positions `[N, nq]`."""
+        return self._state[:, self._qpos]
+
+    @property
+    def qvel(self) -> Array:
+        """Generalised velocities `[N, nv]`."""
+        return self._state[:, self._qvel]
+
+    @property
+    def warmstart(self) -> Array:
+        """Accelerations `[N, nv]` from which the constraint solver of the next step starts."""
+        return self._warmstart
+
+    def reset(self, mask: NDArray[np.bool_], qpos: Array, qvel: Array, warmstart: Array | None = None) -> None:
+        """Put the copies marked in `mask [N]` into the given states `[N, nq]`, `[N, nv]` and measure there."""
+        self._state[mask, 0] = 0.0
+        self._state[mask, self._qpos] = qpos[mask]
+        self._state[mask, self._qvel] = qvel[mask]
+        self._warmstart[mask] = 0.0 if warmstart is None else warmstart[mask]
+        data = self._scratch
+        for i in np.flatnonzero(mask):
+            mujoco.mj_setState(self.model, data, self._state[i], _FULL_PHYSICS)
+            data.qacc_warmstart[:] = self._warmstart[i]
+            data.ctrl[:] = 0
+            mujoco.mj_forward(self.model, data)
+            self.sensordata[i] = data.sensordata
+
+    def step(self, ctrl: Array) -> None:
+        """Advance all copies by one control step under joint position targets `[N, nu]` in rad."""
+        self._ctrl[:] = ctrl[:, None]
+        before = self._state[:, 0].copy()
+        self._pool.rollout(
+            self._models,
+            self._datas,
+            self._state,
+            self._ctrl,
+            skip_checks=True,
+            nstep=self.frame_skip,
+            initial_warmstart=self._warmstart,
+            state=self._states_out,
+            sensordata=self._sensors_out,
+        )
+        last = self._states_out[:, -1]
+        timestep = self.model.opt.timestep
+        # The next solve starts from the last acceleration. MuJoCo does not return it, but the last two velocities tell it.
+        if self.frame_skip > 1:
+            self._warmstart[:] = (last[:, self._qvel] - self._states_out[:, -2, self._qvel]) / timestep
+        self._state[:] = last
+        self.sensordata[:] = self._sensors_out[:, -1]
+        self._mend(np.abs(last[:, 0] - before - self.frame_skip * timestep) > timestep / 2)
+
+    def _mend(self, stopped: NDArray[np.bool_]) -> None:
+        """Put copies whose physics broke back to the reference pose.
+
+        MuJoCo resets a copy whose state diverges, which shows in its clock; a state that is not finite shows in itself.
+        """
+        finite = np.isfinite(self._state).all(axis=1) & np.isfinite(self.sensordata).all(axis=1)
+        self.unstable = stopped | ~finite
+        if self.unstable.any():
+            shape = (self.num_envs, 1)
+            self.reset(self.unstable, np.tile(self.model.qpos0, shape), np.zeros((self.num_envs, self.model.nv)))

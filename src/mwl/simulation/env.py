@@ -1,0 +1,158 @@
+"""The embedded suite as a TorchRL environment: N robots, one TensorDict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from mwl import keys
+from mwl.errors import BadInput, PhysicsError
+from mwl.simulation.engine import Simulation
+from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
+from mwl.simulation.task import Array, Measurement, SensorIndex, Task
+
+RESET_NOISE = 0.01  # uniform, on every entry of qpos
+
+
+class HumanoidEnv(EnvBase):
+    """N parallel episodes of one task, batch size `[N]`, stepped at 50 Hz.
+
+    Observation `[N, O]`, action `[N, 19]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the nearest
+    bound, as the servos clamp their targets. `terminated` is a true end (a fall), `truncated` the time limit. Every environment
+    draws from a generator of its own, seeded by (seed, its index), so episodes don't depend on N or on the number of threads.
+
+    Args:
+        task: what to do.
+        num_envs: N.
+        seed: seed of resets and goals.
+        num_threads: threads of the physics; None takes one per core.
+    """
+
+    def __init__(self, task: Task, num_envs: int = 1, seed: int = 0, num_threads: int | None = None) -> None:
+        super().__init__(device="cpu", batch_size=[num_envs])
+        self.task = task
+        self.model = build_model(task)
+        self.simulation = Simulation(self.model, num_envs, FRAME_SKIP, num_threads)
+        self.unstable_episodes = 0
+        self._index = SensorIndex(self.model)
+        self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
+        self._goal = np.zeros((num_envs, task.goal_size))
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._make_specs(num_envs)
+        self._set_seed(seed)
+
+    def _make_specs(self, num_envs: int) -> None:
+        flag = {"shape": (num_envs, 1), "dtype": torch.bool}
+        self.observation_spec = Composite(
+            {
+                keys.OBSERVATION: Unbounded(shape=(num_envs, self.task.layout.size), dtype=torch.float32),
+                keys.STEP_COUNT: Unbounded(shape=(num_envs, 1), dtype=torch.int64),
+            },
+            shape=(num_envs,),
+        )
+        self.action_spec = Bounded(-1.0, 1.0, shape=(num_envs, ACTION_SIZE), dtype=torch.float32)
+        self.reward_spec = Unbounded(shape=(num_envs, 1), dtype=torch.float32)
+        self.done_spec = Composite(
+            {key: Binary(n=1, **flag) for key in (keys.DONE, keys.TERMINATED, keys.TRUNCATED)}, shape=(num_envs,)
+        )
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        return self.batch_size[0]
+
+    @property
+    def measurement(self) -> Measurement:
+        """Everything measured in the present state."""
+        simulation = self.simulation
+        return Measurement(simulation.qpos, simulation.qvel, simulation.sensordata, self._goal, self._index)
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor]:
+        """Copies of qpos `[N, nq]` and qvel `[N, nv]`, float64."""
+        return torch.tensor(self.simulation.qpos), torch.tensor(self.simulation.qvel)
+
+    def set_state(
+        self, qpos: ArrayLike, qvel: ArrayLike, warmstart: ArrayLike | None = None, goal: ArrayLike | None = None
+    ) -> TensorDict:
+        """Put all environments into given states at step 0 of an episode; returns what a reset would.
+
+        Args:
+            qpos: `[N, nq]`.
+            qvel: `[N, nv]`.
+            warmstart: `[N, nv]` accelerations from which the solver starts; None starts from zero.
+            goal: `[N, G]` in m, world frame; None keeps the present goals.
+
+        Raises:
+            BadInput: a shape doesn't fit, or a value is not finite.
+        """
+        everywhere = np.ones(self.num_envs, dtype=bool)
+        if goal is not None:
+            self._goal = self._checked("goal", goal, self.task.goal_size)
+        start = None if warmstart is None else self._checked("warmstart", warmstart, self.model.nv)
+        positions, velocities = (
+            self._checked("qpos", qpos, self.model.nq),
+            self._checked("qvel", qvel, self.model.nv),
+        )
+        self.simulation.reset(everywhere, positions, velocities, start)
+        self._steps[:] = 0
+        return self._observed()
+
+    def _checked(self, name: str, value: ArrayLike, width: int) -> Array:
+        array = np.asarray(value, dtype=np.float64)
+        expected = (self.num_envs, width)
+        if array.shape != expected:
+            raise BadInput(f"{name} has shape {list(array.shape)}, expected {list(expected)}")
+        if not np.isfinite(array).all():
+            raise BadInput(f"{name} holds values that are not finite")
+        return array
+
+    def _set_seed(self, seed: int | None) -> None:
+        self._generators = [np.random.default_rng([seed or 0, i]) for i in range(self.num_envs)]
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDict:
+        mask = np.ones(self.num_envs, dtype=bool)
+        if tensordict is not None and (chosen := tensordict.get("_reset", None)) is not None:
+            mask = chosen.reshape(self.num_envs).numpy()
+        qpos = np.zeros((self.num_envs, self.model.nq))
+        for i in np.flatnonzero(mask):
+            generator = self._generators[i]
+            qpos[i] = self._qpos0 + generator.uniform(-RESET_NOISE, RESET_NOISE, self.model.nq)
+            self._goal[i] = generator.uniform(self.task.goal_low, self.task.goal_high)
+        self.simulation.reset(mask, qpos, np.zeros((self.num_envs, self.model.nv)))
+        self._steps[mask] = 0
+        return self._observed()
+
+    def _observed(self) -> TensorDict:
+        entries: dict[str, Tensor] = {
+            keys.OBSERVATION: torch.from_numpy(self.task.observation(self.measurement)),
+            keys.STEP_COUNT: torch.from_numpy(self._steps.copy()).unsqueeze(-1),
+        }
+        for key in (keys.DONE, keys.TERMINATED, keys.TRUNCATED):
+            entries[key] = torch.zeros(self.num_envs, 1, dtype=torch.bool)
+        return TensorDict(entries, batch_size=self.batch_size)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        action = tensordict.get(keys.ACTION).detach().numpy()
+        if not np.isfinite(action).all():
+            broken = np.flatnonzero(~np.isfinite(action).all(axis=-1)).tolist()
+            raise PhysicsError(f"{self.task.name}: the action is not finite in environments {broken}")
+        self.simulation.step(action_to_ctrl(action))
+        self._steps += 1
+        measured = self.measurement
+        unstable = self.simulation.unstable
+        self.unstable_episodes += int(unstable.sum())
+        reward = np.where(unstable, 0.0, self.task.reward(measured))
+        terminated = self.task.terminated(measured) | unstable
+        truncated = ~terminated & (self._steps >= self.task.max_episode_steps)
+        out = self._observed()
+        out[keys.REWARD] = torch.from_numpy(reward.astype(np.float32)).unsqueeze(-1)
+        out[keys.TERMINATED] = torch.from_numpy(terminated).unsqueeze(-1)
+        out[keys.TRUNCATED] = torch.from_numpy(truncated).unsqueeze(-1)
+        out[keys.DONE] = out[keys.TERMINATED] | out[keys.TRUNCATED]
+        return out

@@ -1,0 +1,85 @@
+"""The Unitree H1: names, servo ranges, reset pose, and the compiled models of the scenes it stands in.
+
+All figures come from the model file itself (`assets/h1.xml`), so there is one place to change them.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from mwl.simulation.task import Task
+
+ROBOT = "unitree_h1"
+ASSETS = Path(__file__).parent / "assets"
+TIMESTEP = 0.002  # s, physics
+FRAME_SKIP = 10  # physics steps per control step, so control runs at 50 Hz
+CONTROL_DT = TIMESTEP * FRAME_SKIP
+
+_FLAT_SCENE = mujoco.MjModel.from_xml_path(str(ASSETS / "plain.xml"))
+JOINT_NAMES: tuple[str, ...] = tuple(_FLAT_SCENE.actuator(i).name for i in range(_FLAT_SCENE.nu))
+"""The 19 hinge joints in the order of actions, of `qpos[7:26]` and of `qvel[6:25]`."""
+
+ACTION_SIZE = len(JOINT_NAMES)
+CTRL_LOW: NDArray[np.float32] = _FLAT_SCENE.actuator_ctrlrange[:, 0].astype(np.float32)
+CTRL_HIGH: NDArray[np.float32] = _FLAT_SCENE.actuator_ctrlrange[:, 1].astype(np.float32)
+ROBOT_NQ, ROBOT_NV = 7 + ACTION_SIZE, 6 + ACTION_SIZE
+
+_LEG = (0.0, 0.0, -0.4, 0.8, -0.4)  # hip yaw, roll, pitch, knee, ankle in rad
+QPOS0: NDArray[np.float64] = np.array([0.0, 0.0, 0.98, 1.0, 0.0, 0.0, 0.0, *_LEG, *_LEG, *[0.0] * 9])
+"""The benchmark's reset pose: root position in m, root quaternion (wxyz), joint angles in rad."""
+QPOS0.flags.writeable = False
+
+Contacts = Literal["full", "fast"]
+
+
+def action_to_ctrl(action: NDArray) -> NDArray[np.float64]:
+    """Joint position targets in rad `[..., 19]` of actions in [-1, 1] `[..., 19]`.
+
+    The map is linear on each servo's range and runs in float32, as in HumanoidBench; action 0 is mid-range, not the reset pose.
+    """
+    action = np.asarray(action, dtype=np.float32)
+    return (CTRL_LOW + (action + 1) / 2 * (CTRL_HIGH - CTRL_LOW)).astype(np.float64)
+
+
+def ctrl_to_action(ctrl: NDArray) -> NDArray[np.float32]:
+    """Actions `[..., 19]` that command joint position targets in rad `[..., 19]`; inverse of `action_to_ctrl`."""
+    ctrl = np.asarray(ctrl, dtype=np.float64)
+    return (2 * (ctrl - CTRL_LOW) / (CTRL_HIGH - CTRL_LOW) - 1).astype(np.float32)
+
+
+@cache
+def build_model(task: Task, contacts: Contacts = "full", timestep: float = TIMESTEP) -> mujoco.MjModel:
+    """Compile the scene of a task. Models are shared: treat them as read-only.
+
+    Args:
+        task: which scene.
+        contacts: `full` is the benchmark-like robot; `fast` lets only feet and shins collide, which suits training in
+            which a fall ends the episode anyway, and runs about twice as fast.
+        timestep: physics step in s.
+    """
+    spec = mujoco.MjSpec.from_file(str(ASSETS / task.scene))
+    spec.option.timestep = timestep
+    if contacts == "fast":
+        _keep_fast_contacts(spec)
+    return spec.compile()
+
+
+def _keep_fast_contacts(spec: mujoco.MjSpec) -> None:
+    """Robot contacts: feet touch the world and each other, shins only the other leg; nothing else collides."""
+    world, foot, shin = 1, 2, 4  # contact bits
+    for body in spec.bodies:
+        for geom in body.geoms:
+            if geom.contype == 0 and geom.conaffinity == 0:
+                continue
+            if body.name.endswith("ankle_link"):
+                geom.contype, geom.conaffinity = foot, world | foot | shin
+            elif body.name.endswith("knee_link"):
+                geom.contype, geom.conaffinity = shin, foot | shin
+            elif body.name.endswith("_link") or body.name == "pelvis":
+                geom.contype = geom.conaffinity = 0
+            else:
+                geom.contype = geom.conaffinity = world

@@ -1,0 +1,123 @@
+"""What a task is: a scene, what it observes, how it rewards, when it ends."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class ObservationLayout:
+    """Names the parts of a flat observation vector.
+
+    Args:
+        parts: sizes by name, in order.
+    """
+
+    def __init__(self, **parts: int) -> None:
+        self.sizes = dict(parts)
+        self.slices: dict[str, slice] = {}
+        start = 0
+        for name, size in parts.items():
+            self.slices[name] = slice(start, start + size)
+            start += size
+        self.size = start
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObservationLayout) and list(self.sizes.items()) == list(other.sizes.items())
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.sizes.items()))
+
+    def __repr__(self) -> str:
+        return f"ObservationLayout({', '.join(f'{name}={size}' for name, size in self.sizes.items())})"
+
+
+class SensorIndex:
+    """Where in `sensordata [N, S]` each named sensor of a model lies; actuator forces as one block."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.slices: dict[str, slice] = {}
+        for i in range(model.nsensor):
+            start = int(model.sensor_adr[i])
+            self.slices[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
+        forces = [self.slices[f"{model.actuator(i).name}_force"] for i in range(model.nu)]
+        self.slices["actuator_force"] = slice(forces[0].start, forces[-1].stop)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What rewards, terminations and observations are computed from, for all environments at once.
+
+    As in HumanoidBench, `qpos` and `qvel` are those after the control step, while sensors (positions of sites,
+    orientations, the centre of mass' velocity, actuator forces) are those at the start of its last physics step, 2 ms earlier.
+
+    Args:
+        qpos: `[N, nq]`, positions in m, quaternions wxyz, angles in rad.
+        qvel: `[N, nv]`, linear velocity in the world frame in m/s, angular in the body frame in rad/s.
+        sensordata: `[N, S]`.
+        goal: `[N, G]` what the episode asks for, in the world frame in m; G may be 0.
+        index: where the sensors lie.
+    """
+
+    qpos: Array
+    qvel: Array
+    sensordata: Array
+    goal: Array
+    index: SensorIndex
+
+    def __getitem__(self, sensor: str) -> Array:
+        """Values `[N, D]` of a sensor."""
+        return self.sensordata[:, self.index.slices[sensor]]
+
+
+def _robot_state(measured: Measurement) -> Mapping[str, Array]:
+    return {"robot_qpos": measured.qpos[:, :26], "robot_qvel": measured.qvel[:, :25]}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One benchmark task; pure data and pure functions, batched over N environments.
+
+    Args:
+        name: for example `h1-walk`.
+        scene: file in `assets/`.
+        instruction: the task in plain words, as one would say it to the robot.
+        description: what is rewarded.
+        success_bar: return that the benchmark calls a success.
+        reward: `Measurement -> [N]`.
+        terminated: `Measurement -> [N]` bool, a true end.
+        observe: named parts of the observation, `Measurement -> {name: [N, D]}`, in the layout's order.
+        layout: sizes of those parts.
+        goal_low, goal_high: bounds in m of the uniformly drawn goal; empty for tasks without one.
+        max_episode_steps: control steps of 20 ms until truncation.
+        object_qpos0: reset values of the joints after the robot's.
+    """
+
+    name: str
+    scene: str
+    instruction: str
+    description: str
+    success_bar: float
+    reward: Callable[[Measurement], Array] = field(repr=False)
+    terminated: Callable[[Measurement], NDArray[np.bool_]] = field(repr=False)
+    observe: Callable[[Measurement], Mapping[str, Array]] = field(default=_robot_state, repr=False)
+    layout: ObservationLayout = field(default_factory=lambda: ObservationLayout(robot_qpos=26, robot_qvel=25))
+    goal_low: tuple[float, ...] = ()
+    goal_high: tuple[float, ...] = ()
+    max_episode_steps: int = 1000
+    object_qpos0: tuple[float, ...] = ()
+
+    @cached_property
+    def goal_size(self) -> int:
+        """Length G of the goal."""
+        return len(self.goal_low)
+
+    def observation(self, measured: Measurement) -> NDArray[np.float32]:
+        """Flat observation `[N, O]`, float32."""
+        parts = self.observe(measured)
+        return np.concatenate([parts[name] for name in self.layout.sizes], axis=-1).astype(np.float32)
