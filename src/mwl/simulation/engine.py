@@ -1,6 +1,6 @@
 """The batched physics: N copies of one model, advanced by one control step in one call of `mujoco.rollout`.
 
-All threads are MuJoCo's own, so no Python runs per environment in a step. Results do not depend on the number of threads.
+All threads are MuJoCo's own: no Python runs per environment in a step, and results do not depend on their number.
 """
 
 import os
@@ -19,8 +19,8 @@ class Simulation:
     """N independent copies of a model.
 
     After `step`, `qpos [N, nq]` and `qvel [N, nv]` are the state reached, and `sensordata [N, S]` is what MuJoCo measured
-    at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put back to the model's
-    reference pose. All arrays are float64 and valid until the next call.
+    at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put back to the
+    model's reference pose. All arrays are float64 and valid until the next call.
 
     Args:
         model: compiled model; shared, not copied.
@@ -96,7 +96,7 @@ class Simulation:
         )
         last = self._states_out[:, -1]
         timestep = self.model.opt.timestep
-        # The next solve starts from the last acceleration. MuJoCo does not return it, but the last two velocities tell it.
+        # The next solve starts from the last acceleration, which MuJoCo does not return; two velocities tell it.
         if self.frame_skip > 1:
             self._warmstart[:] = (last[:, self._qvel] - self._states_out[:, -2, self._qvel]) / timestep
         self._state[:] = last

@@ -1,10 +1,9 @@
 """The embedded suite as a TorchRL environment: N robots, one TensorDict."""
 
-from collections.abc import Sequence
-
+import mujoco
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
@@ -13,6 +12,7 @@ from torchrl.envs import EnvBase
 from mwl import keys
 from mwl.errors import BadInput, PhysicsError
 from mwl.simulation.engine import Simulation
+from mwl.simulation.rendering import Image, make_renderer
 from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
 
@@ -23,8 +23,9 @@ class HumanoidEnv(EnvBase):
     """N parallel episodes of one task, batch size `[N]`, stepped at 50 Hz.
 
     Observation `[N, O]`, action `[N, 19]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the nearest
-    bound, as the servos clamp their targets. `terminated` is a true end (a fall), `truncated` the time limit. Every environment
-    draws from a generator of its own, seeded by (seed, its index), so episodes don't depend on N or on the number of threads.
+    bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`. `terminated` is a true end (a
+    fall, or physics that broke), `truncated` the time limit. Every environment draws from a generator of its own, seeded
+    by (seed, its index), so that episodes don't depend on N or on the number of threads.
 
     Args:
         task: what to do.
@@ -43,6 +44,7 @@ class HumanoidEnv(EnvBase):
         self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
         self._goal = np.zeros((num_envs, task.goal_size))
         self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._drawn: mujoco.MjData | None = None
         self._make_specs(num_envs)
         self._set_seed(seed)
 
@@ -102,6 +104,33 @@ class HumanoidEnv(EnvBase):
         self.simulation.reset(everywhere, positions, velocities, start)
         self._steps[:] = 0
         return self._observed()
+
+    def render(
+        self, index: int = 0, width: int = 480, height: int = 320, camera: str = "follow", backend: str | None = None
+    ) -> Image:
+        """Picture `[H, W, 3]` of one environment.
+
+        Args:
+            index: which environment.
+            width, height: in pixels.
+            camera: `follow`, `side` or `head` (what the robot sees).
+            backend: `raycast`, `egl`, `osmesa`, or None for what `MWL_RENDERER` says (`raycast` unless set).
+
+        Raises:
+            BadInput: no such camera.
+        """
+        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        if camera not in cameras:
+            raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
+        if self._drawn is None:
+            self._drawn = mujoco.MjData(self.model)
+        self._drawn.qpos[:] = self.simulation.qpos[index]
+        if self.model.nmocap:
+            self._drawn.mocap_pos[0] = self._goal[index]
+        mujoco.mj_kinematics(self.model, self._drawn)
+        mujoco.mj_comPos(self.model, self._drawn)  # the cameras follow the centre of mass
+        mujoco.mj_camlight(self.model, self._drawn)
+        return make_renderer(self.model, width, height, backend).render(self._drawn, camera)
 
     def _checked(self, name: str, value: ArrayLike, width: int) -> Array:
         array = np.asarray(value, dtype=np.float64)

@@ -20,7 +20,7 @@ def tolerance(
     kind: Literal["gaussian", "linear", "quadratic"] = "gaussian",
     value_at_margin: float = 0.1,
 ) -> Array:
-    """1 inside [low, high], falling to `value_at_margin` at a distance of `margin` outside; elementwise on any shape."""
+    """1 inside [low, high], falling to `value_at_margin` at a distance of `margin` outside; elementwise."""
     outside = np.maximum(np.maximum(low - x, x - high), 0.0)
     if margin == 0:
         return (outside == 0).astype(np.float64)

@@ -39,7 +39,7 @@ Contacts = Literal["full", "fast"]
 def action_to_ctrl(action: NDArray) -> NDArray[np.float64]:
     """Joint position targets in rad `[..., 19]` of actions in [-1, 1] `[..., 19]`.
 
-    The map is linear on each servo's range and runs in float32, as in HumanoidBench; action 0 is mid-range, not the reset pose.
+    The map is linear on each servo's range, in float32 as in HumanoidBench. Action 0 is mid-range, not the reset pose.
     """
     action = np.asarray(action, dtype=np.float32)
     return (CTRL_LOW + (action + 1) / 2 * (CTRL_HIGH - CTRL_LOW)).astype(np.float64)

@@ -54,7 +54,8 @@ class Measurement:
     """What rewards, terminations and observations are computed from, for all environments at once.
 
     As in HumanoidBench, `qpos` and `qvel` are those after the control step, while sensors (positions of sites,
-    orientations, the centre of mass' velocity, actuator forces) are those at the start of its last physics step, 2 ms earlier.
+    orientations, the centre of mass' velocity, actuator forces) are those at the start of its last physics step, 2 ms
+    earlier.
 
     Args:
         qpos: `[N, nq]`, positions in m, quaternions wxyz, angles in rad.
