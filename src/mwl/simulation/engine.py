@@ -18,9 +18,9 @@ _FULL_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
 class Simulation:
     """N independent copies of a model.
 
-    After `step`, `qpos [N, nq]` and `qvel [N, nv]` are the state reached, and `sensordata [N, S]` is what MuJoCo measured
-    at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put back to the
-    model's reference pose. All arrays are float64 and valid until the next call.
+    After `step`, `qpos [N, nq]` and `qvel [N, nv]` are the state reached, and `sensordata [N, S]` is what MuJoCo
+    measured at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put
+    back to the model's reference pose. All arrays are float64 and valid until the next call.
 
     Args:
         model: compiled model; shared, not copied.
@@ -78,6 +78,16 @@ class Simulation:
             data.ctrl[:] = 0
             mujoco.mj_forward(self.model, data)
             self.sensordata[i] = data.sensordata
+
+    def snapshot(self) -> dict[str, Array]:
+        """Copies of all that decides how the copies of the model go on."""
+        return {"state": self._state.copy(), "warmstart": self._warmstart.copy(), "sensordata": self.sensordata.copy()}
+
+    def restore(self, snapshot: dict[str, Array]) -> None:
+        """Go on from what `snapshot` returned."""
+        self._state[:] = snapshot["state"]
+        self._warmstart[:] = snapshot["warmstart"]
+        self.sensordata[:] = snapshot["sensordata"]
 
     def step(self, ctrl: Array) -> None:
         """Advance all copies by one control step under joint position targets `[N, nu]` in rad."""

@@ -1,5 +1,8 @@
 """The embedded suite as a TorchRL environment: N robots, one TensorDict."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import mujoco
 import numpy as np
 import torch
@@ -22,10 +25,10 @@ RESET_NOISE = 0.01  # uniform, on every entry of qpos
 class HumanoidEnv(EnvBase):
     """N parallel episodes of one task, batch size `[N]`, stepped at 50 Hz.
 
-    Observation `[N, O]`, action `[N, 19]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the nearest
-    bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`. `terminated` is a true end (a
-    fall, or physics that broke), `truncated` the time limit. Every environment draws from a generator of its own, seeded
-    by (seed, its index), so that episodes don't depend on N or on the number of threads.
+    Observation `[N, O]`, action `[N, 19]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the
+    nearest bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`. `terminated` is a
+    true end (a fall, or physics that broke), `truncated` the time limit. Every environment draws from a generator of
+    its own, seeded by (seed, its index), so that episodes don't depend on N or on the number of threads.
 
     Args:
         task: what to do.
@@ -44,6 +47,7 @@ class HumanoidEnv(EnvBase):
         self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
         self._goal = np.zeros((num_envs, task.goal_size))
         self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._restored = False
         self._drawn: mujoco.MjData | None = None
         self._make_specs(num_envs)
         self._set_seed(seed)
@@ -132,6 +136,33 @@ class HumanoidEnv(EnvBase):
         mujoco.mj_camlight(self.model, self._drawn)
         return make_renderer(self.model, width, height, backend).render(self._drawn, camera)
 
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that decides how the episodes go on, as plain tensors, numbers and lists."""
+        return {
+            **{name: torch.tensor(array) for name, array in self.simulation.snapshot().items()},
+            "goal": torch.tensor(self._goal),
+            "steps": torch.tensor(self._steps),
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "unstable_episodes": self.unstable_episodes,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from a snapshot: the next full reset returns its states instead of beginning new episodes.
+
+        Raises:
+            BadInput: it was taken of another number of environments or of another task's model.
+        """
+        arrays = {name: snapshot[name].numpy() for name in self.simulation.snapshot()}
+        if any(arrays[name].shape != array.shape for name, array in self.simulation.snapshot().items()):
+            raise BadInput(f"{self.task.name}: the snapshot is of another model or not of {self.num_envs} environments")
+        self.simulation.restore(arrays)
+        self._goal = snapshot["goal"].numpy().copy()
+        self._steps = snapshot["steps"].numpy().copy()
+        for generator, state in zip(self._generators, snapshot["generators"], strict=True):
+            generator.bit_generator.state = state
+        self.unstable_episodes = int(snapshot["unstable_episodes"])
+        self._restored = True
+
     def _checked(self, name: str, value: ArrayLike, width: int) -> Array:
         array = np.asarray(value, dtype=np.float64)
         expected = (self.num_envs, width)
@@ -145,6 +176,9 @@ class HumanoidEnv(EnvBase):
         self._generators = [np.random.default_rng([seed or 0, i]) for i in range(self.num_envs)]
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDict:
+        if self._restored:
+            self._restored = False
+            return self._observed()
         mask = np.ones(self.num_envs, dtype=bool)
         if tensordict is not None and (chosen := tensordict.get("_reset", None)) is not None:
             mask = chosen.reshape(self.num_envs).numpy()
