@@ -23,5 +23,6 @@ STEP_COUNT = "step_count"  # [N, 1] int64, steps since the episode began
 EPISODE = "episode"  # [N] int64, a number unique to the episode, the trajectory key of the replay buffer
 IS_INIT = "is_init"  # [N, 1] bool, first step of an episode
 EXPERT_ID = "expert_id"  # [T] int64, which demonstrator a recorded step came from
+FEATURES = "features"  # [N, F] what an expert sees of an observation, under its command
 COMMAND = "command"  # [N, C] what a commanded skill was told (velocity in m/s and rad/s, or a target in m)
 EXECUTED_ACTION = "executed_action"  # [T, A] the noisy action that moved the robot; ACTION holds the clean label

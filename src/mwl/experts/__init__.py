@@ -1,0 +1,1 @@
+"""Experts: one skill each, cloned from demonstrations; the library evaluates all of them in one batched call."""

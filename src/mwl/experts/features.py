@@ -1,0 +1,107 @@
+"""What experts and the gate see of a task: egocentric, stateless features computed from the benchmark's observation.
+
+World x and y are left out, everything else is expressed in the robot's own frames, so that a skill does not depend on
+where it is used. Heading stays in: the benchmark's locomotion tasks pay for going along the world's x axis.
+"""
+
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mwl.errors import SpecMismatch
+from mwl.motion import frames
+from mwl.motion.kinematics import HANDS, PointKinematics
+from mwl.simulation import get_task
+from mwl.simulation.robot import build_model
+
+EGOCENTRIC_SIZE = 50
+HAND_TARGET_SIZE = 6
+MAX_HAND_ERROR = 0.5  # m; a target further away is one in the same direction
+
+
+class Layout(Protocol):
+    """Where the named parts of a task's observation lie."""
+
+    slices: dict[str, slice]
+    size: int
+
+
+def egocentric(observation: Tensor, layout: Layout) -> Tensor:
+    """Features of the robot's own state, the same on every task.
+
+    Args:
+        observation: `[N, O]` of a task with `robot_qpos` (26) and `robot_qvel` (25).
+        layout: where these lie.
+
+    Returns:
+        `[N, 50]`: root height (m), gravity in the body frame (3), cosine and sine of the heading (2), linear velocity
+        in the body frame (3, m/s), angular velocity in the body frame (3, rad/s), joint angles (19, rad) and a tenth of
+        the joint velocities (19, rad/s).
+    """
+    qpos, qvel = robot_state(observation, layout)
+    rotation = frames.rotation_matrix(qpos[:, 3:7])
+    yaw = frames.heading(rotation)
+    return torch.cat(
+        [
+            qpos[:, 2:3],
+            frames.gravity_in_body(rotation),
+            yaw.cos().unsqueeze(-1),
+            yaw.sin().unsqueeze(-1),
+            frames.to_body(rotation, qvel[:, 0:3]),
+            qvel[:, 3:6],
+            qpos[:, 7:26],
+            0.1 * qvel[:, 6:25],
+        ],
+        dim=-1,
+    )
+
+
+def robot_state(observation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The robot's `qpos` `[N, 26]` and `qvel` `[N, 25]` within observations `[N, O]`.
+
+    Raises:
+        SpecMismatch: the observation has another size than its layout, or the layout shows no robot state.
+    """
+    if observation.shape[-1] != layout.size:
+        raise SpecMismatch(f"observation has {observation.shape[-1]} numbers, the task's layout {layout.size}")
+    try:
+        return observation[..., layout.slices["robot_qpos"]], observation[..., layout.slices["robot_qvel"]]
+    except KeyError as error:
+        raise SpecMismatch(f"the task's layout shows no {error}; experts need the robot's qpos and qvel") from error
+
+
+def hand_target_command(observation: Tensor, layout: Layout) -> Tensor:
+    """The task's goal as a command: target of the left hand relative to the pelvis in the heading frame, m, `[N, 3]`."""
+    qpos, _ = robot_state(observation, layout)
+    yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+    return frames.to_heading(yaw, observation[..., layout.slices["goal"]] - qpos[:, 0:3])
+
+
+def hand_target(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
+    """Features of a reaching skill.
+
+    The hand's place comes from forward kinematics, so they exist on every task, whether or not it shows the hand.
+
+    Args:
+        observation: `[N, O]`; layout: where its parts lie.
+        command: target of the left hand `[N, 3]` relative to the pelvis in the heading frame, in m.
+
+    Returns:
+        `[N, 6]`: target and its distance vector from the hand, both in the body frame, in m; the distance is cut to
+        `MAX_HAND_ERROR` and the target moved with it, so that a far goal reads as one in the same direction.
+    """
+    qpos, _ = robot_state(observation, layout)
+    rotation = frames.rotation_matrix(qpos[:, 3:7])
+    yaw = frames.heading(rotation)
+    target = frames.to_body(rotation, frames.to_heading(-yaw, command))
+    hand = _left_hand().positions(qpos[:, 7:26])[:, 0]
+    error = target - hand
+    error = error * (MAX_HAND_ERROR / error.norm(dim=-1, keepdim=True).clamp(min=MAX_HAND_ERROR))
+    return torch.cat([hand + error, error], dim=-1)
+
+
+@lru_cache(maxsize=1)
+def _left_hand() -> PointKinematics:
+    return PointKinematics(build_model(get_task("h1-stand")), HANDS[:1])

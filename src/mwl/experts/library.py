@@ -1,0 +1,165 @@
+"""The library: K experts behind one batched call, each checked against its manifest before it may act."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
+from mwl.experts import features
+from mwl.experts.features import Layout
+from mwl.experts.network import PolicyNetwork, StackedPolicies
+from mwl.experts.spec import COMMANDS, ExpertSpec
+from mwl.handoff import MANIFEST, read_checkpoint, read_manifest
+from mwl.simulation import TASKS, get_task
+from mwl.simulation.robot import ROBOT
+
+STAGE = "expert"
+
+
+class Expert:
+    """One expert: a stateless policy from benchmark observation (and command) to action.
+
+    Args:
+        spec: its inputs and outputs.
+        network: its policy.
+        manifest: entries of its hand-over folder, with `card`, `metrics` and `provenance`.
+    """
+
+    def __init__(self, spec: ExpertSpec, network: PolicyNetwork, manifest: Mapping[str, Any]) -> None:
+        self.spec, self.network, self.manifest = spec, network.eval(), dict(manifest)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Expert":
+        """Load an expert's hand-over folder.
+
+        Raises:
+            MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
+            SpecMismatch: made for another robot, feature set or action space than this version's.
+        """
+        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
+        checkpoint = read_checkpoint(folder)
+        try:
+            spec = ExpertSpec.from_plain(checkpoint["hyper_parameters"])
+            weights = checkpoint["state_dict"]
+        except (KeyError, TypeError) as error:
+            raise CorruptFile(f"{folder}: its checkpoint lacks {error}; fit the expert again") from error
+        for entry, value in spec.to_manifest().items():
+            if manifest.get(entry) != value:
+                raise SpecMismatch(f"{folder}: manifest says {entry} {manifest.get(entry)!r}, its network {value!r}")
+        network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise SpecMismatch(f"{folder}: its weights do not fit its specification ({error})") from error
+        return cls(spec, network, manifest)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
+        """Actions `[N, A]` in [-1, 1] at observations `[N, O]`, under commands `[N, C]` where it takes one."""
+        return self.network(self.spec.featurise(observation, layout, command))
+
+
+class ExpertLibrary:
+    """K experts evaluated together.
+
+    Args:
+        experts: the experts, of one robot; names must differ.
+    """
+
+    def __init__(self, experts: Sequence[Expert]) -> None:
+        if not experts:
+            raise BadInput("an expert library needs at least one expert")
+        self.experts = list(experts)
+        if len(set(self.names)) != len(self.names):
+            raise BadInput(f"expert names must differ: {', '.join(self.names)}")
+        self._commanded = [k for k, expert in enumerate(self.experts) if expert.spec.command is not None]
+        columns, size = [], features.EGOCENTRIC_SIZE
+        for expert in self.experts:
+            own = expert.spec.input_size - features.EGOCENTRIC_SIZE
+            columns.append(torch.cat([torch.arange(features.EGOCENTRIC_SIZE), torch.arange(size, size + own)]))
+            size += own
+        self._stack = StackedPolicies([expert.network for expert in self.experts], columns, size)
+
+    @classmethod
+    def load(cls, path: Path | str | Sequence[Path | str]) -> "ExpertLibrary":
+        """Load a folder of expert folders, a single expert's folder, or a list of them.
+
+        Raises:
+            MissingFile: nothing there.
+            CorruptFile, SpecMismatch: an expert that does not agree with its manifest or with this version.
+        """
+        folders = [Path(path)] if isinstance(path, str | Path) else [Path(entry) for entry in path]
+        found = [folder for entry in folders for folder in _expert_folders(entry)]
+        return cls([Expert.load(folder) for folder in found])
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the experts, in the order of K."""
+        return [expert.spec.name for expert in self.experts]
+
+    @property
+    def num_experts(self) -> int:
+        """K."""
+        return len(self.experts)
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The experts' cards as plain dicts `{name, description, paraphrases}`."""
+        return [dict(expert.manifest["card"]) for expert in self.experts]
+
+    def index(self, name: str) -> int:
+        """Position of an expert in K.
+
+        Raises:
+            BadInput: no such expert.
+        """
+        if name not in self.names:
+            raise BadInput(f"no expert {name!r} in the library; it has {', '.join(self.names)}")
+        return self.names.index(name)
+
+    @torch.no_grad()
+    def actions(
+        self, observation: Tensor, layout: Layout | None = None, commands: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Actions `[N, K, A]` in [-1, 1] of all experts.
+
+        Args:
+            observation: `[N, O]` of a benchmark task.
+            layout: where its parts lie; None infers it from O.
+            commands: commands `[N, C]` or `[C]` by expert name; an expert without one takes the task's own (a reaching
+                expert reads the goal) or else the default declared in its manifest.
+        """
+        layout = layout or infer_layout(observation.shape[-1])
+        state = features.egocentric(observation, layout)
+        parts = [state]
+        for k in self._commanded:
+            spec = self.experts[k].spec
+            told = None if commands is None else commands.get(spec.name)
+            command = spec.resolve_command(observation, layout, told)
+            parts.append(COMMANDS[spec.command].featurise(observation, layout, command))  # type: ignore[index]
+        return self._stack(torch.cat(parts, dim=-1))
+
+
+def infer_layout(size: int) -> Layout:
+    """Layout of the benchmark observations with `size` numbers; tasks of one size share it.
+
+    Raises:
+        SpecMismatch: no task shows that many numbers.
+    """
+    for name in TASKS:
+        layout = get_task(name).layout
+        if layout.size == size:
+            return layout
+    raise SpecMismatch(f"no task shows {size} numbers; pass the layout of the task")
+
+
+def _expert_folders(path: Path) -> list[Path]:
+    if (path / MANIFEST).is_file():
+        return [path]
+    found = sorted(folder.parent for folder in path.glob(f"*/{MANIFEST}")) if path.is_dir() else []
+    if not found:
+        raise MissingFile(f"{path}: no expert there; fit one with `mwl fit --config conf/experts/<name>.yaml`")
+    return found

@@ -1,0 +1,120 @@
+"""Measuring an expert on its own task: return, falls, survival of kicks and smoothness, for its manifest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import t as student_t
+from torch import Tensor
+
+from mwl import keys
+from mwl.experts.network import PolicyNetwork
+from mwl.experts.spec import ExpertSpec
+from mwl.motion.demonstrations import kick
+from mwl.simulation import HumanoidEnv, make_env
+from mwl.simulation.robot import CONTROL_DT
+
+KICK_STD, KICK_INTERVAL = 0.4, 2.0  # m/s in x and y; s
+LOWEST_HEAD = 1.2  # m; below it the robot no longer stands, though the benchmark lets an episode go on for longer
+SEED = 10_000  # far from the seeds of the demonstrations
+Policy = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What N episodes showed: undiscounted returns `[N]`, steps survived `[N]`, whether they fell, and smoothness."""
+
+    returns: Tensor
+    lengths: Tensor
+    fell: Tensor
+    action_rate: float
+    joint_jerk: float
+
+
+@torch.no_grad()
+def play_episodes(env: HumanoidEnv, policy: Policy, *, kick_std: float = 0.0, seed: int = SEED) -> Episodes:
+    """One whole episode in each of the N environments.
+
+    Args:
+        env: benchmark task.
+        policy: actions `[N, A]` of observations `[N, O]`.
+        kick_std: velocity kicks in x and y, m/s, every two seconds.
+        seed: of the kicks.
+
+    Returns:
+        the episodes; `action_rate` is the mean absolute change of an action per step, `joint_jerk` the root mean
+        square of the joints' third derivative in rad/s^3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    count, every = env.num_envs, torch.ones(env.num_envs, dtype=torch.bool)
+    state = env.reset()
+    alive, returns, lengths = every.clone(), torch.zeros(count), torch.zeros(count)
+    fell = torch.zeros(count, dtype=torch.bool)
+    previous, change, velocities = None, [], []
+    velocity = env.task.layout.slices["robot_qvel"]
+    for step in range(1, env.task.max_episode_steps + 1):
+        action = policy(state[keys.OBSERVATION])
+        if previous is not None:
+            change.append((action - previous).abs().mean(dim=-1)[alive].mean())
+        previous = action
+        reached = env.step(state.set(keys.ACTION, action))[keys.NEXT]
+        returns += reached[keys.REWARD].squeeze(-1) * alive
+        lengths += alive
+        terminated = reached[keys.TERMINATED].squeeze(-1)
+        alive, fell = alive & ~terminated, fell | terminated | (_head_height(env) < LOWEST_HEAD)
+        if not alive.any():
+            break
+        velocities.append(reached[keys.OBSERVATION][:, velocity][:, 6:])
+        state = reached.exclude(keys.REWARD)
+        if kick_std > 0 and step % round(KICK_INTERVAL / CONTROL_DT) == 0:
+            state[keys.OBSERVATION] = kick(env, every, kick_std, generator)
+    jerk = torch.stack(velocities).diff(n=2, dim=0)[:, alive] / CONTROL_DT**2
+    return Episodes(
+        returns=returns,
+        lengths=lengths,
+        fell=fell,
+        action_rate=float(torch.stack(change).mean()),
+        joint_jerk=float(jerk.square().mean().sqrt()) if alive.any() else float("nan"),
+    )
+
+
+def _head_height(env: HumanoidEnv) -> Tensor:
+    """Height of the head in m `[N]`."""
+    return torch.from_numpy(env.measurement["head_position"][:, 2].copy())
+
+
+def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> dict[str, Any]:
+    """Metrics for the manifest of an expert, from `episodes` whole episodes on its task, plain and kicked."""
+    if episodes < 1:
+        return {}
+    env = make_env(spec.task, num_envs=episodes, seed=SEED)
+
+    def policy(observation: Tensor) -> Tensor:
+        return network(spec.featurise(observation, env.task.layout))
+
+    plain = play_episodes(env, policy)
+    kicked = play_episodes(env, policy, kick_std=KICK_STD)
+    mean, half_width = confidence(plain.returns)
+    return {
+        "task": spec.task,
+        "suite": "embedded",
+        "episodes": episodes,
+        "return_mean": mean,
+        "return_ci95": [mean - half_width, mean + half_width],
+        "fall_rate": float(plain.fell.float().mean()),
+        "action_rate": plain.action_rate,
+        "joint_jerk": plain.joint_jerk,
+        "kick_std": KICK_STD,
+        "kick_return_mean": float(kicked.returns.mean()),
+        "kick_survival": float((~kicked.fell).float().mean()),
+        "env_steps": int(plain.lengths.sum() + kicked.lengths.sum()),
+    }
+
+
+def confidence(returns: Tensor) -> tuple[float, float]:
+    """Mean and half width of the 95 % confidence interval of the mean (Student's t) of returns `[N]`."""
+    count = len(returns)
+    if count < 2:
+        return float(returns.mean()), 0.0
+    return float(returns.mean()), float(student_t.ppf(0.975, count - 1) * returns.std() / count**0.5)

@@ -1,0 +1,146 @@
+"""The stage that fits one expert: behaviour cloning of noise-injected demonstrations."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+from torchrl.objectives import BCLoss
+
+from mwl import keys
+from mwl.errors import BadInput
+from mwl.experts.data import DemonstrationData
+from mwl.experts.measure import measure_expert
+from mwl.experts.network import PolicyNetwork
+from mwl.experts.spec import ExpertSpec
+
+
+class Standardised(nn.Module):
+    """The network's output in standard deviations of the labels, in which the loss weighs all joints alike."""
+
+    def __init__(self, network: PolicyNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardised actions `[N, A]` of features `[N, F]`."""
+        return self.network.standardised(features)
+
+
+class BehaviourCloning(pl.LightningModule):
+    """Fits one expert to demonstrations, and measures it on its task when done.
+
+    Args:
+        name: the expert's name.
+        task: benchmark task it is measured on.
+        card: `name`, `description` and `paraphrases` by which instructions find it.
+        command: kind of command it takes (`hand_target`, `velocity`), or None.
+        default_command: the command where nobody gives one.
+        hidden: widths of the hidden layers.
+        lr: peak learning rate of Adam; it warms up over the first steps and decays to a twentieth along a cosine.
+        weight_decay: of AdamW.
+        evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task: str,
+        card: dict[str, Any],
+        command: str | None = None,
+        default_command: list[float] | None = None,
+        hidden: list[int] | None = None,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-4,
+        evaluation_episodes: int = 20,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.spec = ExpertSpec(
+            name=name,
+            task=task,
+            command=command,
+            default_command=tuple(default_command or ()),
+            hidden=tuple(hidden or (256, 256)),
+        )
+        if not card.get("name") or not card.get("description"):
+            raise BadInput(f"model.card of expert {name}: needs a name and a description")
+        self.card, self.lr, self.weight_decay = card, lr, weight_decay
+        self.evaluation_episodes = evaluation_episodes
+        self.network = PolicyNetwork(self.spec.input_size, self.spec.action_size, self.spec.hidden)
+        actor = TensorDictModule(Standardised(self.network), in_keys=[keys.FEATURES], out_keys=[keys.ACTION])
+        self.loss = BCLoss(actor, loss_function="mse")
+
+    def setup(self, stage: str) -> None:
+        """Compute the expert's features of the data and, on a first start, its normaliser."""
+        data = self._data()
+        if data.train is None:
+            data.prepare(self.spec)
+        assert data.train is not None
+        self.network.fit_normaliser(data.train[keys.FEATURES], data.train[keys.ACTION])
+
+    def _data(self) -> DemonstrationData:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DemonstrationData):
+            raise BadInput("behaviour cloning needs data.class_path: mwl.experts.data.DemonstrationData")
+        return data
+
+    def _loss(self, batch: TensorDict) -> Tensor:
+        label = (batch[keys.ACTION] - self.network.action_mean) / self.network.action_std
+        return self.loss(batch.clone(recurse=False).set(keys.ACTION, label))["loss_bc"]
+
+    def training_step(self, batch: TensorDict, batch_idx: int) -> Tensor:
+        """Squared error of standardised actions on a random batch."""
+        loss = self._loss(batch)
+        if batch_idx % 50 == 0:  # logging costs as much as an update of so small a network
+            self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: TensorDict, batch_idx: int) -> None:
+        """The same error on episodes that were not trained on."""
+        self.log("val/loss", self._loss(batch), batch_size=len(batch), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a short warm-up and a cosine decay over the whole training."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        warm_up = min(100, total // 10 + 1)
+
+        def factor(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            progress = min(1.0, (step - warm_up) / max(1, total - warm_up))
+            return 0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def handoff(self) -> dict[str, Any]:
+        """Measure the expert and give what its hand-over folder holds (arguments of `mwl.handoff.write_handoff`)."""
+        network = self.network.cpu().eval()
+        return {
+            "stage": "expert",
+            "name": self.spec.name,
+            "checkpoint": {"hyper_parameters": self.spec.to_plain(), "state_dict": network.state_dict()},
+            **self.spec.to_manifest(),
+            "card": self.card,
+            "metrics": measure_expert(self.spec, network, self.evaluation_episodes),
+            "provenance": provenance_of(self._data().manifests),
+        }
+
+
+def provenance_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """What an expert's data cost and where they come from, summed over its demonstration files."""
+    trainings = {m["demonstrator"]: int(m.get("training_env_steps", 0)) for m in manifests}
+    recording = sum(int(m["recording_env_steps"]) for m in manifests)
+    return {
+        "env_steps": sum(trainings.values()) + recording,
+        "recording_env_steps": recording,
+        "training_env_steps": trainings,
+        "source": [m.get("source") for m in manifests],
+        "licence": sorted({str(m.get("licence", "unknown")) for m in manifests}),
+        "demonstrations": [m["sha256"] for m in manifests],
+    }

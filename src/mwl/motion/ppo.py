@@ -1,0 +1,280 @@
+"""Proximal policy optimisation for the tracking teachers: small, on one core, resumable at any checkpoint.
+
+A plain loop rather than a Lightning stage: an iteration takes under a second and its forty minibatch updates a
+millisecond each, so any per-update bookkeeping would cost more than the update.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
+
+from mwl.motion.tracking import TrackingEnv
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Hyperparameters; the defaults learn to walk in about two million steps."""
+
+    num_envs: int = 256
+    rollout_steps: int = 24
+    epochs: int = 4
+    minibatches: int = 4
+    clip: float = 0.2
+    discount: float = 0.97
+    trace: float = 0.95
+    entropy: float = 0.002
+    max_grad_norm: float = 1.0
+    learning_rate: float = 5e-4
+    learning_rate_range: tuple[float, float] = (1e-4, 1.5e-3)
+    kl_high: float = 0.03
+    """Above it the epochs of an iteration end and the learning rate falls; below `kl_low` it rises."""
+    kl_low: float = 0.01
+    hidden: tuple[int, int] = (256, 128)
+    start_std: float = 0.5
+    std_range: tuple[float, float] = (0.1, 0.8)
+
+
+class RunningNormalizer(nn.Module):
+    """Standardises observations by running mean and variance, clipped to +-6."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("count", torch.tensor(1e-4))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return ((observation - self.mean) / (self.variance + 1e-6).sqrt()).clamp(-6, 6)
+
+    @torch.no_grad()
+    def update(self, observation: Tensor) -> None:
+        """Take in a batch `[B, O]` (parallel variance of Chan et al.)."""
+        batch_mean, batch_variance, batch = observation.mean(0), observation.var(0, unbiased=False), len(observation)
+        total = self.count + batch
+        delta = batch_mean - self.mean
+        self.variance.mul_(self.count).add_(batch_variance * batch + delta**2 * self.count * batch / total).div_(total)
+        self.mean.add_(delta * batch / total)
+        self.count.copy_(total)
+
+
+def _mlp(sizes: tuple[int, ...], last_gain: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = index == len(sizes) - 2
+        linear = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, nn.ELU()]
+    return nn.Sequential(*layers)
+
+
+class ActorCritic(nn.Module):
+    """Gaussian policy with state-independent spread, and a separate value network."""
+
+    def __init__(self, observation_size: int, action_size: int, config: PPOConfig) -> None:
+        super().__init__()
+        self.normalizer = RunningNormalizer(observation_size)
+        self.actor = _mlp((observation_size, *config.hidden, action_size), last_gain=0.02)
+        self.critic = _mlp((observation_size, *config.hidden, 1), last_gain=1.0)
+        self.log_std = nn.Parameter(torch.full((action_size,), config.start_std).log())
+        self._std_range = config.std_range
+
+    def policy(self, normalized: Tensor) -> torch.distributions.Normal:
+        """Distribution over actions `[B, A]` at normalised observations `[B, O]`."""
+        return torch.distributions.Normal(
+            self.actor(normalized), self.log_std.exp().clamp(*self._std_range), validate_args=False
+        )
+
+    def value(self, normalized: Tensor) -> Tensor:
+        """Value `[B]` of normalised observations `[B, O]`."""
+        return self.critic(normalized).squeeze(-1)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor) -> Tensor:
+        """Mean action `[N, A]` at raw observations `[N, O]`."""
+        return self.actor(self.normalizer(observation))
+
+
+@dataclass
+class Rollout:
+    """What one iteration learns from; time-major `[T, N, ...]`, observations normalised."""
+
+    observation: Tensor
+    action: Tensor
+    log_prob: Tensor
+    value: Tensor
+    next_value: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+
+
+class PPOTrainer:
+    """Trains an actor-critic on a tracking environment.
+
+    Args:
+        env: environment of `config.num_envs` robots.
+        config: hyperparameters.
+        checkpoint: file that `save` writes and `resume` reads.
+        description: plain values that a checkpoint carries along, to build the policy again.
+        seed: seed of network and action noise.
+    """
+
+    def __init__(
+        self, env: TrackingEnv, config: PPOConfig, checkpoint: Path, description: dict[str, Any], seed: int = 0
+    ) -> None:
+        self.env, self.config, self.checkpoint, self.description = env, config, checkpoint, description
+        torch.manual_seed(seed)
+        self._observation = env.reset()
+        action_size = env.controller.previous_action.shape[-1]
+        self.agent = ActorCritic(self._observation.shape[-1], action_size, config)
+        self.agent.normalizer.update(self._observation)
+        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
+        self.iteration = 0
+        self.env_steps = 0
+        self._length = torch.zeros(env.num_envs)
+        self.mean_length = 0.0
+
+    def fit(self, iterations: int, report: Callable[[dict[str, float]], None], save_every: int = 20) -> None:
+        """Train until `iterations` have been done in all, reporting metrics after each."""
+        started, first_step = time.perf_counter(), self.env_steps
+        while self.iteration < iterations:
+            rollout, reached = self._collect()
+            metrics = self._update(rollout)
+            self.agent.normalizer.update(reached)
+            self.iteration += 1
+            curriculum = self.env.config.curriculum
+            if curriculum is not None and self.iteration % curriculum.patience == 0:
+                self.env.raise_speed(self.mean_length, metrics["speed_error"])
+            rate = (self.env_steps - first_step) / (time.perf_counter() - started)
+            report({"iteration": self.iteration, "env_steps": self.env_steps, "steps_per_s": rate, **metrics})
+            if self.iteration % save_every == 0 or self.iteration == iterations:
+                self.save()
+
+    @torch.no_grad()
+    def _collect(self) -> tuple[Rollout, Tensor]:
+        """Play one rollout; returns it with the raw observations `[T * N, O]` for the normaliser."""
+        agent, gathered, raw, errors = self.agent, [], [], []
+        for _ in range(self.config.rollout_steps):
+            normalized = agent.normalizer(self._observation)
+            policy = agent.policy(normalized)
+            action = policy.sample()
+            reached, reward, terminated, truncated = self.env.step(action)
+            raw.append(self._observation)
+            errors.append(self.env.speed_error.mean())
+            gathered.append(
+                Rollout(
+                    observation=normalized,
+                    action=action,
+                    log_prob=policy.log_prob(action).sum(-1),
+                    value=agent.value(normalized),
+                    next_value=agent.value(agent.normalizer(reached)),
+                    reward=2 * (1 - self.config.discount) * reward,  # keeps values near 1 whatever the discount
+                    terminated=terminated,
+                    truncated=truncated,
+                )
+            )
+            self._observation = self.env.observe()
+            self._count_lengths(terminated | truncated)
+        self.env_steps += self.config.rollout_steps * self.env.num_envs
+        self._speed_error = torch.stack(errors).mean().item()
+        fields = Rollout.__dataclass_fields__
+        stacked = {name: torch.stack([getattr(step, name) for step in gathered]) for name in fields}
+        return Rollout(**stacked), torch.cat(raw)
+
+    def _count_lengths(self, ended: Tensor) -> None:
+        self._length += 1
+        if ended.any():
+            finished = self._length[ended].mean().item()
+            share = min(1.0, ended.sum().item() / 100)
+            self.mean_length += share * (finished - self.mean_length)
+            self._length[ended] = 0
+
+    def _update(self, rollout: Rollout) -> dict[str, float]:
+        config = self.config
+        columns = [rollout.value, rollout.next_value, rollout.reward]
+        value, next_value, reward = (column.T.unsqueeze(-1) for column in columns)
+        done = (rollout.terminated | rollout.truncated).T.unsqueeze(-1)
+        advantage, returns = vec_generalized_advantage_estimate(
+            config.discount, config.trace, value, next_value, reward, done, rollout.terminated.T.unsqueeze(-1)
+        )
+        advantage, returns = advantage.squeeze(-1).T.flatten(), returns.squeeze(-1).T.flatten()
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        flat = (rollout.observation.flatten(0, 1), rollout.action.flatten(0, 1), rollout.log_prob.flatten())
+        with torch.no_grad():
+            before = self.agent.policy(flat[0])
+        divergence = 0.0
+        for _ in range(config.epochs):
+            for batch in torch.randperm(len(returns)).chunk(config.minibatches):
+                self._descend(flat[0][batch], flat[1][batch], flat[2][batch], advantage[batch], returns[batch])
+            with torch.no_grad():
+                kl = torch.distributions.kl_divergence(before, self.agent.policy(flat[0]))
+            divergence = kl.sum(-1).mean().item()
+            if divergence > config.kl_high:
+                break
+        self._adapt_learning_rate(divergence)
+        return {
+            "reward": rollout.reward.mean().item() / (2 * (1 - config.discount)),
+            "episode_length": self.mean_length,
+            "speed_error": self._speed_error,
+            "preferred_speed": self.env.preferred_speed,
+            "kl": divergence,
+            "std": self.agent.log_std.exp().mean().item(),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def _descend(self, observation: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, returns: Tensor):
+        policy = self.agent.policy(observation)
+        ratio = (policy.log_prob(action).sum(-1) - old_log_prob).exp()
+        clipped = ratio.clamp(1 - self.config.clip, 1 + self.config.clip)
+        loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+        loss = loss + 0.5 * (self.agent.value(observation) - returns).square().mean()
+        loss = loss - self.config.entropy * policy.entropy().sum(-1).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+
+    def _adapt_learning_rate(self, divergence: float) -> None:
+        group, (low, high) = self.optimizer.param_groups[0], self.config.learning_rate_range
+        if divergence > self.config.kl_high:
+            group["lr"] = max(group["lr"] / 1.5, low)
+        elif divergence < self.config.kl_low:
+            group["lr"] = min(group["lr"] * 1.3, high)
+
+    def save(self) -> None:
+        """Write the checkpoint; a kill leaves the old one or the new one."""
+        content = {
+            "description": self.description,
+            "ppo": asdict(self.config),
+            "agent": self.agent.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "preferred_speed": self.env.preferred_speed,
+            "mean_length": self.mean_length,
+            "rng": torch.get_rng_state(),
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.checkpoint.with_suffix(".tmp")
+        torch.save(content, scratch)
+        os.replace(scratch, self.checkpoint)
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint if there is one; episodes begin anew. Returns whether there was one."""
+        if not self.checkpoint.is_file():
+            return False
+        content = torch.load(self.checkpoint, weights_only=True)
+        self.agent.load_state_dict(content["agent"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.iteration, self.env_steps = content["iteration"], content["env_steps"]
+        self.env.preferred_speed, self.mean_length = content["preferred_speed"], content["mean_length"]
+        torch.set_rng_state(content["rng"])
+        return True
