@@ -1,0 +1,89 @@
+"""Recorded states with the expert they came from: what the gate learns from before any world model exists."""
+
+import lightning.pytorch as pl
+import torch
+from tensordict import TensorDict
+from torch.utils.data import DataLoader
+
+from mwl import keys
+from mwl.errors import BadInput
+from mwl.experts.data import Batches
+from mwl.experts.features import egocentric
+from mwl.motion.demonstrations import Demonstrations
+from mwl.simulation import get_task
+
+
+class GateData(pl.LightningDataModule):
+    """Hands out batches of egocentric features and expert numbers, every expert equally often.
+
+    Args:
+        demonstrations: files (.npz) by expert name.
+        batch_size: states per batch.
+        batches_per_epoch: an epoch is this many random batches.
+        validation_share: share of each file's episodes, the last ones, kept for validation.
+    """
+
+    def __init__(
+        self,
+        demonstrations: dict[str, list[str]],
+        batch_size: int = 256,
+        batches_per_epoch: int = 200,
+        validation_share: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if len(demonstrations) < 2 or not all(demonstrations.values()):
+            raise BadInput("data.demonstrations needs at least two experts, each with at least one file")
+        if not 0 < validation_share < 1:
+            raise BadInput(f"data.validation_share is {validation_share}; it must lie in (0, 1)")
+        self.demonstrations = demonstrations
+        self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
+        self.validation_share = validation_share
+        self.sources: list[dict] = []
+        self.train: TensorDict | None = None
+        self.validation: TensorDict | None = None
+
+    def prepare(self, names: list[str]) -> None:
+        """Read the files; EXPERT_ID counts in the order of `names`, those of the expert library.
+
+        Raises:
+            BadInput: files for an expert that the library does not have.
+        """
+        unknown = [name for name in self.demonstrations if name not in names]
+        if unknown:
+            raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
+        parts = [
+            self._read(file, names.index(name)) for name, files in self.demonstrations.items() for file in files
+        ]
+        self.validation = torch.cat([held_out for _, held_out in parts])
+        train = torch.cat([kept for kept, _ in parts])
+        counts = torch.bincount(train[keys.EXPERT_ID], minlength=len(names)).clamp(min=1)
+        longest = int(counts.max())
+        balanced = [_repeated(train[train[keys.EXPERT_ID] == i], longest) for i in train[keys.EXPERT_ID].unique()]
+        self.train = torch.cat(balanced)
+
+    def _read(self, file: str, expert: int) -> tuple[TensorDict, TensorDict]:
+        recorded = Demonstrations.load(file)
+        self.sources.append(recorded.manifest)
+        features = egocentric(recorded.observation, get_task(recorded.manifest["task"]).layout)
+        data = TensorDict(
+            {keys.FEATURES: features, keys.EXPERT_ID: torch.full((len(features),), expert)}, batch_size=[len(features)]
+        )
+        episodes = int(recorded.episode.max()) + 1
+        held_out = recorded.episode >= episodes - max(1, round(self.validation_share * episodes))
+        return data[~held_out], data[held_out]
+
+    def train_dataloader(self) -> DataLoader:
+        """Random batches."""
+        assert self.train is not None, "prepare before training"
+        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """All held-out states as one batch."""
+        assert self.validation is not None, "prepare before validation"
+        return DataLoader([self.validation], batch_size=None)  # type: ignore[arg-type]
+
+
+def _repeated(data: TensorDict, count: int) -> TensorDict:
+    """`count` rows, each of the given ones equally often up to one."""
+    return data[torch.arange(count) % len(data)]

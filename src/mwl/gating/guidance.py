@@ -1,0 +1,208 @@
+"""What the experts advise: from an observation to weights over experts and one reference action."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+from torch.nn import functional as F
+
+from mwl import keys
+from mwl.errors import BadInput
+from mwl.experts.features import Layout, egocentric
+from mwl.experts.library import Expert, ExpertLibrary, infer_layout
+from mwl.experts.network import PolicyNetwork
+from mwl.experts.spec import ExpertSpec
+from mwl.gating.fusion import Mode, choose, compose, fuse
+from mwl.gating.network import LoadedGate
+
+
+class Guidance:
+    """Experts, gate and instruction behind one call.
+
+    Args:
+        library: K experts.
+        gate: state-aware selection; None leaves the choice to the instruction.
+        semantic_weights: weight of each expert by name, or `[K]`; None leaves the choice to the gate.
+        alpha: weight of the instruction against the state, in [0, 1]; 1 without gate, 0 without weights.
+        mode: `mixture` or `top1`.
+        layout: where the parts of the observation lie; None infers it from the observation's size.
+        margin: hysteresis of `top1`.
+
+    Raises:
+        BadInput: neither gate nor weights, unknown expert names, weights without sum, alpha outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        library: ExpertLibrary,
+        gate: LoadedGate | None = None,
+        semantic_weights: Mapping[str, float] | Tensor | None = None,
+        alpha: float = 0.5,
+        mode: Mode = "mixture",
+        layout: Layout | None = None,
+        margin: float = 0.1,
+    ) -> None:
+        if gate is None and semantic_weights is None:
+            raise BadInput("guidance needs a gate, semantic weights, or both; it has neither")
+        if not 0 <= alpha <= 1:
+            raise BadInput(f"alpha is {alpha}; it must lie in [0, 1]")
+        if mode not in ("mixture", "top1"):
+            raise BadInput(f"unknown composition mode {mode!r}; there are mixture and top1")
+        self.library, self.gate, self.mode, self.layout, self.margin = library, gate, mode, layout, margin
+        self.card_embeddings = None if gate is None else gate.embeddings_of(library.names)
+        self.semantic_weights: Tensor | None = None
+        self.current: Tensor | None = None  # [N] expert that `top1` follows
+        self._alpha = alpha
+        self.set_weights(semantic_weights)
+
+    @property
+    def num_experts(self) -> int:
+        """K."""
+        return self.library.num_experts
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the instruction against the state that holds."""
+        if self.gate is None:
+            return 1.0
+        return 0.0 if self.semantic_weights is None else self._alpha
+
+    def set_weights(self, weights: Mapping[str, float] | Tensor | None) -> None:
+        """Follow another instruction from now on; None follows the gate alone.
+
+        Raises:
+            BadInput: unknown expert names, negative weights, or all weights zero.
+        """
+        self.semantic_weights = None if weights is None else resolve_weights(weights, self.library.names)
+        self.current = None
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Forget which expert was followed, in environments `[N]` that begin a new episode (None: everywhere)."""
+        if done is None or self.current is None or len(done) != len(self.current):
+            self.current = None
+        else:
+            self.current = self.current.masked_fill(done, -1)
+
+    @torch.no_grad()
+    def reference(self, observation: Tensor, *, hold: bool = True) -> TensorDict:
+        """Advice at observations `[N, O]`.
+
+        Args:
+            observation: of the task.
+            hold: remember the choice of `top1` for its hysteresis; False for states off the present trajectory.
+
+        Returns:
+            batch size `[N]`: EXPERT_ACTION `[N, K, A]`, GATE_PROBS and SEMANTIC_WEIGHTS `[N, K]` where there are such,
+            FUSED_WEIGHTS `[N, K]` (under `top1` one-hot) and the REFERENCE_ACTION `[N, A]` they compose.
+        """
+        count = len(observation)
+        advice = TensorDict({keys.EXPERT_ACTION: self.library.actions(observation, self.layout)}, batch_size=[count])
+        fused = self._weights(observation, advice)
+        if self.mode == "top1":
+            fused = F.one_hot(self._chosen(fused, hold), self.num_experts).to(fused.dtype)
+        advice[keys.FUSED_WEIGHTS] = fused
+        advice[keys.REFERENCE_ACTION] = compose(advice[keys.EXPERT_ACTION], fused)
+        return advice
+
+    def _weights(self, observation: Tensor, advice: TensorDict) -> Tensor:
+        """Fused weights `[N, K]`; what they are made of is added to the advice."""
+        semantic = None if self.semantic_weights is None else self.semantic_weights.expand(len(observation), -1)
+        if semantic is not None:
+            advice[keys.SEMANTIC_WEIGHTS] = semantic
+        if self.gate is None:
+            assert semantic is not None
+            return semantic.clone()
+        assert self.card_embeddings is not None
+        features = egocentric(observation, self.layout or infer_layout(observation.shape[-1]))
+        probs: Tensor = self.gate.gate(features, self.card_embeddings)
+        advice[keys.GATE_PROBS] = probs
+        return probs.clone() if semantic is None else fuse(semantic, probs, self.alpha)
+
+    def _chosen(self, fused: Tensor, hold: bool) -> Tensor:
+        if not hold:
+            return choose(fused)
+        current = self.current if self.current is not None and len(self.current) == len(fused) else None
+        self.current = choose(fused, current, self.margin)
+        return self.current
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything, experts included, as plain values and tensors, to be read back by `from_plain`."""
+        experts = [
+            {
+                "hyper_parameters": expert.spec.to_plain(),
+                "state_dict": expert.network.state_dict(),
+                "manifest": dict(expert.manifest),
+            }
+            for expert in self.library.experts
+        ]
+        weights = self.semantic_weights
+        return {
+            "experts": experts,
+            "gate": None if self.gate is None else self.gate.to_plain(),
+            "semantic_weights": None
+            if weights is None
+            else dict(zip(self.library.names, weights.tolist(), strict=True)),
+            "alpha": self._alpha,
+            "mode": self.mode,
+            "margin": self.margin,
+        }
+
+    @classmethod
+    def from_plain(cls, entries: Mapping[str, Any], layout: Layout | None = None) -> "Guidance":
+        """The guidance that `to_plain` described, for observations of the given layout."""
+        experts = []
+        for entry in entries["experts"]:
+            spec = ExpertSpec.from_plain(entry["hyper_parameters"])
+            network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+            network.load_state_dict(entry["state_dict"])
+            experts.append(Expert(spec, network, entry["manifest"]))
+        gate = entries["gate"]
+        return cls(
+            ExpertLibrary(experts),
+            None if gate is None else LoadedGate.from_plain(gate),
+            entries["semantic_weights"],
+            entries["alpha"],
+            entries["mode"],
+            layout,
+            entries["margin"],
+        )
+
+
+def resolve_weights(weights: Mapping[str, float] | Tensor | Sequence[float], names: Sequence[str]) -> Tensor:
+    """Weights `[K]` in the order of `names`, scaled to sum 1; experts that are not named weigh nothing.
+
+    Raises:
+        BadInput: unknown names, another length than K, negative weights, or all weights zero.
+    """
+    if isinstance(weights, Mapping):
+        unknown = [name for name in weights if name not in names]
+        if unknown:
+            raise BadInput(f"semantic weights name {', '.join(unknown)}; the experts are {', '.join(names)}")
+        weights = [float(weights.get(name, 0.0)) for name in names]
+    values = torch.as_tensor(weights, dtype=torch.float32)
+    if values.shape != (len(names),):
+        raise BadInput(f"semantic weights have shape {list(values.shape)}; there are {len(names)} experts")
+    if not torch.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+        raise BadInput(f"semantic weights {values.tolist()} must be finite, not negative, and not all zero")
+    return values / values.sum()
+
+
+def weights_for(
+    library: ExpertLibrary, instruction: str | None, weights: Mapping[str, float] | None, head: Path | str
+) -> Mapping[str, float] | None:
+    """Semantic weights as given, or those a semantic head gives an instruction; None with neither.
+
+    Raises:
+        NoSkillFits: the instruction is too far from every expert's card.
+    """
+    if weights is not None or instruction is None:
+        return weights
+    from mwl.semantics import Card, SemanticHead
+
+    semantic = SemanticHead.load(head)
+    semantic.set_cards([Card(**card) for card in library.cards])
+    found: Mapping[str, float] = semantic.weights(instruction)
+    return found
