@@ -15,7 +15,7 @@ _UNKNOWN_KEY = (
     re.compile(r"Key '(?P<key>[^']+)' is not expected"),
     re.compile(r"No action for key \"?'?(?P<key>[\w.]+)"),
 )
-_BAD_VALUE = re.compile(r"Parser key \"(?P<key>[^\"]+)\":\s*\n?\s*(?P<reason>Expected .*|.*Got value.*|.*not valid.*)")
+_BAD_VALUE = re.compile(r"Parser key \"(?P<key>[^\"]+)\":\s*(?P<reason>Expected [^\n]*)")
 _CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 _BAD_CLASS = re.compile(r"No module named '[^']+'|module '[^']+' has no attribute '[^']+'")
 
@@ -52,6 +52,11 @@ def _parameters(class_path: str | None) -> set[str]:
         return set()
 
 
+def _readable(reason: str) -> str:
+    """`Expected a <class 'float'>` as people write it."""
+    return " ".join(re.sub(r"<class '([^']+)'>", r"\1", reason).split())
+
+
 def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ()) -> str:
     """One line for people out of a parser's message.
 
@@ -78,7 +83,7 @@ def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ())
         return f"{locate('class_path', files)}: cannot load class {class_path!r}: {found[0]}"
     found = _BAD_VALUE.search(message)
     if found:
-        return f"{locate(found['key'], files)}: bad value for {found['key']!r}: {' '.join(found['reason'].split())}"
+        return f"{locate(found['key'], files)}: bad value for {found['key']!r}: {_readable(found['reason'])}"
     lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     where = f"{files[-1]}: " if files else ""
     return where + "; ".join(lines[:3])[:300]

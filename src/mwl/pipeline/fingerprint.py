@@ -119,7 +119,7 @@ def _source_files(name: str) -> tuple[Path, ...]:
 def _imported_names(path: Path) -> tuple[str, ...]:
     names = []
     package = ".".join(("mwl", *path.relative_to(_PACKAGE).parent.parts))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -128,3 +128,12 @@ def _imported_names(path: Path) -> tuple[str, ...]:
                 base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
             names += [f"{base}.{alias.name}" for alias in node.names]
     return tuple(name for name in names if name.startswith("mwl"))
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below, without what stands under `if TYPE_CHECKING:`, which never runs."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _executed(child)

@@ -186,6 +186,7 @@ class _Run:
             experiment=self.experiment,
             parent_run=parent,
             threads=self.threads,
+            tracking_uri=tracking.tracking_uri(),
         )
         process = self._processes().Process(target=worker.run, args=(job,), name=name)  # type: ignore[attr-defined]
         process.start()

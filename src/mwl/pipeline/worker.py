@@ -33,6 +33,7 @@ class Job:
     experiment: str
     parent_run: str | None
     threads: int
+    tracking_uri: str
 
 
 def run(job: Job) -> None:
@@ -47,6 +48,7 @@ def run(job: Job) -> None:
     os.dup2(log, sys.stderr.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the pipeline, which asks by SIGTERM
     _end_with_parent()
+    os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri  # the server that forks us may be older than this value
     try:
         import torch
 

@@ -1,0 +1,47 @@
+# Everything in two commands: `make demo` and `make test`. Both make and share one virtual environment.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev,retarget
+PIPELINE ?= conf/pipelines/demo.yaml
+
+.PHONY: help setup demo test bench lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   set up, run the whole demo (about 20 minutes on 2 cores), show the results"
+	@echo "make test   set up, run the tests"
+	@echo "make setup  only set up $(VENV);  make lint  ruff and mypy;  make bench  measure speed"
+
+setup: $(STAMP)
+
+# One pip command with all constraints: a second one could replace the torch build that the first one chose.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mwl needs Python 3.11 or newer; this is {v[0]}.{v[1]} (make PYTHON=python3.11 ...)")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV): a few minutes, once"
+	@if command -v uv >/dev/null 2>&1; then \
+	  VIRTUAL_ENV=$(VENV) uv pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"; \
+	else \
+	  $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"; \
+	fi
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/mwl run $(PIPELINE)
+
+# Two workers, one thread each: small batches gain nothing from more threads, and lose much when threads outnumber cores.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: setup
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf runs $(VENV)

@@ -1,0 +1,261 @@
+"""The `mwl` command: its flags, its exit codes, and which room carries out what.
+
+Exit codes: 0 done, 1 a run failed, 2 bad input (nothing was started), 130 stopped by Ctrl-C. Every error is one line
+on stderr; `MWL_DEBUG=1` adds the traceback. Rooms are imported by the command that needs them, so that help and
+mistyped flags are answered at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mwl import tracking
+from mwl.errors import BadInput, MwlError
+
+_INTERRUPTED = 130
+_DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line."""
+        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["fit"]:  # its flags are those of LightningCLI, which parses them itself
+            return _fit(arguments[1:])
+        options = build_parser().parse_args(arguments)
+        code: int = options.run(options)
+        return code
+    except MwlError as error:
+        return _fail(error, str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        return _fail(error, "stopped; the same command goes on from the last checkpoint", _INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        what = " ".join(str(error).split())[:300]
+        return _fail(error, f"{type(error).__name__}: {what} (MWL_DEBUG=1 shows where)", 1)
+
+
+def _fail(error: BaseException, message: str, code: int) -> int:
+    if os.environ.get("MWL_DEBUG"):
+        traceback.print_exception(error)
+    print(f"mwl: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `fit` is listed, but parses its own flags."""
+    parser = Parser(prog="mwl", description=_DESCRIPTION)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *, as_json: bool = True) -> Any:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if as_json:
+            sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        return sub
+
+    command("fit", _unreachable, "fit one stage: --config conf/<stage>.yaml [--resume]", as_json=False)
+
+    sub = command("run", _run, "carry out a pipeline, skipping what did not change", as_json=False)
+    sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
+    sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help="override a value")
+
+    sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
+    sub.add_argument("--task", required=True, help="for example h1-walk")
+    sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | run:<MLflow id>")
+    sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
+    sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
+    sub.add_argument("--episodes", type=int, default=10)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--video", type=Path, metavar="FILE", help="film the first episode")
+    sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
+
+    sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
+    sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
+
+    sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
+    sub.add_argument("instruction", help='for example "stand, then walk forward"')
+    sub.add_argument("--frame", type=Path, metavar="IMG", help="picture of the scene")
+    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+
+    sub = command("play", _play, "carry out an instruction in one episode and film it")
+    sub.add_argument("instruction")
+    sub.add_argument("--agents", required=True, nargs="+", metavar="SKILL=AGENT", help="who carries out which skill")
+    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument("--task", default="h1-walk", help="whose world and reward")
+    sub.add_argument("--steps-per-clause", type=int, default=250)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
+
+    sub = command("motion", _unreachable, "import or check motion clips", as_json=False)
+    actions = sub.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    importing = actions.add_parser("import", help="read a clip and retarget it to the robot")
+    importing.add_argument("clip", type=Path)
+    importing.add_argument("--format", required=True, choices=("amass", "bvh", "amc"))
+    importing.add_argument("--out", type=Path, required=True, metavar="FILE")
+    importing.set_defaults(run=_motion_import)
+    checking = actions.add_parser("check", help="say whether a motion file is well-formed and physically plausible")
+    checking.add_argument("file", type=Path)
+    checking.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    checking.set_defaults(run=_motion_check)
+
+    command("doctor", _doctor, "what is installed, what works, what to do about the rest")
+    return parser
+
+
+def _unreachable(options: argparse.Namespace) -> int:
+    raise BadInput("see `mwl fit --help`")
+
+
+def _fit(arguments: Sequence[str]) -> int:
+    from mwl.pipeline.fit import fit
+
+    if not arguments:
+        raise BadInput("fit needs --config conf/<stage>.yaml (see `mwl fit --help`)")
+    folder = fit(arguments)
+    print(f"mwl: finished; hand-over in {folder}", file=sys.stderr)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mwl.pipeline.report import print_report
+    from mwl.pipeline.runner import run_pipeline
+
+    result = run_pipeline(options.pipeline, options.assignments)
+    print_report(result)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from mwl.evaluation.run import EvaluationConfig, evaluate_with_film
+    from mwl.evaluation.table import record_table
+
+    config = EvaluationConfig(
+        task=options.task,
+        agent=options.agent,
+        episodes=options.episodes,
+        seed=options.seed,
+        suite=options.suite,
+        instruction=options.instruction,
+    )
+    with _progress(options.agent) as report:
+        record = evaluate_with_film(config, options.experiment, options.video, report)
+    _print(options.json, record.printed(), lambda: record_table(record))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json
+    from mwl.evaluation.table import comparison_table
+
+    rows = compare_experiment(options.experiment or newest_experiment())
+    _print(options.json, to_json(rows), lambda: comparison_table(rows))
+    return 0
+
+
+def _instruct(options: argparse.Namespace) -> int:
+    from mwl.evaluation.table import instruction_table
+    from mwl.pipeline.instruct import instruct
+
+    answer = instruct(options.instruction, options.head, options.frame)
+    _print(options.json, answer, lambda: instruction_table(answer))
+    return 0
+
+
+def _play(options: argparse.Namespace) -> int:
+    from mwl.pipeline.config import FollowStage
+    from mwl.pipeline.follow import follow
+
+    agents = {}
+    for pair in options.agents:
+        skill, equals, address = pair.partition("=")
+        if not equals:
+            raise BadInput(f"--agents {pair}: expected SKILL=AGENT, for example walk=expert:walk")
+        agents[skill] = address
+    stage = FollowStage(
+        instruction=options.instruction,
+        semantic=options.head,
+        agents=agents,
+        task=options.task,
+        steps_per_clause=options.steps_per_clause,
+        seed=options.seed,
+    )
+    with _progress(options.instruction) as report:
+        summary = follow(stage, options.video, report)
+    _print(options.json, summary, lambda: f"film: {options.video}")
+    return 0
+
+
+def _motion_import(options: argparse.Namespace) -> int:
+    from mwl.motion import import_clip
+
+    import_clip(options.clip, options.format, options.out)
+    print(f"mwl: wrote {options.out}", file=sys.stderr)
+    return 0
+
+
+def _motion_check(options: argparse.Namespace) -> int:
+    from mwl.motion import check_file
+
+    report = check_file(options.file)
+    _print(options.json, report, lambda: "\n".join(f"{key}: {value}" for key, value in report.items()))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mwl.doctor import diagnose
+    from mwl.evaluation.table import diagnosis_table
+
+    findings = diagnose()
+    _print(options.json, {"findings": [finding.to_dict() for finding in findings]}, lambda: diagnosis_table(findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> None:
+    """One JSON object, or a table for people, on stdout."""
+    if as_json:
+        print(json.dumps(answer))
+        return
+    from rich.console import Console
+
+    Console().print(table())
+
+
+class _progress:  # reads as a function where it is used
+    """A progress bar on stderr; gives a function (fraction, text)."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(title[:40], total=1.0, text="")
+
+    def __enter__(self) -> Callable[[float, str], None]:
+        self.bar.start()
+        return lambda fraction, text="": self.bar.update(self.task, completed=fraction, text=text)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()

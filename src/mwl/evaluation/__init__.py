@@ -1,0 +1,1 @@
+"""Measures agents: whole episodes, statistics, tables, plots and films. Knows agents only by their protocol."""

@@ -1,0 +1,135 @@
+"""How an agent is named on the command line, and the small protocol through which evaluation sees it."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mwl import tracking
+from mwl.errors import UnknownAgent
+from mwl.handoff import MANIFEST, read_manifest
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
+    from torch import Tensor
+
+    from mwl.experts import ExpertLibrary
+
+EXPERT_FOLDERS = ("data/experts", "runs")
+
+
+class Agent(Protocol):
+    """Whatever chooses actions."""
+
+    last: "TensorDict | None"
+    """What the last `act` computed (weights, reference action), for logs and videos; optional."""
+
+    def reset(self, done: "Tensor | None" = None) -> None:
+        """Forget the past of environments that begin a new episode, `done` [N] bool; None = all."""
+
+    def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
+        """Actions [N, A] in [-1, 1] for observations [N, O]; [A] for [O]."""
+
+
+@dataclass
+class NamedAgent:
+    """An agent with what tables and records say about it."""
+
+    agent: Agent
+    name: str
+    address: str
+    env_steps: int = 0
+    expert_steps: int = 0
+    run_id: str | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+class ExpertAgent:
+    """One expert of a library, acting alone."""
+
+    def __init__(self, library: "ExpertLibrary", index: int = 0) -> None:
+        self.library, self.index = library, index
+        self.last: TensorDict | None = None
+
+    def reset(self, done: "Tensor | None" = None) -> None:
+        """Experts have no memory."""
+
+    def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
+        """Actions [N, A] of the expert; [A] for a single observation."""
+        single = observation.ndim == 1
+        actions = self.library.actions(observation[None] if single else observation)[:, self.index]
+        return actions[0] if single else actions
+
+
+def resolve(address: str, name: str | None = None, instruction: str | None = None) -> NamedAgent:
+    """Load the agent that an address names.
+
+    Args:
+        address: a hand-over folder, `expert:<name>`, or `run:<MLflow id>` of a fitted stage.
+        name: what tables call it; default from its manifest.
+        instruction: what a guided agent is told; default what it was fitted with.
+
+    Raises:
+        UnknownAgent: no expert of that name, or a hand-over folder of another kind of stage.
+        MissingFile: no such folder or run.
+        CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
+    """
+    if address.startswith("expert:"):
+        return _load(find_expert(address.removeprefix("expert:")), address, name, instruction)
+    if address.startswith("run:"):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = tracking.download_handoff(address.removeprefix("run:"), Path(scratch))
+            return _load(folder, address, name, instruction)
+    return _load(Path(address), address, name, instruction)
+
+
+def find_expert(name: str) -> Path:
+    """Folder of the expert of that name: shipped ones first, then fitted ones, the newest first.
+
+    Raises:
+        UnknownAgent: there is none; the message lists the names that exist.
+    """
+    found: dict[str, list[Path]] = {}
+    for place in EXPERT_FOLDERS:
+        manifests = Path(place).glob(f"**/{MANIFEST}")
+        for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
+            if "_work" in path.parts:
+                continue
+            manifest = read_manifest(path.parent)
+            if manifest.get("stage") == "expert":
+                found.setdefault(str(manifest.get("name")), []).append(path.parent)
+    if name not in found:
+        known = f"known experts: {', '.join(sorted(found))}" if found else "none is fitted yet; run `make demo`"
+        raise UnknownAgent(f"no expert named {name!r} in {' or '.join(EXPERT_FOLDERS)}; {known}")
+    return found[name][0]
+
+
+def _load(folder: Path, address: str, name: str | None, instruction: str | None) -> NamedAgent:
+    from mwl.simulation import ROBOT
+
+    manifest = read_manifest(folder, robot=ROBOT)
+    kind = manifest.get("stage")
+    agent: Agent
+    if kind == "expert":
+        from mwl.experts import ExpertLibrary
+
+        agent = ExpertAgent(ExpertLibrary.load([folder]))
+        default = f"expert:{manifest['name']}"
+    elif kind == "world_model":
+        from mwl.world_model import load_agent
+
+        agent = load_agent(folder) if instruction is None else load_agent(folder, instruction=instruction)
+        default = str(manifest.get("agent") or manifest["name"])
+    else:
+        raise UnknownAgent(f"{folder}: a {kind!r} stage is no agent; name an expert or a world model")
+    metrics = manifest.get("metrics") or {}
+    steps = (manifest.get("provenance") or {}).get("env_steps", metrics.get("env_steps", 0))
+    return NamedAgent(
+        agent=agent,
+        name=name or default,
+        address=address,
+        env_steps=int(steps or 0),
+        expert_steps=int(metrics.get("expert_steps") or 0),
+        run_id=manifest.get("mlflow_run_id"),
+        manifest=manifest,
+    )

@@ -1,0 +1,180 @@
+"""`mwl compare`: tasks x agents, from the evaluations in MLflow or in folders, with the paper's figures beside."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mwl import tracking
+from mwl.errors import MissingFile
+from mwl.evaluation.paper import PRINTED
+from mwl.evaluation.record import FILE, Record
+from mwl.evaluation.statistics import ci95, convergence_step, iqm
+from mwl.handoff import atomic_folder
+
+LEARNING_CURVE = "episode/return"
+JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
+Curves = dict[tuple[str, str], list[list[tuple[int, float]]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One agent on one task."""
+
+    task: str
+    agent: str
+    status: Literal["measured", "not run"]
+    seeds: int = 0
+    """Independently fitted agents."""
+    env_steps: int | None = None
+    expert_steps: int | None = None
+    return_iqm: float | None = None
+    """Over all episodes of all seeds."""
+    return_ci95: list[float] | None = None
+    convergence_steps: int | None = None
+    run_ids: list[str] = field(default_factory=list)
+
+    @property
+    def paper(self) -> str:
+        """Return and convergence steps as printed in the paper, or a dash."""
+        printed = PRINTED.get((self.task, self.agent))
+        if printed is None:
+            return "-"
+        return f"{printed.episode_return:.1f} / {printed.convergence_steps / 1e6:.1f}M"
+
+
+def rows_of(records: Sequence[Record], curves: Curves) -> list[Row]:
+    """One row per task and agent that was measured, then those that only the paper has, as not run."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.task, record.agent), []).append(record)
+    rows = [_measured(key, group, curves.get(key, [])) for key, group in sorted(groups.items())]
+    rows += [Row(task, agent, "not run") for task, agent in sorted(PRINTED) if (task, agent) not in groups]
+    return rows
+
+
+def _measured(key: tuple[str, str], records: Sequence[Record], curves: Sequence[list[tuple[int, float]]]) -> Row:
+    returns = [value for record in records for value in record.returns]
+    interval = ci95(returns, statistic="iqm")
+    converged = [step for curve in curves if (step := convergence_step(curve)) is not None]
+    return Row(
+        task=key[0],
+        agent=key[1],
+        status="measured",
+        seeds=len({record.agent_run_id or record.address for record in records}),
+        env_steps=max(record.env_steps for record in records),
+        expert_steps=max(record.expert_steps for record in records),
+        return_iqm=iqm(returns),
+        return_ci95=list(interval) if interval else None,
+        convergence_steps=sorted(converged)[len(converged) // 2] if converged else None,
+        run_ids=[record.run_id for record in records if record.run_id],
+    )
+
+
+def curves_of(records: Iterable[Record]) -> Curves:
+    """Learning curves of the agents behind the records, one per fitted agent, from MLflow."""
+    curves: Curves = {}
+    seen: set[str] = set()
+    for record in records:
+        if record.agent_run_id is None or record.agent_run_id in seen:
+            continue
+        seen.add(record.agent_run_id)
+        try:
+            points = tracking.history(record.agent_run_id, LEARNING_CURVE)
+        except MissingFile:  # the agent came from another store; its evaluation still counts
+            continue
+        if points:
+            curves.setdefault((record.task, record.agent), []).append(points)
+    return curves
+
+
+def compare_experiment(experiment: str) -> list[Row]:
+    """Rows of all evaluations that an MLflow experiment holds, without those a later run replaced.
+
+    Raises:
+        MissingFile: no such experiment.
+    """
+    if tracking.experiment_id(experiment, create=False) is None:
+        raise MissingFile(f"no experiment {experiment!r} in {tracking.tracking_uri()}; `mwl run` makes one")
+    found = tracking.find_runs(experiment, f"tags.`{tracking.KIND_TAG}` = 'evaluation' and status = 'FINISHED'")
+    store = tracking.client()
+    newest: dict[tuple[Any, ...], Record] = {}
+    for run in found:  # newest first
+        if run.data.tags.get(tracking.SUPERSEDED_TAG):
+            continue
+        path = store.download_artifacts(run.info.run_id, FILE)
+        record = Record.parse(Path(path).read_text(encoding="utf-8"), f"run {run.info.run_id}")
+        newest.setdefault((record.task, record.agent, record.agent_run_id or record.address, record.seed), record)
+    records = list(newest.values())
+    return rows_of(records, curves_of(records))
+
+
+def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str, parent: str | None) -> list[Row]:
+    """Compare evaluation folders; leaves table, plot and JSON in `output` and in MLflow."""
+    from mwl.evaluation.plots import plot_comparison
+
+    records = [Record.read(folder) for folder in evaluations]
+    curves = curves_of(records)
+    rows = rows_of(records, curves)
+    with atomic_folder(output) as folder:
+        (folder / JSON_FILE).write_text(json.dumps(to_json(rows), indent=2) + "\n", encoding="utf-8")
+        (folder / TABLE_FILE).write_text(markdown(rows), encoding="utf-8")
+        plot_comparison(records, curves, folder / PLOT_FILE)
+        with tracking.run(experiment, output.name, parent=parent, tags={tracking.KIND_TAG: "comparison"}) as run_id:
+            tracking.client().log_artifacts(run_id, str(folder))
+    return rows
+
+
+def to_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """What `mwl compare --json` prints."""
+    paper = [{"task": task, "agent": agent, **asdict(cell)} for (task, agent), cell in sorted(PRINTED.items())]
+    return {"rows": [asdict(row) for row in rows], "paper": paper}
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Rows that `compare_to_folder` left.
+
+    Raises:
+        MissingFile: there are none.
+    """
+    file = folder / JSON_FILE
+    if not file.is_file():
+        raise MissingFile(f"{file}: no comparison there")
+    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+
+
+HEADER = ("task", "agent", "return (IQM)", "95 % CI", "env steps", "expert steps", "converged at", "seeds", "paper")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """The row as text, in the order of `HEADER`."""
+    if row.status == "not run":
+        return (row.task, row.agent, "not run", "-", "-", "-", "-", "-", row.paper)
+    interval = "-" if row.return_ci95 is None else f"{row.return_ci95[0]:.0f} to {row.return_ci95[1]:.0f}"
+    value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
+    counts = [f"{count:,}" if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
+    return (row.task, row.agent, value, interval, *counts, str(row.seeds), row.paper)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    lines = [HEADER, tuple("---" for _ in HEADER), *(cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{PAPER_NOTE}\n"
+
+
+PAPER_NOTE = "paper: return / convergence steps as printed in its Table 1; robot variant, seeds and episodes unstated."
+
+
+def newest_experiment() -> str:
+    """Name of the MLflow experiment in which something was evaluated last.
+
+    Raises:
+        MissingFile: nothing was evaluated yet.
+    """
+    store = tracking.client()
+    experiments = {experiment.experiment_id: experiment.name for experiment in store.search_experiments()}
+    runs = store.search_runs(list(experiments), f"tags.`{tracking.KIND_TAG}` = 'evaluation'", max_results=1)
+    if not runs:
+        raise MissingFile(f"no evaluation in {tracking.tracking_uri()}; `mwl evaluate` and `mwl run` make some")
+    return str(experiments[runs[0].info.experiment_id])

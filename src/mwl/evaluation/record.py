@@ -1,0 +1,104 @@
+"""The result of one evaluation: what is stored, what `--json` prints, and reading it back."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mwl.errors import CorruptFile, MissingFile
+
+FILE = "evaluation.json"
+_PRINTED = (
+    "task",
+    "suite",
+    "agent",
+    "instruction",
+    "episodes",
+    "seed",
+    "return_mean",
+    "return_std",
+    "return_ci95",
+    "returns",
+    "length_mean",
+    "success_rate",
+    "fall_rate",
+    "action_rate",
+    "jerk",
+    "energy",
+    "env_steps_per_s",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Measurements over whole episodes of one agent on one task."""
+
+    task: str
+    suite: str
+    agent: str
+    instruction: str | None
+    episodes: int
+    seed: int
+    return_mean: float
+    return_std: float
+    return_ci95: list[float] | None
+    returns: list[float]
+    lengths: list[int]
+    length_mean: float
+    success_rate: float
+    """Share of episodes whose return reaches the task's success bar."""
+    fall_rate: float
+    """Share of episodes that ended in a fall."""
+    action_rate: float
+    """Mean absolute change of an action between two control steps, in units of the action range [-1, 1]."""
+    jerk: float
+    """Root mean square of the joints' third derivative, rad/s^3."""
+    energy: float
+    """Mean mechanical power over all joints, sum |torque x velocity|, W."""
+    env_steps_per_s: float
+    address: str = ""
+    """How the agent was named: folder, `expert:<name>` or `run:<id>`."""
+    env_steps: int = 0
+    """Environment steps the agent was fitted with."""
+    expert_steps: int = 0
+    """Environment steps that the experts behind it cost."""
+    agent_run_id: str | None = None
+    """MLflow run in which the agent was fitted."""
+    run_id: str | None = None
+    """MLflow run of this evaluation."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def printed(self) -> dict[str, Any]:
+        """The public part, as `mwl evaluate --json` prints it."""
+        return {name: getattr(self, name) for name in _PRINTED}
+
+    def to_json(self) -> str:
+        """Everything, for `evaluation.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read `evaluation.json`, or the one in a folder.
+
+        Raises:
+            MissingFile: there is none.
+            CorruptFile: it is not one.
+        """
+        file = path / FILE if path.is_dir() else path
+        if not file.is_file():
+            raise MissingFile(f"{file}: no such evaluation")
+        return cls.parse(file.read_text(encoding="utf-8"), str(file))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> "Record":
+        """Build a record from its JSON text; `source` names it in messages.
+
+        Raises:
+            CorruptFile: not a record.
+        """
+        try:
+            content = json.loads(text)
+            known = {item.name for item in fields(cls)}
+            return cls(**{key: value for key, value in content.items() if key in known})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CorruptFile(f"{source}: not an evaluation ({error})") from error

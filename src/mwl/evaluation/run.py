@@ -1,0 +1,173 @@
+"""`mwl evaluate`: one agent on one task, measured over whole episodes, recorded in MLflow."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mwl import tracking
+from mwl.errors import BadInput, SpecMismatch
+from mwl.evaluation.agents import NamedAgent, resolve
+from mwl.evaluation.episodes import Episodes, run_episodes
+from mwl.evaluation.record import FILE, Record
+from mwl.evaluation.statistics import ci95
+from mwl.evaluation.video import Recorder
+from mwl.handoff import atomic_folder
+from mwl.simulation import get_task, make_env
+
+Report = Callable[[float, str], None]
+VIDEO = "episode.mp4"
+FILM: dict[str, Any] = {
+    "every": 5,
+    "size": (320, 240),
+    "max_steps": 500,
+}  # ten seconds at 10 frames/s: 5 s of drawing on one core
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate."""
+
+    task: str
+    agent: str
+    """Hand-over folder, `expert:<name>` or `run:<MLflow id>`."""
+    name: str | None = None
+    """What the agent is called in tables; default: what its manifest says."""
+    episodes: int = 10
+    seed: int = 0
+    suite: str = "embedded"
+    instruction: str | None = None
+    num_threads: int | None = None
+
+
+def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report | None = None) -> Record:
+    """Run the episodes and measure; the same seed gives the same numbers.
+
+    Args:
+        config: what to evaluate.
+        video: file for a film of the first episode.
+        report: called with (fraction done, text).
+
+    Raises:
+        BadInput: fewer than one episode, or an unknown suite.
+        UnknownTask, UnknownAgent, MissingFile, CorruptFile, SpecMismatch: what was named does not exist or fit.
+    """
+    if config.episodes < 1:
+        raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
+    task = get_task(config.task)
+    named = resolve(config.agent, config.name, config.instruction)
+    _check_fits(named, config.task, task.layout.size)
+    threads = config.num_threads
+    env = make_env(config.task, config.episodes, config.suite, config.seed, threads)  # type: ignore[arg-type]
+    recorder = None
+    if video is not None:
+        told = config.instruction or task.instruction
+        recorder = Recorder(video, [f"{named.name} on {config.task}", f"“{told}”"], **FILM)
+    try:
+        episodes = run_episodes(env, named.agent, config.seed, recorder, report)
+    finally:
+        env.close()
+    if recorder is not None:
+        recorder.close()
+    return _summarise(config, named, episodes, task.success_bar)
+
+
+def _check_fits(named: NamedAgent, task: str, observed: int) -> None:
+    """Refuse a policy that reads another observation than the task shows.
+
+    Raises:
+        SpecMismatch: the sizes differ.
+    """
+    spec = named.manifest.get("observation")
+    size = spec.get("size") if isinstance(spec, dict) else None
+    if named.manifest.get("stage") == "world_model" and size is not None and int(size) != observed:
+        made = named.manifest.get("task")
+        raise SpecMismatch(f"{named.address}: made for {made} ({size} observations), but {task} shows {observed}")
+
+
+def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, success_bar: float) -> Record:
+    returns = episodes.returns.tolist()
+    interval = ci95(returns)
+    return Record(
+        task=config.task,
+        suite=config.suite,
+        agent=named.name,
+        instruction=config.instruction,
+        episodes=config.episodes,
+        seed=config.seed,
+        return_mean=float(np.mean(returns)),
+        return_std=float(np.std(returns)),
+        return_ci95=list(interval) if interval else None,
+        returns=returns,
+        lengths=episodes.lengths.tolist(),
+        length_mean=float(episodes.lengths.mean()),
+        success_rate=float((episodes.returns >= success_bar).mean()),
+        fall_rate=float(episodes.fell.mean()),
+        action_rate=float(episodes.action_rate.mean()),
+        jerk=float(episodes.jerk.mean()),
+        energy=float(episodes.energy.mean()),
+        env_steps_per_s=episodes.env_steps_per_s,
+        address=config.agent,
+        env_steps=named.env_steps,
+        expert_steps=named.expert_steps,
+        agent_run_id=named.run_id,
+    )
+
+
+def evaluate_and_track(
+    config: EvaluationConfig,
+    experiment: str,
+    parent: str | None = None,
+    video: Path | None = None,
+    report: Report | None = None,
+    stage: str | None = None,
+) -> Record:
+    """As `evaluate`, with a run in MLflow that holds the numbers, the record and the film."""
+    record = evaluate(config, video, report)
+    tags = {
+        tracking.KIND_TAG: "evaluation",
+        tracking.STAGE_TAG: stage or f"evaluate {record.agent}",
+        "mwl.task": record.task,
+        "mwl.agent": record.agent,
+    }
+    with tracking.run(experiment, stage or f"{record.agent} on {record.task}", parent=parent, tags=tags) as run_id:
+        record = replace(record, run_id=run_id)
+        store = tracking.client()
+        named = ("task", "agent", "suite", "episodes", "seed", "instruction", "address")
+        tracking.log_parameters(run_id, {name: getattr(record, name) for name in named})
+        for name, value in record.printed().items():
+            if isinstance(value, float):
+                store.log_metric(run_id, name, value, step=record.env_steps)
+        for episode, value in enumerate(record.returns):
+            store.log_metric(run_id, "episode_return", value, step=episode)
+        store.log_text(run_id, record.to_json(), FILE)
+        if video is not None and video.is_file():
+            store.log_artifact(run_id, str(video), "videos")
+    return record
+
+
+def evaluate_to_folder(
+    config: EvaluationConfig,
+    output: Path,
+    experiment: str,
+    parent: str | None,
+    video: bool,
+    report: Report | None = None,
+) -> Record:
+    """As `evaluate_and_track`, leaving `evaluation.json` and the film in a folder that appears when complete."""
+    with atomic_folder(output) as folder:
+        film = folder / VIDEO if video else None
+        record = evaluate_and_track(config, experiment, parent, film, report, stage=output.name)
+        (folder / FILE).write_text(record.to_json(), encoding="utf-8")
+    return record
+
+
+def evaluate_with_film(config: EvaluationConfig, experiment: str, video: Path | None, report: Report) -> Record:
+    """As `evaluate_and_track`; without a file for the film it is made for MLflow alone."""
+    if video is not None:
+        return evaluate_and_track(config, experiment, None, video, report)
+    with tempfile.TemporaryDirectory() as scratch:
+        return evaluate_and_track(config, experiment, None, Path(scratch) / VIDEO, report)

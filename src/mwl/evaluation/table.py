@@ -1,0 +1,76 @@
+"""Tables for people, on a terminal."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from mwl.doctor import Finding
+    from mwl.evaluation.compare import Row
+    from mwl.evaluation.record import Record
+
+
+def comparison_table(rows: "Sequence[Row]") -> Table:
+    """Tasks x agents; what only the paper has comes last."""
+    from mwl.evaluation.compare import HEADER, PAPER_NOTE, cells
+
+    table = Table(caption=PAPER_NOTE, caption_justify="left")
+    for place, title in enumerate(HEADER):
+        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=place < 2)
+    task = None
+    for row in rows:
+        if task is not None and row.task != task:
+            table.add_section()
+        task = row.task
+        table.add_row(*cells(row), style="dim" if row.status == "not run" else None)
+    return table
+
+
+def record_table(record: "Record") -> Table:
+    """One evaluation."""
+    table = Table(title=f"{record.agent} on {record.task}, {record.episodes} episodes", show_header=False)
+    interval = "unknown (one episode)"
+    if record.return_ci95 is not None:
+        interval = f"{record.return_ci95[0]:.1f} to {record.return_ci95[1]:.1f}"
+    lines = {
+        "return": f"{record.return_mean:.1f} ± {record.return_std:.1f}",
+        "95 % CI of the mean": interval,
+        "length": f"{record.length_mean:.0f} steps",
+        "success": f"{record.success_rate:.0%}",
+        "falls": f"{record.fall_rate:.0%}",
+        "action rate": f"{record.action_rate:.4f} per step",
+        "jerk": f"{record.jerk:.0f} rad/s³",
+        "energy": f"{record.energy:.0f} W",
+        "speed": f"{record.env_steps_per_s:.0f} env steps/s",
+    }
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table
+
+
+def instruction_table(answer: dict[str, Any]) -> Table:
+    """Weights of every clause over the experts, or why the instruction was refused."""
+    table = Table(title=f"“{answer['instruction']}”")
+    if answer["refused"]:
+        table.add_column("no skill fits; nearest")
+        for line in answer["nearest"]:
+            table.add_row(str(line))
+        return table
+    names = list(answer["weights"])
+    table.add_column("clause")
+    for name in names:
+        table.add_column(name, justify="right")
+    for step in answer["plan"]:
+        table.add_row(step["clause"], *(f"{step['weights'].get(name, 0.0):.2f}" for name in names))
+    return table
+
+
+def diagnosis_table(findings: "Sequence[Finding]") -> Table:
+    """What works, what does not, and the remedy."""
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[green]ok[/green]" if finding.ok else "[red]!![/red]"
+        remedy = f"\n[bold]{finding.remedy}[/bold]" if finding.remedy else ""
+        table.add_row(mark, finding.name, f"{finding.state}{remedy}")
+    return table

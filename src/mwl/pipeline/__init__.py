@@ -1,0 +1,1 @@
+"""Carries out stages: one by itself, or many as a graph that resumes and skips what did not change."""

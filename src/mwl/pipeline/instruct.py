@@ -1,0 +1,54 @@
+"""`mwl instruct`: what an instruction in plain words means for the experts."""
+
+from pathlib import Path
+from typing import Any
+
+from mwl.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
+
+
+def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) -> dict[str, Any]:
+    """Weights of an instruction over the experts, and of each of its clauses in order.
+
+    Args:
+        text: the instruction.
+        head_path: semantic hand-over folder, or `embedded` for the shipped one.
+        frame: picture of the scene.
+
+    Returns:
+        `instruction`, `refused`, `weights` by expert name, `nearest` skills and `plan`, a list of clauses with weights.
+    """
+    if not text.strip():
+        raise BadInput("the instruction is empty; say what the robot should do")
+    picture = None if frame is None else read_picture(frame)
+    from mwl.semantics import SemanticHead
+
+    head = SemanticHead.load(head_path)
+    answer: dict[str, Any] = {"instruction": text, "refused": False, "weights": {}, "nearest": [], "plan": []}
+    try:
+        plan = head.plan(text)
+        answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in plan]
+        answer["weights"] = dict(plan[0].weights) if len(plan) > 1 else head.weights(text, frame=picture)
+    except NoSkillFits as refusal:
+        return {**answer, "refused": True, "plan": [], "nearest": refusal.nearest}
+    answer["nearest"] = [
+        {"phrase": phrase, "skill": name, "score": round(float(score), 4)}
+        for phrase, name, score in head.nearest(text, 3)
+    ]
+    return answer
+
+
+def read_picture(path: Path) -> Any:
+    """A picture file as RGB.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: not a picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise MissingFile(f"{path}: no such picture")
+    try:
+        return Image.open(path).convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise CorruptFile(f"{path}: not a picture that can be read") from error

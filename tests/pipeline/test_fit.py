@@ -1,0 +1,143 @@
+"""One stage: hand-over, checkpoints, resume, and refusal of bad configurations."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mwl.errors import ConfigError, CorruptFile, MissingFile
+from mwl.handoff import read_checkpoint, read_manifest
+from mwl.pipeline.callbacks import LAST, PeriodicCheckpoint, RandomState
+from mwl.pipeline.fit import Interrupted, fit, work_folder
+
+
+def final_weight(folder: Path) -> float:
+    return float(read_checkpoint(folder)["state_dict"]["weight"])
+
+
+def test_fit_hands_over_and_converges(stage: Path, place: Path) -> None:
+    folder = fit(["--config", str(stage), "--output", "runs/line"])
+    assert read_manifest(folder, stage="toy", robot="unitree_h1")["name"] == "line"
+    # gradient of (w x - 2 x)^2 has mean 2 (w - 2): 20 steps of 0.05 leave about 2 * 0.9^20 = 0.24 of the distance
+    assert 1.4 < final_weight(folder) < 2.0
+
+
+def test_same_seed_same_weights(stage: Path) -> None:
+    first = fit(["--config", str(stage), "--output", "runs/a"])
+    second = fit(["--config", str(stage), "--output", "runs/b"])
+    assert final_weight(first) == final_weight(second)
+
+
+def test_periodic_checkpoint_fires_under_manual_optimisation(stage: Path) -> None:
+    fit(["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"])
+    checkpoint = torch.load(work_folder("runs/line") / LAST, weights_only=True)
+    assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"] == 20
+
+
+def test_resume_ends_bit_identical(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit(["--config", str(stage), "--output", "runs/whole"])
+    # stop after the seventh round, as a SIGTERM does
+    steps = 0
+    original = PeriodicCheckpoint.on_train_batch_end
+
+    def stop_at_seven(self: PeriodicCheckpoint, trainer: object, *rest: object) -> None:
+        nonlocal steps
+        steps += 1
+        original(self, trainer, *rest)  # type: ignore[arg-type]
+        if steps == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PeriodicCheckpoint, "on_train_batch_end", stop_at_seven)
+    with pytest.raises(Interrupted):
+        fit(["--config", str(stage), "--output", "runs/parts"])
+    assert not Path("runs/parts").exists(), "an interrupted stage must not hand over"
+    torch.randn(100)  # whatever happened in between must not matter
+    parts = fit(["--config", str(stage), "--output", "runs/parts", "--resume"])
+    assert steps == 20, "7 rounds before, 13 after"
+    assert final_weight(parts) == final_weight(whole)
+
+
+def test_random_state_is_restored_once(stage: Path) -> None:
+    callback = RandomState()
+    torch.manual_seed(3)
+    state = callback.state_dict()
+    expected = torch.rand(2)
+    callback.load_state_dict(state)
+    torch.rand(5)
+    callback.on_train_batch_start()
+    assert torch.equal(torch.rand(2), expected)
+    after = torch.rand(2)
+    callback.on_train_batch_start()
+    assert not torch.equal(torch.rand(2), after), "restoring twice would repeat the same numbers for ever"
+
+
+def test_random_state_loads_with_weights_only(tmp_path: Path) -> None:
+    torch.save(RandomState().state_dict(), tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
+
+
+def edited(stage: Path, **changes: object) -> Path:
+    content = yaml.safe_load(stage.read_text())
+    for dotted, value in changes.items():
+        node = content
+        *groups, last = dotted.split("__")
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = value
+    stage.write_text(yaml.safe_dump(content))
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model__init_args__lrr": 0.1}, ["stage.yaml:", "'lrr'", "'lr'", "toy.Line"]),
+        ({"data__init_args__round": 3}, ["stage.yaml:", "'round'", "'rounds'"]),
+        ({"trainer__max_epoch": 3}, ["stage.yaml:", "'max_epoch'", "'max_epochs'"]),
+        ({"traner__max_epochs": 3}, ["stage.yaml:", "traner", "trainer"]),
+        ({"model__init_args__lr": "fast"}, ["stage.yaml:", "'lr'", "float"]),
+        ({"model__class_path": "toy.Lime"}, ["toy.Lime"]),
+        ({"model__class_path": "toi.Line"}, ["toi"]),
+    ],
+)
+def test_bad_configuration_is_told_in_one_line(stage: Path, changes: dict[str, object], told: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit(["--config", str(edited(stage, **changes)), "--output", "runs/line"])
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in told:
+        assert part in message
+    assert not Path("runs").exists(), "nothing may be written"
+
+
+def test_missing_and_malformed_files(place: Path) -> None:
+    with pytest.raises(MissingFile, match=r"no\.yaml"):
+        fit(["--config", "no.yaml"])
+    Path("bad.yaml").write_text("model: [1,\n  data: 3")
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        fit(["--config", "bad.yaml"])
+
+
+def test_corrupt_checkpoint_is_refused(stage: Path) -> None:
+    work = work_folder("runs/line")
+    work.mkdir(parents=True)
+    (work / LAST).write_bytes(b"not a checkpoint")
+    with pytest.raises(CorruptFile, match=r"last\.ckpt"):
+        fit(["--config", str(stage), "--output", "runs/line", "--resume"])
+    assert not Path("runs/line").exists()
+
+
+def test_module_without_handoff_is_refused_before_training(stage: Path) -> None:
+    edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
+    with pytest.raises(ConfigError, match="handoff"):
+        fit(["--config", str(stage), "--output", "runs/line"])
+
+
+def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:
+    fit(["--config", str(stage), "--output", "runs/line", "--model.lr", "0.07"])
+    kept = yaml.safe_load((work_folder("runs/line") / "config.yaml").read_text())
+    assert kept["model"]["init_args"]["lr"] == 0.07
+    assert json.loads(json.dumps(kept))  # plain values only

@@ -1,0 +1,172 @@
+"""Pipelines: order, references, skipping, resuming after the hardest kill, and refusal of bad configurations."""
+
+import json
+import signal
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from mwl.cli import main
+from mwl.errors import ConfigError, StageFailed
+from mwl.handoff import read_checkpoint
+from mwl.pipeline.config import load, merge, references, substitute
+from mwl.pipeline.fingerprint import code_version, folder_digest
+from mwl.pipeline.runner import run_pipeline
+
+Command = Callable[..., CompletedProcess[str]]
+STAGES: dict[str, Any] = {
+    "first": {"kind": "fit", "config": "stage.yaml"},
+    "second": {"kind": "fit", "config": "stage.yaml", "overrides": {"model": {"init_args": {"upstream": "${first}"}}}},
+}
+
+
+@pytest.fixture
+def pipeline(stage: Path) -> Path:
+    path = stage.parent / "toy.yaml"
+    path.write_text(yaml.safe_dump({"name": "toy", "max_parallel": 1, "stages": STAGES}))
+    return path
+
+
+def weight(folder: Path) -> float:
+    return float(read_checkpoint(folder)["state_dict"]["weight"])
+
+
+def test_stages_run_in_order_and_are_skipped_when_unchanged(pipeline: Path) -> None:
+    first = run_pipeline(pipeline)
+    assert (first.ran, first.skipped) == (["first", "second"], [])
+    # the second stage starts where the first ended (about 1.76) and so comes nearer to 2
+    assert abs(weight(Path("runs/toy/second")) - 2) < abs(weight(Path("runs/toy/first")) - 2)
+    again = run_pipeline(pipeline)
+    assert (again.ran, again.skipped) == ([], ["first", "second"])
+    changed = run_pipeline(pipeline, ["stages.second.overrides.model.init_args.lr=0.01"])
+    assert (changed.ran, changed.skipped) == (["second"], ["first"])
+
+
+def test_killed_stage_goes_on_and_ends_the_same_way(pipeline: Path) -> None:
+    run_pipeline(pipeline, ["output=runs/whole"])
+    killing = [f"stages.first.overrides.{change}" for change in ("checkpoint_every_s=0", "model.init_args.kill_at=11")]
+    with pytest.raises(StageFailed, match="'first'"):
+        run_pipeline(pipeline, killing)
+    assert not Path("runs/toy/first").exists()
+    shown = StringIO()
+    run_pipeline(pipeline, killing, Console(file=shown))
+    assert "goes on from its last checkpoint" in shown.getvalue()
+    for stage in ("first", "second"):
+        assert weight(Path(f"runs/toy/{stage}")) == weight(Path(f"runs/whole/{stage}"))
+
+
+def test_killed_pipeline_takes_its_stages_along_and_goes_on(pipeline: Path, mwl: Command) -> None:
+    """A stage kills the pipeline that runs it and waits for ever: nobody must be left to write the folder."""
+    changes = ("checkpoint_every_s=0", "model.class_path=toy.KillsDriver", "model.init_args.kill_at=9")
+    killing = [part for change in changes for part in ("--set", f"stages.first.overrides.{change}")]
+    assert mwl("run", "toy.yaml", *killing).returncode == -signal.SIGKILL
+    assert not Path("runs/toy/first").exists()
+    resumed = mwl("run", "toy.yaml", *killing)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "goes on from its last checkpoint" in resumed.stderr
+
+
+def test_a_damaged_result_is_made_again(pipeline: Path) -> None:
+    run_pipeline(pipeline)
+    (Path("runs/toy/first") / "model.ckpt").write_bytes(b"damaged")
+    again = run_pipeline(pipeline)
+    # the same bits come out again, so the stage after it need not run
+    assert (again.ran, again.skipped) == (["first"], ["second"])
+
+
+def test_failing_stage_is_told_with_its_log(pipeline: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "toy.yaml", "--set", "stages.second.overrides.model.init_args.upstream=nowhere"]) == 1
+    shown = capfd.readouterr().err
+    last = shown.strip().splitlines()[-1]
+    assert "'second'" in last
+    assert "nowhere" in last
+    assert "log.txt" in last
+    assert "Traceback" not in shown
+    assert Path("runs/toy/first/model.ckpt").is_file(), "what was finished stays finished"
+
+
+def edit(pipeline: Path, change: dict[str, Any]) -> Path:
+    pipeline.write_text(yaml.safe_dump(merge(yaml.safe_load(pipeline.read_text()), change)))
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"max_paralel": 2}, ["toy.yaml:", "'max_paralel'", "'max_parallel'"]),
+        ({"max_parallel": "two"}, ["toy.yaml", "max_parallel"]),
+        ({"stages": {"first": {"confg": "x"}}}, ["toy.yaml:", "'confg'", "'config'", "'first'"]),
+        ({"stages": {"first": {"kind": "fitt"}}}, ["'fitt'", "evaluate"]),
+        ({"stages": {"first": {"config": "no.yaml"}}}, ["no.yaml"]),
+        ({"stages": {"first": {"overrides": {"model": {"init_args": {"lrr": 1}}}}}}, ["toy.yaml:", "'lrr'", "'lr'"]),
+        ({"stages": {"first": {"overrides": {"model": {"init_args": {"upstream": "${frist}"}}}}}}, ["frist", "first"]),
+        ({"stages": {"first": {"overrides": {"model": {"init_args": {"upstream": "${second}"}}}}}}, ["circle"]),
+    ],
+)
+def test_bad_pipeline_is_refused_before_anything_is_written(
+    pipeline: Path, change: dict[str, Any], told: list[str]
+) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # MissingFile or ConfigError, both with exit code 2
+        run_pipeline(edit(pipeline, change))
+    assert getattr(caught.value, "exit_code", None) == 2
+    assert "\n" not in str(caught.value)
+    for part in told:
+        assert part in str(caught.value)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "assignment", ["max_parallel", "stages.frist.config=x", "name.x=1", "max_parallel=[1", "nonsense=3"]
+)
+def test_bad_set_is_refused(pipeline: Path, assignment: str) -> None:
+    with pytest.raises(ConfigError):
+        load(pipeline, [assignment])
+
+
+def test_extends_merges_over_another_file(pipeline: Path) -> None:
+    small = pipeline.parent / "small.yaml"
+    change = {"stages": {"first": {"overrides": {"data": {"init_args": {"rounds": 2}}}}}}
+    small.write_text(yaml.safe_dump({"extends": "toy.yaml", "name": "small", **change}))
+    merged, stages = load(small)
+    assert merged.name == "small"
+    assert set(stages) == {"first", "second"}
+    assert stages["first"].overrides == change["stages"]["first"]["overrides"]  # type: ignore[union-attr]
+
+
+def test_references_and_substitution() -> None:
+    value = {"a": "${x}", "b": ["${y}/model.ckpt", 3], "c": {"d": "plain"}}
+    assert set(references(value)) == {"x", "y"}
+    filled = substitute(value, Path("runs/p"))
+    assert filled == {"a": "runs/p/x", "b": ["runs/p/y/model.ckpt", 3], "c": {"d": "plain"}}
+
+
+def test_code_version_follows_imports_and_nothing_else() -> None:
+    # handing over imports errors, but no stage's learning depends on how a plot is drawn
+    from mwl.pipeline import fingerprint
+
+    files = set()
+    original = fingerprint.sha256_of
+    try:
+        fingerprint.sha256_of = lambda path: files.add(path.name) or original(path)  # type: ignore[assignment, func-returns-value]
+        code_version(["mwl.handoff"])
+    finally:
+        fingerprint.sha256_of = original
+    assert {"handoff.py", "errors.py"} <= files
+    assert "plots.py" not in files
+
+
+def test_folder_digest_ignores_what_differs_between_equal_results(tmp_path: Path) -> None:
+    for name, run in (("a", "1"), ("b", "2")):
+        (tmp_path / name).mkdir()
+        manifest = {"name": "x", "mlflow_run_id": run, "versions": {"torch": run}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
+    assert folder_digest(tmp_path / "a") == folder_digest(tmp_path / "b")
+    (tmp_path / "b" / "extra.txt").write_text("more")
+    assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "b")
+    assert folder_digest(tmp_path / "nowhere") is None
