@@ -1,4 +1,4 @@
-"""State-aware selection of experts, p(i|s) = softmax_i(phi(s) . psi_i), with psi made from what an expert's card says."""
+"""State-aware selection of experts, p(i|s) = softmax_i(phi(s) . psi_i), psi made from what an expert's card says."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,0 +1,188 @@
+"""Acting with the world model: observe, ask the experts, plan, act."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from mwl import keys
+from mwl.errors import CorruptFile, UnknownAgent
+from mwl.gating import ExpertAgent, Guidance
+from mwl.handoff import read_checkpoint, read_manifest
+from mwl.simulation.robot import ROBOT
+from mwl.world_model.config import GuidanceConfig, PlannerConfig
+from mwl.world_model.network import WorldModel
+from mwl.world_model.observation import Observer
+from mwl.world_model.planner import Advice, Planner, Use, shifted
+
+STAGE = "world_model"
+
+
+class WorldModelAgent:
+    """Plans at every step, or every so many, for N environments at once.
+
+    Args:
+        model: the world model.
+        planner: the planner over it.
+        observer: observation to features.
+        guidance: experts and gate; None acts as TD-MPC2 does.
+        spread: the planner's first standard deviation.
+        pick: what is executed, see `PlannerConfig.evaluation`.
+        explore: add the plan's final standard deviation.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        observer: Observer,
+        guidance: Guidance | None = None,
+        spread: float = 2.0,
+        pick: str = "mean",
+        explore: bool = False,
+    ) -> None:
+        self.model, self.planner, self.observer, self.guidance = model, planner, observer, guidance
+        self.spread, self.pick, self.explore = spread, pick, explore
+        self.last: TensorDict | None = None
+        self._deviation: Tensor | None = None
+        self._std: Tensor | None = None
+        self._age = 0
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin new episodes where `done` `[N]` holds; None: everywhere."""
+        if done is None or self._deviation is None or len(done) != self._deviation.shape[1]:
+            self._deviation, self._age = None, 0
+        elif done.any():
+            self._deviation = self._deviation.masked_fill(done[:, None], 0.0)
+            self._age = 0
+        if self.guidance is not None:
+            self.guidance.reset(done)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Action `[N, A]` in [-1, 1] at observations `[N, O]`; without batch dimension likewise."""
+        if observation.ndim == 1:
+            return self.act(observation.unsqueeze(0), step).squeeze(0)
+        self.model.eval()
+        advice = None if self.guidance is None else self.guidance.reference(observation)
+        said = None
+        if advice is not None:
+            said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
+        self.last = advice if advice is not None else TensorDict({}, batch_size=[len(observation)])
+        action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
+        self.last[keys.ACTION] = action
+        return action
+
+    def _policy(self, observation: Tensor, advice: Advice | None) -> Tensor:
+        base = advice.reference if advice is not None and self.planner.use.policy_base else None
+        sample = self.model.policy(self.model.encode(self.observer(observation)), base)
+        return sample.action if self.explore else sample.mean
+
+    def _planned(self, observation: Tensor, advice: Advice | None) -> Tensor:
+        deviation, fresh = self._deviation, self._deviation is None
+        if deviation is None or deviation.shape[1] != len(observation):
+            shape = (self.planner.horizon, len(observation), self.model.action_size)
+            deviation, fresh = observation.new_zeros(shape), True
+        if fresh or self._age % self.planner.config.interval == 0:
+            latent = self.model.encode(self.observer(observation))
+            plan = self.planner.plan(latent, deviation, advice, self.spread, self.pick, self.explore)
+            action, deviation, self._std = plan.action, plan.mean - plan.base, plan.std
+        else:
+            base = advice.reference if advice is not None and self.planner.use.base else 0.0
+            action = base + deviation[0]
+            if self.explore and self._std is not None:
+                action = action + self._std[0] * torch.randn_like(action)
+            action = action.clamp(-1, 1)
+        assert self.last is not None
+        assert self._std is not None
+        self.last[keys.PLAN_STD] = self._std[0]
+        self._deviation, self._age = shifted(deviation), self._age + 1
+        return action
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the agent remembers from one step to the next, as plain values and tensors."""
+        current = None if self.guidance is None else self.guidance.current
+        return {"deviation": self._deviation, "std": self._std, "age": self._age, "current_expert": current}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
+        if self.guidance is not None:
+            self.guidance.current = state["current_expert"]
+
+
+def use_of(config: GuidanceConfig) -> Use:
+    """The planner's part of the guidance settings."""
+    return Use(
+        candidates=config.planner_candidates,
+        base=config.planner_base,
+        policy_base=config.policy_base,
+        head=config.expert_rollout == "head",
+    )
+
+
+def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[str, int] | None) -> dict[str, Any]:
+    """Everything acting needs, as plain values and tensors, to be read back by `agent_from_plain`.
+
+    Args:
+        agent: the agent.
+        network: arguments of `WorldModel`.
+        sizes: arguments of `Observer`.
+    """
+    return {
+        "hyper_parameters": {
+            "network": dict(network),
+            "sizes": None if sizes is None else dict(sizes),
+            "planner": asdict(agent.planner.config),
+            "horizon": agent.planner.horizon,
+            "discount": agent.planner.discount,
+            "use": agent.planner.use._asdict(),
+            "spread": float(agent.spread),
+            "pick": agent.planner.config.evaluation,
+        },
+        "state_dict": agent.model.state_dict(),
+        "guidance": None if agent.guidance is None else agent.guidance.to_plain(),
+    }
+
+
+def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
+    """The agent that `describe_agent` described."""
+    settings = checkpoint["hyper_parameters"]
+    model = WorldModel(**settings["network"])
+    model.load_state_dict(checkpoint["state_dict"])
+    observer = Observer(settings["sizes"])
+    config = PlannerConfig(**settings["planner"])
+    planner = Planner(model, config, settings["horizon"], settings["discount"], Use(**settings["use"]))
+    guidance = checkpoint["guidance"]
+    return WorldModelAgent(
+        model.eval(),
+        planner,
+        observer,
+        None if guidance is None else Guidance.from_plain(guidance, observer.layout),
+        settings["spread"],
+        settings["pick"],
+    )
+
+
+def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
+    """The agent in a hand-over folder: a world model, or a single expert.
+
+    Raises:
+        MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
+        SpecMismatch: made for another robot or by another version.
+        UnknownAgent: the folder holds something that can't act.
+    """
+    manifest = read_manifest(folder, robot=ROBOT)
+    if manifest["stage"] == "expert":
+        from mwl.experts.library import ExpertLibrary
+
+        return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest["name"]: 1.0}))
+    if manifest["stage"] != STAGE:
+        raise UnknownAgent(f"{folder}: holds a {manifest['stage']}, which can't act; name a world model or an expert")
+    try:
+        return agent_from_plain(read_checkpoint(folder))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CorruptFile(f"{folder}: not the checkpoint of a world model ({error}); fit it again") from error

@@ -1,0 +1,83 @@
+"""What acts while data are collected: experts with noise or random actions at first, then the planning agent."""
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+
+from mwl import keys
+from mwl.world_model.agent import WorldModelAgent
+
+DEFAULT_NOISE = (0.0, 0.05, 0.1, 0.2)  # the first stays clean: it shows what the experts earn
+
+
+class Behaviour(TensorDictModuleBase):
+    """Policy of the collector; numbers episodes and writes the experts' advice beside the action.
+
+    Args:
+        agent: the exploring agent.
+        num_envs: N.
+        action_size: A.
+        warm_start: act by the experts rather than at random in the seed phase.
+        noise: standard deviations of the noise on the experts' actions; environments take turns.
+    """
+
+    def __init__(
+        self, agent: WorldModelAgent, num_envs: int, action_size: int, warm_start: bool, noise: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.agent, self.action_size = agent, action_size
+        self.warm_start = warm_start and agent.guidance is not None
+        self.seeding = True
+        self.noise = torch.tensor([noise[i % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
+        self.episode = torch.zeros(num_envs, dtype=torch.int64)
+        self.episodes_begun = 0
+        self.in_keys = [keys.OBSERVATION, keys.STEP_COUNT]
+        self.out_keys = [keys.ACTION, keys.EPISODE]
+        if agent.guidance is not None:
+            self.out_keys += [keys.EXPERT_ACTION, keys.FUSED_WEIGHTS, keys.REFERENCE_ACTION]
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Add EPISODE, ACTION and, under guidance, the experts' advice to a batch of N observations."""
+        begins = tensordict[keys.STEP_COUNT].squeeze(-1) == 0
+        self._number_episodes(begins)
+        observation = tensordict[keys.OBSERVATION]
+        if begins.any():
+            self.agent.reset(begins)
+        tensordict[keys.ACTION] = self._seed(observation) if self.seeding else self.agent.act(observation)
+        tensordict[keys.EPISODE] = self.episode.clone()
+        if self.agent.guidance is not None:
+            assert self.agent.last is not None
+            for key in self.out_keys[2:]:
+                tensordict[key] = self.agent.last[key]
+        return tensordict
+
+    def _number_episodes(self, begins: Tensor) -> None:
+        count = int(begins.sum())
+        self.episode[begins] = torch.arange(self.episodes_begun, self.episodes_begun + count)
+        self.episodes_begun += count
+
+    def _seed(self, observation: Tensor) -> Tensor:
+        if self.agent.guidance is None:
+            return torch.rand(len(observation), self.action_size) * 2 - 1
+        self.agent.last = self.agent.guidance.reference(observation)
+        if not self.warm_start:
+            return torch.rand(len(observation), self.action_size) * 2 - 1
+        reference = self.agent.last[keys.REFERENCE_ACTION]
+        return (reference + self.noise * torch.randn_like(reference)).clamp(-1, 1)
+
+    def memory(self) -> dict:
+        """What is remembered between rounds, as plain values and tensors."""
+        return {
+            "agent": self.agent.state_dict(),
+            "episode": self.episode.clone(),
+            "episodes_begun": self.episodes_begun,
+            "seeding": self.seeding,
+        }
+
+    def recall(self, memory: dict) -> None:
+        """Go on where `memory` was taken."""
+        self.agent.load_state_dict(memory["agent"])
+        self.episode = memory["episode"].clone()
+        self.episodes_begun, self.seeding = int(memory["episodes_begun"]), bool(memory["seeding"])

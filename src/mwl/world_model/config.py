@@ -1,0 +1,137 @@
+"""All settings of the world model, grouped by what they steer; each is one configuration value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mwl.errors import BadInput
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadInput(message)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Size of the networks."""
+
+    size: str = "1M"
+    """One of `mwl.world_model.network.SIZES`."""
+    num_q: int | None = 5
+    """Q networks, of which two are drawn each time; None takes the size's own number."""
+    dropout: float = 0.01
+    """In the first block of every Q network."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """Losses, optimisers and how often they run."""
+
+    horizon: int = 3
+    """Steps over which the model is unrolled, in learning and in planning."""
+    batch_size: int = 256
+    """Sequences per update."""
+    updates_per_step: float = 1.0
+    """Updates per environment step, counted over all environments."""
+    seed_steps: int = 5000
+    """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
+    learning_starts: int = 1000
+    """Environment steps before the first update."""
+    discount: float | None = None
+    """None derives it from the episode length, see `losses.discount_for`."""
+    lr: float = 3e-4
+    encoder_lr_scale: float = 0.3
+    consistency_weight: float = 20.0
+    reward_weight: float = 0.1
+    value_weight: float = 0.1
+    termination_weight: float = 1.0
+    entropy_weight: float = 1e-4
+    rho: float = 0.5
+    """Weight of each further step of the unrolled model."""
+    target_rate: float = 0.01
+    """Share by which the target Q networks follow per update."""
+    grad_clip: float = 20.0
+
+    def __post_init__(self) -> None:
+        _require(self.horizon >= 1, f"learning.horizon is {self.horizon}; it must be at least 1")
+        _require(self.batch_size >= 1, f"learning.batch_size is {self.batch_size}; it must be at least 1")
+        _require(self.updates_per_step > 0, f"learning.updates_per_step is {self.updates_per_step}, not above 0")
+        valid = self.discount is None or 0 < self.discount < 1
+        _require(valid, f"learning.discount is {self.discount}; it must lie in (0, 1)")
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Model predictive path integral control in latent space."""
+
+    samples: int = 512
+    """Action sequences per iteration, those of policy and experts included."""
+    iterations: int = 6
+    elites: int = 64
+    policy_samples: int = 24
+    temperature: float = 0.5
+    min_std: float = 0.05
+    max_std: float = 2.0
+    interval: int = 1
+    """Plan every so many steps; between, the last plan is followed."""
+    acting: Literal["sample", "mean", "best", "policy"] = "sample"
+    """What is executed in training: an elite drawn by score (as in TD-MPC2), their mean, the best, or no plan."""
+    evaluation: Literal["sample", "mean", "best", "policy"] = "mean"
+    """The same in evaluation."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "iterations", "elites", "interval"):
+            _require(getattr(self, name) >= 1, f"planner.{name} is {getattr(self, name)}; it must be at least 1")
+        _require(self.elites <= self.samples, f"planner.elites {self.elites} exceed planner.samples {self.samples}")
+        _require(self.policy_samples < self.samples, "planner.policy_samples must be fewer than planner.samples")
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Where and how much the experts guide; with `enabled: false` what remains is TD-MPC2."""
+
+    enabled: bool = True
+    experts: str | list[str] = "data/experts"
+    """Folder of expert folders, or a list of them."""
+    gate: str | None = None
+    """Hand-over folder of a gate; None leaves the choice to the instruction."""
+    semantic_weights: dict[str, float] | None = None
+    """Weight of each expert by name."""
+    instruction: str | None = None
+    """Instruction from which a semantic head computes the weights, where they are not given."""
+    semantic: str = "embedded"
+    """The semantic head that does."""
+    alpha: float = 0.5
+    """Weight of the instruction against the gate."""
+    mode: Literal["mixture", "top1"] = "mixture"
+    planner_candidates: bool = True
+    """Expert sequences are candidates of the planner, scored by the model like any other."""
+    planner_base: bool = True
+    """The planner's distribution is centred on the reference sequence and starts narrow, see `TrustRegion`."""
+    expert_rollout: Literal["head", "held"] = "head"
+    """Experts beyond the first step of a plan: predicted from the latent, or their present action held."""
+    policy_base: bool = True
+    """The policy prior is centred on the reference action."""
+    bootstrap: Literal["policy", "best"] = "policy"
+    """Action behind a value target: the policy's, or the better of the policy's and the reference."""
+    warm_start: bool = True
+    """The seed steps are acted by the experts with noise instead of at random."""
+    warm_start_noise: list[float] | None = None
+    """Standard deviations of that noise; environments take turns."""
+    lambda_mode: Literal["off", "constant", "decay", "value_gated"] = "decay"
+    """Schedule of lambda * ||a - a_ref||^2 in the policy's loss; `constant` is the paper's."""
+    lambda_weight: float = 1.0
+    lambda_steps: int = 50_000
+    """Environment steps over which `decay` falls to zero."""
+    gate_lr: float = 0.0
+    """Step size with which the gate learns online from the Q of the experts' actions; 0 keeps it as it is."""
+    gate_entropy_floor: float = 0.1
+    """Share of ln K below which the gate's entropy is penalised."""
+    trust_initial: float = 0.1
+    """The planner's first standard deviation around the reference, in action units."""
+    trust_growth: float = 1.15
+    """Factor per window in which the plans earned what the experts would have; its inverse squared where not."""
+    trust_window: int = 50
+    """Steps per environment after which trust is adjusted."""
+    trust_tolerance: float = 0.02
+    """Share of the experts' reward that exploration may cost without losing trust."""

@@ -1,0 +1,160 @@
+"""Experience: a batched environment behind a TorchRL collector, the replay buffer, and where both stand."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from tensordict import TensorDictBase
+from torch.utils.data import DataLoader, IterableDataset
+from torchrl.collectors import Collector
+from torchrl.envs import EnvBase
+
+from mwl.errors import BadInput
+from mwl.simulation import get_task, make_env
+from mwl.world_model.behaviour import Behaviour
+from mwl.world_model.replay import Replay
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What the world model must know of its environment."""
+
+    task: str
+    observation_size: int
+    action_size: int
+    episode_steps: int
+    layout: dict[str, int] | None
+    """Names and sizes of the observation's parts, in order; None for a plain vector."""
+
+
+class Rounds(IterableDataset):
+    """Numbers of the rounds that are left; an interrupted training goes on counting where it stopped."""
+
+    def __init__(self, data: "WorldModelData") -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.total_rounds
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.data.rounds, self.data.total_rounds))
+
+
+class WorldModelData(pl.LightningDataModule):
+    """Collects one round of experience at a time.
+
+    Args:
+        task: benchmark task.
+        env_steps: environment steps of the whole training, seed steps included, counted over all environments.
+        num_envs: parallel environments N.
+        steps_per_round: steps k of every environment in a round.
+        capacity: transitions kept in the replay buffer.
+        seed: of the environments.
+        suite: see `mwl.make_env`.
+        num_threads: threads of the physics; None takes one per core.
+    """
+
+    def __init__(
+        self,
+        task: str = "h1-walk",
+        env_steps: int = 20_000,
+        num_envs: int = 8,
+        steps_per_round: int = 1,
+        capacity: int = 1_000_000,
+        seed: int = 0,
+        suite: Literal["embedded", "humanoid_bench"] = "embedded",
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        for name, value in (("env_steps", env_steps), ("num_envs", num_envs), ("steps_per_round", steps_per_round)):
+            if value < 1:
+                raise BadInput(f"data.{name} is {value}; it must be at least 1")
+        self.task, self.num_envs, self.steps_per_round = task, num_envs, steps_per_round
+        self.capacity, self.seed, self.suite, self.num_threads = min(capacity, env_steps), seed, suite, num_threads
+        self.frames_per_round = num_envs * steps_per_round
+        self.total_rounds = -(-env_steps // self.frames_per_round)
+        self.rounds = 0
+        self.env: EnvBase | None = None
+        self.replay: Replay | None = None
+        self.behaviour: Behaviour | None = None
+        self._collector: Iterator[TensorDictBase] | None = None
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps collected so far."""
+        return self.rounds * self.frames_per_round
+
+    def make_env(self) -> tuple[EnvBase, EnvSpec]:
+        """The environment and its description; to be replaced for an environment outside the suites."""
+        task = get_task(self.task)
+        env = make_env(self.task, self.num_envs, self.suite, self.seed, self.num_threads)
+        spec = EnvSpec(
+            task=task.name,
+            observation_size=task.layout.size,
+            action_size=env.action_spec.shape[-1],
+            episode_steps=task.max_episode_steps,
+            layout=dict(task.layout.sizes),
+        )
+        return env, spec
+
+    def setup(self, stage: str) -> None:
+        """Make the environment."""
+        if self.env is None:
+            self.env, self.spec = self.make_env()
+
+    def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> None:
+        """Say what acts, and how the replay buffer is sampled."""
+        self.behaviour = behaviour
+        self.replay = Replay(self.capacity, self.num_envs, horizon, batch_size)
+
+    def collect(self) -> TensorDictBase:
+        """One round: transitions `[N, k]`, not yet in the replay buffer."""
+        if self._collector is None:  # only now, so that a restored environment answers its first reset
+            self._collector = iter(
+                Collector(
+                    self.env,
+                    self.behaviour,
+                    frames_per_batch=self.frames_per_round,
+                    total_frames=-1,
+                    auto_register_policy_transforms=False,
+                )
+            )
+        frames = next(self._collector)
+        self.rounds += 1
+        return frames
+
+    def train_dataloader(self) -> DataLoader:
+        """The rounds that are left."""
+        return DataLoader(Rounds(self), batch_size=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment, replay buffer and behaviour, as plain values and tensors."""
+        if self.behaviour is None or self.replay is None:
+            return {}
+        snapshot = getattr(self.env, "snapshot", None)
+        return {
+            "rounds": self.rounds,
+            "replay": self.replay.state_dict(),
+            "behaviour": self.behaviour.memory(),
+            "environment": None if snapshot is None else snapshot(),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken; environments that can't be restored begin new episodes."""
+        if not state_dict:
+            return
+        assert self.behaviour is not None
+        assert self.replay is not None
+        self.rounds = int(state_dict["rounds"])
+        self.replay.load_state_dict(state_dict["replay"])
+        self.behaviour.recall(state_dict["behaviour"])
+        if state_dict["environment"] is not None:
+            self.env.restore(state_dict["environment"])  # type: ignore[union-attr, operator]
+
+    def teardown(self, stage: str) -> None:
+        """Close the environment."""
+        if stage == "fit" and self.env is not None:
+            self._collector = None
+            self.env.close()

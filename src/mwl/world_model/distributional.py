@@ -1,0 +1,64 @@
+"""Rewards and values as distributions: two-hot targets over bins that are evenly spaced in symlog space.
+
+Regression by cross-entropy keeps gradients of one size whatever the size of the return (TD-MPC2, section 3.1).
+TorchRL's functions of similar name interpolate in raw value space over unevenly spaced bins, which is another target.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) ln(1 + |x|)."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Inverse of `symlog`."""
+    return x.sign() * x.abs().expm1()
+
+
+class TwoHot(nn.Module):
+    """Codec between numbers and distributions over bins.
+
+    Args:
+        num_bins: number B of bins.
+        low: first bin in symlog space; smaller values count as this.
+        high: last bin in symlog space.
+    """
+
+    bins: Tensor
+
+    def __init__(self, num_bins: int = 101, low: float = -10.0, high: float = 10.0) -> None:
+        super().__init__()
+        self.low, self.high, self.width = low, high, (high - low) / (num_bins - 1)
+        self.register_buffer("bins", torch.linspace(low, high, num_bins), persistent=False)
+
+    def _position(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower neighbour bin `[...]` and the share `[...]` of the upper one."""
+        position = (symlog(value).clamp(self.low, self.high) - self.low) / self.width
+        lower = position.floor().clamp(max=len(self.bins) - 2)
+        return lower.long(), position - lower
+
+    def encode(self, value: Tensor) -> Tensor:
+        """Two-hot distributions `[..., B]` of values `[...]`."""
+        lower, share = self._position(value)
+        target = value.new_zeros(*value.shape, len(self.bins))
+        target.scatter_(-1, lower.unsqueeze(-1), (1 - share).unsqueeze(-1))
+        return target.scatter_(-1, lower.unsqueeze(-1) + 1, share.unsqueeze(-1))
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Values `[...]`: the expected bin in symlog space, mapped back."""
+        return symexp(logits.softmax(dim=-1) @ self.bins)
+
+    def loss(self, logits: Tensor, value: Tensor) -> Tensor:
+        """Cross-entropy `[...]` between logits `[..., B]` and the two-hot target of values `[...]`.
+
+        Only the two bins that the target touches are read, so the target is never written out.
+        """
+        lower, share = self._position(value)
+        log_probs = F.log_softmax(logits, dim=-1)
+        below = log_probs.gather(-1, lower.unsqueeze(-1)).squeeze(-1)
+        above = log_probs.gather(-1, lower.unsqueeze(-1) + 1).squeeze(-1)
+        return -((1 - share) * below + share * above)

@@ -1,0 +1,351 @@
+"""Learning the guided world model online: one training step is one round of acting and then learning."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from mwl import keys
+from mwl.errors import BadInput, NonFiniteLoss
+from mwl.experts.features import EGOCENTRIC_SIZE
+from mwl.experts.library import ExpertLibrary
+from mwl.gating import Guidance, load_gate, weights_for
+from mwl.gating.module import entropy_shortfall
+from mwl.simulation.robot import ROBOT
+from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
+from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
+from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
+from mwl.world_model.data import WorldModelData
+from mwl.world_model.losses import Batch, RunningScale, discount_for, lambda_at, model_losses, policy_losses
+from mwl.world_model.network import WorldModel
+from mwl.world_model.observation import Observer
+from mwl.world_model.planner import Planner, Use
+from mwl.world_model.trust import TrustRegion
+
+_NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
+_UNGUIDED = Use(candidates=False, base=False, policy_base=False)
+
+
+class WorldModelModule(pl.LightningModule):
+    """TD-MPC2, guided by experts or not.
+
+    Args:
+        network: size of the networks.
+        learning: losses and optimisers.
+        planner: planning budget.
+        guidance: where the experts guide.
+        diagnostics: folder for the batch that made a loss non-finite.
+    """
+
+    def __init__(
+        self,
+        network: NetworkConfig = _NETWORK,
+        learning: LearningConfig = _LEARNING,
+        planner: PlannerConfig = _PLANNER,
+        guidance: GuidanceConfig = _GUIDANCE,
+        diagnostics: str = "runs/diagnostics",
+    ) -> None:
+        super().__init__()
+        parts = {"network": network, "learning": learning, "planner": planner, "guidance": guidance}
+        self.save_hyperparameters({name: asdict(part) for name, part in parts.items()})
+        self.automatic_optimization = False
+        self.network, self.learning, self.planning, self.guiding = network, learning, planner, guidance
+        self.diagnostics = diagnostics
+        self.scale = RunningScale()
+        self.model: WorldModel | None = None
+        self.gate: torch.nn.Module | None = None
+        self._owed_updates = 0.0
+        self._returns: list[float] = []
+        self._return_so_far: Tensor | None = None
+
+    def setup(self, stage: str) -> None:
+        """Build everything that depends on the environment, and connect it to the data module."""
+        if self.model is not None:
+            return
+        data = self._data()
+        spec = data.spec
+        self.observer = Observer(spec.layout)
+        self.guidance = self.make_guidance()
+        example = self.observer(torch.zeros(1, spec.observation_size))
+        self.model_arguments = {
+            "feature_size": example.shape[-1],
+            "action_size": spec.action_size,
+            "num_experts": self.guidance.num_experts if self.guidance else 0,
+            **asdict(self.network),
+        }
+        self.model = WorldModel(**self.model_arguments)
+        if self.guidance is not None and self.guidance.gate is not None and self.guiding.gate_lr > 0:
+            self.gate = self.guidance.gate.gate
+        self.discount = self.learning.discount or discount_for(spec.episode_steps)
+        self.use = use_of(self.guiding) if self.guidance else _UNGUIDED
+        guiding, widest = self.guiding, self.planning.max_std
+        self.trust = TrustRegion(
+            spec.episode_steps,
+            guiding.trust_initial if self.guidance and guiding.planner_base else widest,
+            widest,
+            guiding.trust_growth,
+            guiding.trust_window,
+            guiding.trust_tolerance,
+        )
+        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, self.use)
+        agent = WorldModelAgent(
+            self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
+        )
+        noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
+        behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
+        data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
+
+    def make_guidance(self) -> Guidance | None:
+        """Load experts and gate and settle the instruction's weights; None without guidance.
+
+        Raises:
+            BadInput: neither gate, nor weights, nor an instruction is given.
+        """
+        config = self.guiding
+        if not config.enabled:
+            return None
+        library = ExpertLibrary.load(config.experts)
+        weights = weights_for(library, config.instruction, config.semantic_weights, config.semantic)
+        gate = None if config.gate is None else load_gate(config.gate)
+        return Guidance(library, gate, weights, config.alpha, config.mode, self.observer.layout)
+
+    def _data(self) -> WorldModelData:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, WorldModelData):
+            raise BadInput("the world model needs data.class_path: mwl.world_model.data.WorldModelData")
+        return data
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for the model (its encoder slower), for the policy, and for the gate where it learns."""
+        assert self.model is not None
+        learning, model = self.learning, self.model
+        own = [model.dynamics, model.reward_head, model.termination_head, model.qs, model.expert_head]
+        parameters = [p for part in own if part is not None for p in part.parameters()]
+        groups = [
+            {"params": list(model.encoder.parameters()), "lr": learning.lr * learning.encoder_lr_scale},
+            {"params": parameters},
+        ]
+        optimizers = [
+            torch.optim.Adam(groups, lr=learning.lr, fused=True),
+            torch.optim.Adam(model.policy_head.parameters(), lr=learning.lr, eps=1e-5, fused=True),
+        ]
+        if self.gate is not None:
+            optimizers.append(torch.optim.Adam(self.gate.parameters(), lr=self.guiding.gate_lr, fused=True))
+        return optimizers
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One round: collect N x k transitions, then make the updates they call for."""
+        data = self._data()
+        assert data.behaviour is not None
+        data.behaviour.seeding = data.env_steps < self.learning.seed_steps
+        data.behaviour.agent.spread = float(self.trust.spread)
+        frames = data.collect()
+        self._remember(frames, data)
+        self._owed_updates += frames.numel() * self.learning.updates_per_step
+        metrics = {}
+        if data.env_steps > self.learning.learning_starts:
+            updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
+            metrics = self._learn(data, updates)
+        else:
+            self._owed_updates = 0.0
+        self._report(data, frames, metrics)
+
+    def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
+        """Put a round into the replay buffer, and learn from it how far plans may be trusted."""
+        assert self.model is not None
+        assert data.replay is not None
+        assert data.behaviour is not None
+        if self.guidance is not None:
+            after = frames[keys.NEXT, keys.OBSERVATION].flatten(0, 1)
+            advice = self.guidance.reference(after, hold=False)
+            frames[keys.NEXT, keys.REFERENCE_ACTION] = advice[keys.REFERENCE_ACTION].view_as(
+                frames[keys.REFERENCE_ACTION]
+            )
+        data.replay.extend(frames)
+        self.model.norm.update(self.observer(frames[keys.OBSERVATION].flatten(0, 1)))
+        clean = data.behaviour.noise.squeeze(-1) == 0
+        for t in range(frames.shape[1]):
+            now, after = frames[:, t], frames[:, t][keys.NEXT]
+            reward, step = after[keys.REWARD].squeeze(-1), now[keys.STEP_COUNT].squeeze(-1)
+            if not data.behaviour.seeding:
+                self.trust.observe(reward, step, after[keys.TERMINATED].squeeze(-1))
+            elif data.behaviour.warm_start:
+                self.trust.record_reference(reward[clean], step[clean])
+            self._count_return(reward, after[keys.DONE].squeeze(-1))
+
+    def _count_return(self, reward: Tensor, done: Tensor) -> None:
+        if self._return_so_far is None:
+            self._return_so_far = torch.zeros_like(reward)
+        self._return_so_far += reward
+        self._returns += self._return_so_far[done].tolist()
+        self._return_so_far[done] = 0
+
+    def _learn(self, data: WorldModelData, updates: int) -> dict[str, float]:
+        """Make updates; returns the means of their metrics."""
+        assert self.model is not None
+        assert data.replay is not None
+        self.model.train()
+        total: dict[str, Tensor] = {}
+        for i in range(updates):
+            metrics = self._update(data.replay.sample_batch(self.observer), last=i == updates - 1)
+            for name, value in metrics.items():
+                total[name] = total.get(name, 0.0) + value
+        return {name: float(value) / updates for name, value in total.items()}
+
+    def _update(self, batch: Batch, last: bool) -> dict[str, Tensor]:
+        """One update of model, policy, gate and target networks."""
+        assert self.model is not None
+        learning, guiding, model = self.learning, self.guiding, self.model
+        model_optimizer, policy_optimizer, *rest = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+        parts = model_losses(
+            model, batch, self.discount, learning.rho, self.use.policy_base, guiding.bootstrap == "best"
+        )
+        loss = (
+            learning.consistency_weight * parts.consistency
+            + learning.reward_weight * parts.reward
+            + learning.value_weight * parts.value
+            + learning.termination_weight * parts.termination
+            + parts.experts
+        )
+        metrics = {f"train/{name}": getattr(parts, name).detach() for name in parts._fields if name != "latents"}
+        metrics["train/grad_norm"] = self._descend(model_optimizer, loss, batch)
+        if rest:
+            metrics["train/gate"] = self._update_gate(rest[0], batch, parts.latents[0].detach())
+        metrics |= self._update_policy(policy_optimizer, batch, parts.latents.detach(), last)
+        model.follow_targets(learning.target_rate)
+        return metrics
+
+    def _update_policy(
+        self, optimizer: torch.optim.Optimizer, batch: Batch, latents: Tensor, last: bool
+    ) -> dict[str, Tensor]:
+        """One update of the policy prior; the last of a round counts as Lightning's step."""
+        assert self.model is not None
+        learning, guiding = self.learning, self.guiding
+        weight = lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, self._data().env_steps)
+        parts = policy_losses(
+            self.model,
+            latents,
+            self.scale.value,
+            learning.rho,
+            learning.entropy_weight,
+            batch.reference,
+            self.use.policy_base,
+            guiding.lambda_mode == "value_gated",
+        )
+        self._descend(optimizer, parts.improvement + weight * parts.guidance, batch, step=not last)
+        if last:  # Lightning counts steps, and saves checkpoints, by its own wrapper alone
+            self.optimizers()[1].step()  # type: ignore[index]
+        self.scale.update(parts.q[0])
+        return {
+            "train/policy": parts.improvement.detach(),
+            "train/distance": parts.guidance.detach(),
+            "train/q": parts.q.mean(),
+            "train/entropy": parts.entropy,
+            "train/followed": parts.followed,
+        }
+
+    def _update_gate(self, optimizer: torch.optim.Optimizer, batch: Batch, latent: Tensor) -> Tensor:
+        """Raise the weight of experts whose action the model values above the others', `[B, K]` advantages.
+
+        Where all are worth the same the gradient is zero, so the gate does not drift; the entropy floor keeps every
+        expert in play.
+        """
+        assert self.model is not None
+        assert self.guidance is not None
+        assert batch.expert_action is not None
+        actions = batch.expert_action[0]
+        with torch.no_grad():
+            z = latent.unsqueeze(1).expand(-1, actions.shape[1], -1)
+            q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
+            advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
+        probs = self.gate(batch.features[0][:, :EGOCENTRIC_SIZE], self.guidance.card_embeddings)  # type: ignore[misc]
+        gain = -(probs * advantage).sum(dim=1).mean()
+        self._descend(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)
+        return gain.detach()
+
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Batch, step: bool = True) -> Tensor:
+        """Clipped gradient step; returns the gradient's norm.
+
+        Raises:
+            NonFiniteLoss: loss or gradient is NaN or infinite; the batch is saved first.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.learning.grad_clip)
+        if not torch.isfinite(norm) or not torch.isfinite(loss):
+            self._stop_with(batch, float(loss), float(norm))
+        if step:
+            optimizer.step()
+        return norm
+
+    def _stop_with(self, batch: Batch, loss: float, norm: float) -> None:
+        steps = self._data().env_steps
+        path = Path(self.diagnostics) / f"non_finite_{self._data().task}_{steps}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({name: value for name, value in batch._asdict().items() if value is not None}, path)
+        raise NonFiniteLoss(
+            f"loss {loss} with gradient norm {norm} after {steps} environment steps; the batch is in {path}. "
+            "Run the same command again to go on from the last checkpoint; a smaller learning.lr helps if it recurs"
+        )
+
+    def _report(self, data: WorldModelData, frames: TensorDictBase, metrics: dict[str, float]) -> None:
+        """One `log_dict` per round, over environment steps."""
+        metrics = dict(metrics)
+        metrics["train/reward"] = float(frames[keys.NEXT, keys.REWARD].mean())
+        metrics["train/spread"] = float(self.trust.spread)
+        metrics["train/scale"] = float(self.scale.value)
+        if self.guidance is not None:
+            weights = frames[keys.FUSED_WEIGHTS].mean(dim=(0, 1)).tolist()
+            names = self.guidance.library.names
+            metrics |= {f"weights/{name}": weight for name, weight in zip(names, weights, strict=True)}
+        self.log_dict({**metrics, "step": float(data.env_steps)})
+        if self._returns:
+            mean = sum(self._returns) / len(self._returns)
+            self.log("train/return", mean, prog_bar=True)
+            self._returns.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is neither weight nor data."""
+        checkpoint["round_state"] = {
+            "owed_updates": self._owed_updates,
+            "returns": list(self._returns),
+            "return_so_far": self._return_so_far,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where the checkpoint was written."""
+        state = checkpoint["round_state"]
+        self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])
+        self._return_so_far = state["return_so_far"]
+
+    def handoff(self) -> dict[str, Any]:
+        """What the hand-over folder holds: everything acting needs (arguments of `mwl.handoff.write_handoff`)."""
+        data = self._data()
+        assert data.behaviour is not None
+        agent = data.behaviour.agent
+        agent.spread = float(self.trust.spread)
+        spec = data.spec
+        experts = self.guidance.library.experts if self.guidance else []
+        return {
+            "stage": STAGE,
+            "name": spec.task,
+            "checkpoint": describe_agent(agent, self.model_arguments, spec.layout),
+            "robot": ROBOT,
+            "task": spec.task,
+            "observation": {"size": spec.observation_size, "layout": spec.layout},
+            "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
+            "metrics": {"env_steps": data.env_steps, "spread": agent.spread},
+            "provenance": {
+                "guided": self.guidance is not None,
+                "env_steps": data.env_steps,
+                "expert_env_steps": {
+                    expert.spec.name: expert.manifest.get("provenance", {}).get("env_steps") for expert in experts
+                },
+                "seed": data.seed,
+            },
+        }

@@ -1,0 +1,208 @@
+"""The networks of TD-MPC2: encoder, latent dynamics, reward, termination, an ensemble of Qs and a policy prior."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mwl.errors import BadInput
+from mwl.world_model.distributional import TwoHot
+from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
+
+_REFERENCE_LIMIT = 0.999  # a reference action at a bound still leaves the policy a gradient
+_LOG_STD_LOW, _LOG_STD_HIGH = -10.0, 2.0
+DRAWN = 2  # Q networks drawn for every target and every estimate
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Widths of the networks."""
+
+    latent: int
+    mlp: int
+    encoder: int
+    encoder_layers: int = 2
+    num_q: int = 5
+    simplex: int = 8
+
+
+SIZES = {
+    "0.2M": ModelSize(latent=64, mlp=128, encoder=128, num_q=2),
+    "1M": ModelSize(latent=128, mlp=384, encoder=256, num_q=2),
+    "5M": ModelSize(latent=512, mlp=512, encoder=256),
+    "19M": ModelSize(latent=768, mlp=1024, encoder=1024, encoder_layers=3),
+}
+
+
+class InputNorm(nn.Module):
+    """Standardises features by the mean and spread of everything seen so far.
+
+    Args:
+        size: number F of features.
+        limit: normalised features are cut to this many standard deviations.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int, limit: float = 8.0) -> None:
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> None:
+        """Take features `[N, F]` into account (parallel form of Welford's algorithm)."""
+        new, old = float(len(features)), float(self.count)
+        mean, variance = features.mean(0), features.var(0, unbiased=False)
+        share, gap = new / (old + new), mean - self.mean
+        if old == 0:
+            self.mean.copy_(mean)
+            self.variance.copy_(variance)
+        else:
+            self.variance.mul_(1 - share).add_(share * variance + share * (1 - share) * gap**2)
+            self.mean.add_(share * gap)
+        self.count.add_(new)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardised features, same shape; a feature that barely moves is not blown up."""
+        scaled = (features - self.mean) / self.variance.sqrt().clamp(min=1e-2)
+        return scaled.clamp(-self.limit, self.limit)
+
+
+class PolicySample(NamedTuple):
+    """Actions `[..., A]` in [-1, 1], their means after the squashing, and the scaled entropy `[...]`."""
+
+    action: Tensor
+    mean: Tensor
+    entropy: Tensor
+
+
+class WorldModel(nn.Module):
+    """Everything that is learned, and the target Q networks.
+
+    Args:
+        feature_size: number F of input features.
+        action_size: number A of actions.
+        size: one of `SIZES`.
+        num_experts: number K of experts whose actions are predicted from the latent; 0 without guidance.
+        num_q: number of Q networks, where it shall differ from the size's.
+        dropout: in the first block of every Q network.
+
+    Raises:
+        BadInput: unknown size, or fewer than two Q networks.
+    """
+
+    def __init__(
+        self,
+        feature_size: int,
+        action_size: int,
+        size: str = "1M",
+        num_experts: int = 0,
+        num_q: int | None = None,
+        dropout: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise BadInput(f"unknown model size {size!r}; there are {', '.join(SIZES)}")
+        widths = SIZES[size]
+        self.num_q = num_q or widths.num_q
+        if self.num_q < DRAWN:
+            raise BadInput(f"num_q is {self.num_q}; at least {DRAWN} Q networks are needed")
+        self.action_size, self.num_experts = action_size, num_experts
+        latent, hidden = widths.latent, [widths.mlp] * 2
+        self.latent_size = latent
+        self.codec = TwoHot()
+        bins = len(self.codec.bins)
+        self.norm = InputNorm(feature_size)
+        encoder = [widths.encoder] * (widths.encoder_layers - 1)
+        self.encoder = mlp(feature_size, encoder, latent, SimNorm(widths.simplex))
+        self.dynamics = mlp(latent + action_size, hidden, latent, SimNorm(widths.simplex))
+        self.reward_head = mlp(latent + action_size, hidden, bins)
+        self.termination_head = mlp(latent, hidden, 1)
+        self.policy_head = mlp(latent, hidden, 2 * action_size)
+        self.expert_head = mlp(latent, hidden, num_experts * action_size) if num_experts else None
+        self.apply(init_weights)
+        nn.init.zeros_(self.reward_head[-1].weight)  # type: ignore[arg-type]
+        self.qs = Ensemble(self.num_q, latent + action_size, widths.mlp, bins, dropout)
+        self.target_qs = deepcopy(self.qs).requires_grad_(False)
+        self.target_qs.dropout = 0.0
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Latent `[..., D]` of features `[..., F]`."""
+        return self.encoder(self.norm(features))
+
+    def next(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Predicted next latent `[..., D]`."""
+        return self.dynamics(torch.cat([latent, action], dim=-1))
+
+    def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Distribution `[..., B]` of the reward."""
+        return self.reward_head(torch.cat([latent, action], dim=-1))
+
+    def step(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Next latent `[R, D]` and expected reward `[R]`."""
+        joint = torch.cat([latent, action], dim=-1)
+        return self.dynamics(joint), self.codec.decode(self.reward_head(joint))
+
+    def termination_logit(self, latent: Tensor) -> Tensor:
+        """Logit `[...]` of having fallen."""
+        return self.termination_head(latent).squeeze(-1)
+
+    def expert_actions(self, latent: Tensor) -> Tensor:
+        """What each expert would do `[..., K, A]`, predicted from the latent."""
+        assert self.expert_head is not None, "no experts to predict"
+        return self.expert_head(latent).unflatten(-1, (self.num_experts, self.action_size)).tanh()
+
+    def draw(self) -> Tensor:
+        """Two different Q networks."""
+        return torch.randperm(self.num_q)[:DRAWN]
+
+    def q_logits(self, latent: Tensor, action: Tensor, members: Tensor | None = None, frozen: bool = False) -> Tensor:
+        """Distributions `[M, ..., B]` of the return by the chosen Q networks (None: all)."""
+        joint = torch.cat([latent, action], dim=-1)
+        logits = self.qs(joint.flatten(0, -2), members, frozen)
+        return logits.unflatten(1, joint.shape[:-1])
+
+    def q(self, latent: Tensor, action: Tensor, members: Tensor, frozen: bool = False) -> Tensor:
+        """Expected returns `[M, ...]`."""
+        return self.codec.decode(self.q_logits(latent, action, members, frozen))
+
+    def target_q(self, latent: Tensor, action: Tensor, members: Tensor) -> Tensor:
+        """Expected returns `[M, ...]` by the slowly following target networks."""
+        joint = torch.cat([latent, action], dim=-1)
+        return self.codec.decode(self.target_qs(joint.flatten(0, -2), members)).unflatten(1, joint.shape[:-1])
+
+    def policy(self, latent: Tensor, reference: Tensor | None = None) -> PolicySample:
+        """Sample the policy prior.
+
+        Args:
+            latent: `[..., D]`.
+            reference: `[..., A]` action around which the policy is centred; an untrained policy then acts like the
+                experts, and learning moves it from there as far as the values carry it. None centres it on 0.
+        """
+        mean, log_std = self.policy_head(latent).chunk(2, dim=-1)
+        if reference is not None:
+            mean = mean + reference.clamp(-_REFERENCE_LIMIT, _REFERENCE_LIMIT).atanh()
+        log_std = _LOG_STD_LOW + (_LOG_STD_HIGH - _LOG_STD_LOW) / 2 * (log_std.tanh() + 1)
+        noise = torch.randn_like(mean)
+        # A times the entropy before the squashing, as the reference computes it: it works better than the exact one.
+        log_prob = (-0.5 * noise**2 - log_std - 0.9189385332046727).sum(dim=-1)
+        entropy = -self.action_size * log_prob
+        return PolicySample((mean + noise * log_std.exp()).tanh(), mean.tanh(), entropy)
+
+    @torch.no_grad()
+    def follow_targets(self, tau: float) -> None:
+        """Move the target Q networks towards the present ones by the share `tau`."""
+        torch._foreach_lerp_(list(self.target_qs.parameters()), list(self.qs.parameters()), tau)
+
+
+def binary_cross_entropy(logit: Tensor, happened: Tensor) -> Tensor:
+    """Mean loss of termination logits `[...]` against flags `[...]`."""
+    return F.binary_cross_entropy_with_logits(logit, happened.to(logit.dtype))

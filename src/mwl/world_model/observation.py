@@ -1,0 +1,44 @@
+"""What the world model sees of a task: the shared egocentric features, and the rest of the scene around the robot."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mwl.experts.features import egocentric, robot_state
+from mwl.motion import frames
+from mwl.simulation.task import ObservationLayout
+
+_POINTS = ("left_hand", "goal")  # places in the world, m
+_ROBOT = ("robot_qpos", "robot_qvel")
+
+
+class Observer:
+    """Turns observations into features; a task without a robot's state (`sizes` None) is taken as it is.
+
+    World x and y are left out where nothing else in the scene has a place: what holds here holds everywhere.
+
+    Args:
+        sizes: names and sizes of the observation's parts in order, as in `ObservationLayout`; None for a plain vector.
+    """
+
+    def __init__(self, sizes: Mapping[str, int] | None) -> None:
+        self.layout = None if sizes is None else ObservationLayout(**sizes)
+
+    def __call__(self, observation: Tensor) -> Tensor:
+        """Features `[..., F]` of observations `[..., O]`."""
+        if self.layout is None:
+            return observation
+        flat = observation.flatten(0, -2)
+        qpos, _ = robot_state(flat, self.layout)
+        yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+        parts, fixed_scene = [egocentric(flat, self.layout)], False
+        for name, where in self.layout.slices.items():
+            if name in _POINTS:
+                parts.append(frames.to_heading(yaw, flat[:, where] - qpos[:, 0:3]))
+            elif name not in _ROBOT:
+                parts.append(flat[:, where])
+                fixed_scene = True
+        if fixed_scene:
+            parts.append(qpos[:, 0:2])
+        return torch.cat(parts, dim=-1).unflatten(0, observation.shape[:-1])

@@ -1,0 +1,201 @@
+"""Model predictive path integral control in latent space, batched over environments, with experts among the candidates.
+
+Shapes: H steps, N environments, S action sequences per environment, K experts, A actions, D latent units.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mwl.world_model.config import PlannerConfig
+from mwl.world_model.network import WorldModel
+
+
+class Advice(NamedTuple):
+    """What the experts say at the present observations."""
+
+    reference: Tensor  # [N, A]
+    expert_action: Tensor  # [N, K, A]
+    weights: Tensor  # [N, K], composed the reference and compose those of imagined states
+
+
+class Use(NamedTuple):
+    """Which of the ways to use advice are on."""
+
+    candidates: bool = True
+    base: bool = True
+    policy_base: bool = True
+    head: bool = True
+
+
+class Plan(NamedTuple):
+    """Result of planning."""
+
+    action: Tensor  # [N, A] to execute
+    mean: Tensor  # [H, N, A] of the final distribution
+    std: Tensor  # [H, N, A]
+    base: Tensor  # [H, N, A] sequence the distribution was centred on at first; zeros without guidance
+    value: Tensor  # [N] of the best sequence
+
+
+class Planner:
+    """MPPI as in TD-MPC2, with two changes that guidance needs and that vanish without it.
+
+    The distribution is kept as a deviation from a base sequence: the reference rolled out in the model, or zeros. Last
+    step's deviation, shifted by one, starts the next plan, so feedback from the experts is never a step old. And the
+    first standard deviation, `spread`, starts small around the reference and widens as the plans earn trust; at the
+    upper bound this is the search of TD-MPC2, hence experts that are good help at once and cap nothing later.
+
+    Args:
+        model: the world model.
+        config: budget.
+        horizon: H.
+        discount: gamma.
+        use: how advice is used.
+    """
+
+    def __init__(
+        self, model: WorldModel, config: PlannerConfig, horizon: int, discount: float, use: Use | None = None
+    ) -> None:
+        self.model, self.config, self.horizon, self.discount = model, config, horizon, discount
+        self.use = use or Use()
+
+    @torch.no_grad()
+    def plan(
+        self, latent: Tensor, deviation: Tensor, advice: Advice | None, spread: float, pick: str, noise: bool = False
+    ) -> Plan:
+        """Plan from latents `[N, D]`.
+
+        Args:
+            latent: encoded observations.
+            deviation: `[H, N, A]` of the last plan from its base, already shifted; zeros where an episode begins.
+            advice: what the experts say; None without guidance.
+            spread: first standard deviation.
+            pick: `sample`, `mean` or `best` elite.
+            noise: add the final standard deviation, to explore.
+        """
+        config, members = self.config, self.model.draw()
+        reference, experts = self._expert_sequences(latent, advice)
+        fixed = self._fixed_candidates(latent, advice, experts)
+        fixed_value = self.value(latent, fixed, members, advice)
+        base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
+        mean = (base + deviation).clamp(-1, 1)
+        top = min(spread, config.max_std)
+        low = min(config.min_std, top)
+        std = torch.full_like(mean, top)
+        count = max(config.samples - fixed.shape[2], 1)
+        for _ in range(config.iterations):
+            step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1])
+            drawn = (mean.unsqueeze(2) + step).clamp(-1, 1)
+            value = torch.cat([fixed_value, self.value(latent, drawn, members, advice)], dim=1)
+            elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
+            score = _scores(elite_value, config.temperature)
+            mean, std = _moments(elite, score)
+            std = std.clamp(low, top)
+        action = _pick(elite[0], mean[0], elite_value, score, pick)
+        if noise:
+            action = action + std[0] * torch.randn_like(action)
+        return Plan(action.clamp(-1, 1), mean, std, base, elite_value.amax(dim=1))
+
+    def value(self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None) -> Tensor:
+        """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.
+
+        An imagined fall does not cut the return at a threshold but weighs what follows with the chance of standing.
+        """
+        envs, count = actions.shape[1:3]
+        z = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
+        total, weight = latent.new_zeros(len(z)), latent.new_ones(len(z))
+        for action in actions.flatten(1, 2):
+            z, reward = self.model.step(z, action)
+            total = total + weight * reward
+            weight = weight * self.discount * torch.sigmoid(-self.model.termination_logit(z))
+        last = self.model.policy(z, self._imagined_reference(z, advice)).action
+        total = total + weight * self.model.q(z, last, members).mean(dim=0)
+        return total.nan_to_num(0.0).view(envs, count)
+
+    def _imagined_reference(self, z: Tensor, advice: Advice | None) -> Tensor | None:
+        """Reference `[R, A]` at imagined latents `[R, D]`, R a multiple of N with environments outermost."""
+        if advice is None or not self.use.policy_base:
+            return None
+        repeats = len(z) // len(advice.weights)
+        if not self.use.head:
+            return advice.reference.repeat_interleave(repeats, dim=0)
+        weights = advice.weights.repeat_interleave(repeats, dim=0)
+        return torch.einsum("rk,rka->ra", weights, self.model.expert_actions(z))
+
+    def _expert_sequences(self, latent: Tensor, advice: Advice | None) -> tuple[Tensor, Tensor]:
+        """The reference sequence `[H, N, A]` and those of it and every expert `[H, N, 1 + K, A]`.
+
+        The first actions come from the present observation and are exact; the later ones are predicted along the
+        imagined latents, or held.
+        """
+        if advice is None:
+            none = latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
+            return none.sum(dim=2), none
+        experts = advice.expert_action.shape[1]
+        action = torch.cat([advice.reference.unsqueeze(1), advice.expert_action], dim=1)
+        sequence = [action]
+        weights = torch.cat([advice.weights.unsqueeze(1), torch.eye(experts).expand(len(latent), -1, -1)], dim=1)
+        z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
+        for _ in range(1, self.horizon):
+            if self.use.head:
+                z = self.model.next(z, sequence[-1])
+                action = torch.einsum("njk,njka->nja", weights, self.model.expert_actions(z))
+            sequence.append(action)
+        stacked = torch.stack(sequence)
+        return stacked[:, :, 0], stacked
+
+    def _fixed_candidates(self, latent: Tensor, advice: Advice | None, experts: Tensor) -> Tensor:
+        """Sequences `[H, N, S', A]` that stay the same in all iterations: the policy's, and the experts'."""
+        count = self.config.policy_samples
+        sequences = [experts] if advice is not None and self.use.candidates else []
+        if count:
+            z = latent.repeat_interleave(count, dim=0)
+            actions = []
+            for t in range(self.horizon):
+                exact = advice is not None and t == 0 and self.use.policy_base
+                base = (
+                    advice.reference.repeat_interleave(count, dim=0)  # type: ignore[union-attr]
+                    if exact
+                    else self._imagined_reference(z, advice)
+                )
+                actions.append(self.model.policy(z, base).action)
+                if t < self.horizon - 1:
+                    z = self.model.next(z, actions[-1])
+            sequences.append(torch.stack(actions).unflatten(1, (len(latent), count)))
+        if not sequences:
+            return latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
+        return torch.cat(sequences, dim=2)
+
+
+def shifted(deviation: Tensor) -> Tensor:
+    """The plan `[H, N, A]` as seen one step later; what lies beyond its end is zero."""
+    return torch.cat([deviation[1:], torch.zeros_like(deviation[:1])])
+
+
+def _elites(actions: Tensor, value: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The best sequences `[H, N, E, A]` and their values `[N, E]`."""
+    best = value.topk(min(count, value.shape[1]), dim=1)
+    index = best.indices[None, :, :, None].expand(len(actions), -1, -1, actions.shape[-1])
+    return actions.gather(2, index), best.values
+
+
+def _scores(value: Tensor, temperature: float) -> Tensor:
+    """Weights `[N, E]`, sum 1; subtracting the best value first keeps the exponential finite."""
+    return (temperature * (value - value.amax(dim=1, keepdim=True))).softmax(dim=1)
+
+
+def _moments(elite: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation `[H, N, A]` of elites `[H, N, E, A]` with scores `[N, E]`."""
+    weight = score.unsqueeze(-1)
+    mean = (weight * elite).sum(dim=2)
+    return mean, (weight * (elite - mean.unsqueeze(2)).square()).sum(dim=2).sqrt()
+
+
+def _pick(first: Tensor, mean: Tensor, value: Tensor, score: Tensor, pick: str) -> Tensor:
+    """First action `[N, A]` of the mean, of the best elite, or of one drawn by score, from `[N, E, A]`."""
+    if pick == "mean":
+        return mean
+    index = value.argmax(dim=1) if pick == "best" else torch.multinomial(score, 1).squeeze(1)
+    return first[torch.arange(len(first)), index]

@@ -1,0 +1,100 @@
+"""The replay buffer: transitions in lanes, one per environment, sampled as slices that never cross an episode."""
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import LazyTensorStorage, SliceSampler, TensorDictReplayBuffer
+
+from mwl import keys
+from mwl.world_model.losses import Batch
+from mwl.world_model.observation import Observer
+
+_KEPT = (
+    keys.OBSERVATION,
+    keys.ACTION,
+    keys.EPISODE,
+    keys.EXPERT_ACTION,
+    keys.REFERENCE_ACTION,
+    (keys.NEXT, keys.OBSERVATION),
+    (keys.NEXT, keys.REWARD),
+    (keys.NEXT, keys.TERMINATED),
+    (keys.NEXT, keys.REFERENCE_ACTION),
+)
+
+
+class Replay:
+    """TorchRL replay buffer of `[time, environment]` transitions.
+
+    Args:
+        capacity: transitions kept; the oldest go first.
+        num_envs: N.
+        horizon: length H of a slice.
+        batch_size: slices B per sample.
+    """
+
+    def __init__(self, capacity: int, num_envs: int, horizon: int, batch_size: int) -> None:
+        self.num_envs, self.horizon, self.batch_size = num_envs, horizon, batch_size
+        self.buffer = TensorDictReplayBuffer(
+            storage=LazyTensorStorage(max(capacity // num_envs, 1) * num_envs, ndim=2),
+            sampler=SliceSampler(slice_len=horizon, traj_key=keys.EPISODE, strict_length=True),
+            batch_size=batch_size * horizon,
+            dim_extend=0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+    def extend(self, frames: TensorDictBase) -> None:
+        """Add transitions `[N, k]` of k steps."""
+        kept = frames.select(*_KEPT, strict=False)
+        self.buffer.extend(kept.transpose(0, 1).contiguous())
+
+    def sample(self) -> TensorDict:
+        """Transitions `[H, B]` of B slices, each within one episode."""
+        rows = self.buffer.sample()
+        return rows.view(self.batch_size, self.horizon).transpose(0, 1)
+
+    def sample_batch(self, observer: Observer) -> Batch:
+        """B slices as the losses take them."""
+        rows = self.sample()
+        after = rows[keys.NEXT]
+        observation = torch.cat([rows[keys.OBSERVATION][:1], after[keys.OBSERVATION]])
+        reference = expert_action = None
+        if keys.REFERENCE_ACTION in rows:
+            reference = torch.cat([rows[keys.REFERENCE_ACTION][:1], after[keys.REFERENCE_ACTION]])
+            expert_action = rows[keys.EXPERT_ACTION]
+        return Batch(
+            features=observer(observation),
+            action=rows[keys.ACTION],
+            reward=after[keys.REWARD].squeeze(-1),
+            terminated=after[keys.TERMINATED].squeeze(-1),
+            reference=reference,
+            expert_action=expert_action,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The transitions held and where the next goes; the empty rest of the storage is left out."""
+        filled = len(self.buffer) // self.num_envs
+        writer = self.buffer._writer.state_dict()
+        if not filled:
+            return {"rows": None, "writer": writer}
+        rows = self.buffer[:filled].exclude("index")
+        return {"rows": {_joined(key): value.clone() for key, value in rows.items(True, True)}, "writer": writer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        if state["rows"] is None:
+            return
+        first = next(iter(state["rows"].values()))
+        rows = TensorDict({_split(key): value for key, value in state["rows"].items()}, batch_size=first.shape[:2])
+        self.buffer.extend(rows)
+        self.buffer._writer.load_state_dict(state["writer"])
+
+
+def _joined(key: str | tuple[str, ...]) -> str:
+    return key if isinstance(key, str) else "/".join(key)
+
+
+def _split(key: str) -> tuple[str, ...]:
+    return tuple(key.split("/"))

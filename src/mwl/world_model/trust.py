@@ -1,0 +1,70 @@
+"""How far plans may leave the experts: a standard deviation that has to be earned."""
+
+import torch
+from torch import Tensor, nn
+
+_FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
+
+
+class TrustRegion(nn.Module):
+    """The planner's first standard deviation around the reference, widened while plans earn what the experts do.
+
+    During the warm start the reward of the experts is recorded, per step since the episode began, in environments
+    without noise. Later the reward of planned steps is compared with it, window by window: where it is reached up to a
+    tolerance for exploration, the spread grows, else it shrinks twice as fast. Experts that do poorly are overtaken at
+    once and the spread soon is that of unguided search; experts that do well hold the plans near while the model is
+    still poor. Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling.
+
+    Args:
+        episode_steps: longest episode.
+        initial: first spread, in action units.
+        largest: spread of unguided search.
+        growth: factor per window that earned trust.
+        window: steps per environment in a window.
+        tolerance: share of the reward that may be missing.
+    """
+
+    spread: Tensor
+    reference_sum: Tensor
+    reference_count: Tensor
+    earned: Tensor
+    expected: Tensor
+    steps: Tensor
+
+    def __init__(
+        self, episode_steps: int, initial: float, largest: float, growth: float, window: int, tolerance: float
+    ) -> None:
+        super().__init__()
+        self.episode_steps, self.initial, self.largest = episode_steps, initial, largest
+        self.growth, self.window, self.tolerance = growth, window, tolerance
+        self.register_buffer("spread", torch.tensor(float(initial), dtype=torch.float64))
+        for name, size in (("reference_sum", episode_steps), ("reference_count", episode_steps)):
+            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        for name in ("earned", "expected", "steps"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+
+    def record_reference(self, reward: Tensor, step: Tensor) -> None:
+        """Take rewards `[M]` of the experts at steps `[M]` since the episode began into account."""
+        self.reference_sum.index_add_(0, step, reward.double())
+        self.reference_count.index_add_(0, step, torch.ones_like(reward, dtype=torch.float64))
+
+    def expectation(self, step: Tensor) -> Tensor:
+        """The experts' mean reward `[M]` at steps `[M]`; their overall mean at steps they did not reach."""
+        overall = self.reference_sum.sum() / self.reference_count.sum().clamp(min=1)
+        per_step = self.reference_sum / self.reference_count.clamp(min=1)
+        return torch.where(self.reference_count > 0, per_step, overall)[step]
+
+    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
+        """Compare planned steps with the experts: rewards, steps since the episode began and falls, each `[N]`."""
+        expected = self.expectation(step)
+        rest = (self.episode_steps - 1 - step).clamp(0, _FALL_COSTS)
+        self.earned += reward.double().sum()
+        self.expected += expected.sum() + (terminated * rest * expected).sum()
+        self.steps += 1
+        if self.steps < self.window:
+            return
+        slack = self.tolerance * self.expected.abs()
+        factor = self.growth if self.earned >= self.expected - slack else self.growth**-2
+        self.spread.mul_(factor).clamp_(min(self.initial, self.largest), self.largest)
+        for total in (self.earned, self.expected, self.steps):
+            total.zero_()
