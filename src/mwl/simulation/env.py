@@ -6,7 +6,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
@@ -26,9 +26,10 @@ class HumanoidEnv(EnvBase):
     """N parallel episodes of one task, batch size `[N]`, stepped at 50 Hz.
 
     Observation `[N, O]`, action `[N, 19]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the
-    nearest bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`. `terminated` is a
-    true end (a fall, or physics that broke), `truncated` the time limit. Every environment draws from a generator of
-    its own, seeded by (seed, its index), so that episodes don't depend on N or on the number of threads.
+    nearest bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`, a wrong shape
+    `BadInput`. `terminated` is a true end (a fall, or physics that broke), `truncated` the time limit.
+    Every environment draws from a generator of its own, seeded by (seed, its index), so that episodes depend neither on
+    N nor on the number of threads.
 
     Args:
         task: what to do.
@@ -46,6 +47,7 @@ class HumanoidEnv(EnvBase):
         self._index = SensorIndex(self.model)
         self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
         self._goal = np.zeros((num_envs, task.goal_size))
+        self._progress = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
         self._restored = False
         self._drawn: mujoco.MjData | None = None
@@ -76,7 +78,9 @@ class HumanoidEnv(EnvBase):
     def measurement(self) -> Measurement:
         """Everything measured in the present state."""
         simulation = self.simulation
-        return Measurement(simulation.qpos, simulation.qvel, simulation.sensordata, self._goal, self._index)
+        return Measurement(
+            simulation.qpos, simulation.qvel, simulation.sensordata, self._goal, self._progress, self._index
+        )
 
     @property
     def state(self) -> tuple[Tensor, Tensor]:
@@ -107,23 +111,30 @@ class HumanoidEnv(EnvBase):
         )
         self.simulation.reset(everywhere, positions, velocities, start)
         self._steps[:] = 0
+        self._progress[:] = 0
         return self._observed()
 
     def render(
-        self, index: int = 0, width: int = 480, height: int = 320, camera: str = "follow", backend: str | None = None
+        self,
+        index: int = 0,
+        width: int = 480,
+        height: int = 320,
+        camera: str | None = None,
+        backend: str | None = None,
     ) -> Image:
         """Picture `[H, W, 3]` of one environment.
 
         Args:
             index: which environment.
             width, height: in pixels.
-            camera: `follow`, `side` or `head` (what the robot sees).
+            camera: `follow`, `side`, `head` (what the robot sees) or one of the scene; None takes the task's own.
             backend: `raycast`, `egl`, `osmesa`, or None for what `MWL_RENDERER` says (`raycast` unless set).
 
         Raises:
             BadInput: no such camera.
         """
         cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        camera = camera or self.task.camera
         if camera not in cameras:
             raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
         if self._drawn is None:
@@ -141,6 +152,7 @@ class HumanoidEnv(EnvBase):
         return {
             **{name: torch.tensor(array) for name, array in self.simulation.snapshot().items()},
             "goal": torch.tensor(self._goal),
+            "progress": torch.tensor(self._progress),
             "steps": torch.tensor(self._steps),
             "generators": [generator.bit_generator.state for generator in self._generators],
             "unstable_episodes": self.unstable_episodes,
@@ -157,6 +169,7 @@ class HumanoidEnv(EnvBase):
             raise BadInput(f"{self.task.name}: the snapshot is of another model or not of {self.num_envs} environments")
         self.simulation.restore(arrays)
         self._goal = snapshot["goal"].numpy().copy()
+        self._progress = snapshot["progress"].numpy().copy()
         self._steps = snapshot["steps"].numpy().copy()
         for generator, state in zip(self._generators, snapshot["generators"], strict=True):
             generator.bit_generator.state = state
@@ -176,12 +189,12 @@ class HumanoidEnv(EnvBase):
         self._generators = [np.random.default_rng([seed or 0, i]) for i in range(self.num_envs)]
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDict:
-        if self._restored:
-            self._restored = False
-            return self._observed()
         mask = np.ones(self.num_envs, dtype=bool)
         if tensordict is not None and (chosen := tensordict.get("_reset", None)) is not None:
             mask = chosen.reshape(self.num_envs).numpy()
+        if self._restored and mask.all():
+            self._restored = False
+            return self._observed()
         qpos = np.zeros((self.num_envs, self.model.nq))
         for i in np.flatnonzero(mask):
             generator = self._generators[i]
@@ -189,6 +202,7 @@ class HumanoidEnv(EnvBase):
             self._goal[i] = generator.uniform(self.task.goal_low, self.task.goal_high)
         self.simulation.reset(mask, qpos, np.zeros((self.num_envs, self.model.nv)))
         self._steps[mask] = 0
+        self._progress[mask] = 0
         return self._observed()
 
     def _observed(self) -> TensorDict:
@@ -201,11 +215,7 @@ class HumanoidEnv(EnvBase):
         return TensorDict(entries, batch_size=self.batch_size)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
-        action = tensordict.get(keys.ACTION).detach().numpy()
-        if not np.isfinite(action).all():
-            broken = np.flatnonzero(~np.isfinite(action).all(axis=-1)).tolist()
-            raise PhysicsError(f"{self.task.name}: the action is not finite in environments {broken}")
-        self.simulation.step(action_to_ctrl(action))
+        self.simulation.step(action_to_ctrl(self._valid(tensordict.get(keys.ACTION))))
         self._steps += 1
         measured = self.measurement
         unstable = self.simulation.unstable
@@ -213,9 +223,21 @@ class HumanoidEnv(EnvBase):
         reward = np.where(unstable, 0.0, self.task.reward(measured))
         terminated = self.task.terminated(measured) | unstable
         truncated = ~terminated & (self._steps >= self.task.max_episode_steps)
+        self._progress = self.task.advance(measured)
         out = self._observed()
         out[keys.REWARD] = torch.from_numpy(reward.astype(np.float32)).unsqueeze(-1)
         out[keys.TERMINATED] = torch.from_numpy(terminated).unsqueeze(-1)
         out[keys.TRUNCATED] = torch.from_numpy(truncated).unsqueeze(-1)
         out[keys.DONE] = out[keys.TERMINATED] | out[keys.TRUNCATED]
         return out
+
+    def _valid(self, action: Tensor) -> NDArray[Any]:
+        expected = (self.num_envs, ACTION_SIZE)
+        if tuple(action.shape) != expected:
+            raise BadInput(f"{self.task.name}: the action has shape {list(action.shape)}, expected {list(expected)}")
+        values = action.detach().cpu().numpy()
+        finite = np.isfinite(values).all(axis=-1)
+        if not finite.all():
+            where = np.flatnonzero(~finite).tolist()
+            raise PhysicsError(f"{self.task.name}: the action is not finite in environments {where}")
+        return values

@@ -37,10 +37,10 @@ def upright(measured: Measurement, margin: float = 1.9, bound: float = 0.9) -> A
     return tolerance(measured["torso_up"][:, 2], bound, np.inf, margin, "linear", 0.0)
 
 
-def standing(measured: Measurement, upright_margin: float = 1.9) -> Array:
+def standing(measured: Measurement, upright_margin: float = 1.9, upright_bound: float = 0.9) -> Array:
     """Head at standing height and torso upright `[N]`."""
     height = tolerance(measured["head_position"][:, 2], STAND_HEIGHT, np.inf, STAND_HEIGHT / 4)
-    return height * upright(measured, upright_margin)
+    return height * upright(measured, upright_margin, upright_bound)
 
 
 def small_control(measured: Measurement) -> Array:
@@ -63,3 +63,8 @@ def forward_speed(measured: Measurement, speed: float) -> Array:
 def fallen(measured: Measurement, height: float = 0.2) -> np.ndarray:
     """Root below `height` m `[N]`, bool."""
     return measured.qpos[:, 2] < height
+
+
+def never(measured: Measurement) -> np.ndarray:
+    """No end before the time limit `[N]`, bool."""
+    return np.zeros(len(measured.qpos), dtype=bool)

@@ -62,6 +62,7 @@ class Measurement:
         qvel: `[N, nv]`, linear velocity in the world frame in m/s, angular in the body frame in rad/s.
         sensordata: `[N, S]`.
         goal: `[N, G]` what the episode asks for, in the world frame in m; G may be 0.
+        progress: `[N]` stage of the episode before this step, for tasks that have stages; else 0.
         index: where the sensors lie.
     """
 
@@ -69,11 +70,16 @@ class Measurement:
     qvel: Array
     sensordata: Array
     goal: Array
+    progress: NDArray[np.int64]
     index: SensorIndex
 
     def __getitem__(self, sensor: str) -> Array:
         """Values `[N, D]` of a sensor."""
         return self.sensordata[:, self.index.slices[sensor]]
+
+
+def _same_stage(measured: Measurement) -> NDArray[np.int64]:
+    return measured.progress
 
 
 def _robot_state(measured: Measurement) -> Mapping[str, Array]:
@@ -97,6 +103,8 @@ class Task:
         goal_low, goal_high: bounds in m of the uniformly drawn goal; empty for tasks without one.
         max_episode_steps: control steps of 20 ms until truncation.
         object_qpos0: reset values of the joints after the robot's.
+        advance: stage of the episode after a step, `Measurement -> [N]`; for tasks that have stages.
+        camera: the view that shows the task best.
     """
 
     name: str
@@ -112,6 +120,8 @@ class Task:
     goal_high: tuple[float, ...] = ()
     max_episode_steps: int = 1000
     object_qpos0: tuple[float, ...] = ()
+    advance: Callable[[Measurement], NDArray[np.int64]] = field(default=_same_stage, repr=False)
+    camera: str = "follow"
 
     @cached_property
     def goal_size(self) -> int:
