@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mwl import tracking
-from mwl.errors import UnknownAgent
+from mwl.errors import BadInput, UnknownAgent
 from mwl.handoff import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
     from torch import Tensor
-
-    from mwl.experts import ExpertLibrary
 
 EXPERT_FOLDERS = ("data/experts", "runs")
 
@@ -40,25 +38,9 @@ class NamedAgent:
     address: str
     env_steps: int = 0
     expert_steps: int = 0
+    expert_names: list[str] = field(default_factory=list)
     run_id: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
-
-
-class ExpertAgent:
-    """One expert of a library, acting alone."""
-
-    def __init__(self, library: "ExpertLibrary", index: int = 0) -> None:
-        self.library, self.index = library, index
-        self.last: TensorDict | None = None
-
-    def reset(self, done: "Tensor | None" = None) -> None:
-        """Experts have no memory."""
-
-    def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
-        """Actions [N, A] of the expert; [A] for a single observation."""
-        single = observation.ndim == 1
-        actions = self.library.actions(observation[None] if single else observation)[:, self.index]
-        return actions[0] if single else actions
 
 
 def resolve(address: str, name: str | None = None, instruction: str | None = None) -> NamedAgent:
@@ -105,31 +87,29 @@ def find_expert(name: str) -> Path:
 
 
 def _load(folder: Path, address: str, name: str | None, instruction: str | None) -> NamedAgent:
-    from mwl.simulation import ROBOT
+    from mwl.world_model import load_agent
 
-    manifest = read_manifest(folder, robot=ROBOT)
-    kind = manifest.get("stage")
-    agent: Agent
-    if kind == "expert":
-        from mwl.experts import ExpertLibrary
-
-        agent = ExpertAgent(ExpertLibrary.load([folder]))
+    agent: Any = load_agent(folder)
+    manifest = read_manifest(folder)
+    guidance = getattr(agent, "guidance", None)
+    provenance, metrics = manifest.get("provenance") or {}, manifest.get("metrics") or {}
+    if manifest["stage"] == "expert":
         default = f"expert:{manifest['name']}"
-    elif kind == "world_model":
-        from mwl.world_model import load_agent
-
-        agent = load_agent(folder) if instruction is None else load_agent(folder, instruction=instruction)
-        default = str(manifest.get("agent") or manifest["name"])
     else:
-        raise UnknownAgent(f"{folder}: a {kind!r} stage is no agent; name an expert or a world model")
-    metrics = manifest.get("metrics") or {}
-    steps = (manifest.get("provenance") or {}).get("env_steps", metrics.get("env_steps", 0))
+        default = "guided" if provenance.get("guided") else "tdmpc2"
+        if instruction is not None:
+            if guidance is None:
+                raise BadInput(f"{address}: an agent without experts cannot be told {instruction!r}")
+            from mwl.gating import weights_for
+
+            guidance.set_weights(weights_for(guidance.library, instruction, None, "embedded"))
     return NamedAgent(
         agent=agent,
         name=name or default,
         address=address,
-        env_steps=int(steps or 0),
-        expert_steps=int(metrics.get("expert_steps") or 0),
+        env_steps=int(provenance.get("env_steps") or metrics.get("env_steps") or 0),
+        expert_steps=sum(int(steps or 0) for steps in (provenance.get("expert_env_steps") or {}).values()),
+        expert_names=list(guidance.library.names) if guidance is not None else [],
         run_id=manifest.get("mlflow_run_id"),
         manifest=manifest,
     )

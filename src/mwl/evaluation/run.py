@@ -65,7 +65,7 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     recorder = None
     if video is not None:
         told = config.instruction or task.instruction
-        recorder = Recorder(video, [f"{named.name} on {config.task}", f"“{told}”"], **FILM)
+        recorder = Recorder(video, [f"{named.name} on {config.task}", f"“{told}”"], experts=named.expert_names, **FILM)
     try:
         episodes = run_episodes(env, named.agent, config.seed, recorder, report)
     finally:

@@ -31,6 +31,7 @@ class Recorder:
         size: (width, height) in pixels, even numbers.
         max_steps: control steps that are filmed.
         index: which environment.
+        experts: names of the experts whose weights are shown.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Recorder:
         size: tuple[int, int] = (480, 360),
         max_steps: int = 1000,
         index: int = 0,
+        experts: Sequence[str] = (),
     ) -> None:
         self.path, self.caption = path, list(caption)
         self.every, self.size, self.max_steps, self.index = every, size, max_steps, index
-        self.weights: dict[str, float] | None = None
+        self.experts = list(experts)
         self.frames = 0
         self._scratch = path.with_name(f".{path.stem}.part{path.suffix}")
         self._writer: Format.Writer | None = None
@@ -77,11 +79,9 @@ class Recorder:
 
     def _weights_of(self, agent: Agent) -> dict[str, float] | None:
         last = getattr(agent, "last", None)
-        names = getattr(agent, "expert_names", None)
-        if last is None or names is None or keys.FUSED_WEIGHTS not in last:
+        if last is None or len(self.experts) < 2 or keys.FUSED_WEIGHTS not in last:
             return None
-        row = last[keys.FUSED_WEIGHTS].reshape(-1, len(names))[self.index]
-        return dict(zip(names, row.tolist(), strict=True))
+        return dict(zip(self.experts, last[keys.FUSED_WEIGHTS][self.index].tolist(), strict=True))
 
 
 def annotate(picture: np.ndarray, lines: Sequence[str], weights: dict[str, float] | None = None) -> np.ndarray:

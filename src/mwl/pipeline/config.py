@@ -196,11 +196,16 @@ def dependencies(stage: Stage) -> set[str]:
     return {name for item in fields(stage) for name in references(getattr(stage, item.name))}
 
 
+def default_file(path: Path) -> Path | None:
+    """The `default.yaml` that is read before a stage's own configuration: beside it, or in the folder above."""
+    return next((file for folder in list(path.parents)[:2] if (file := folder / "default.yaml").is_file()), None)
+
+
 def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
-    """What `mwl fit` gets: the defaults beside the stage's file, the file, the overrides; references filled in."""
+    """What `mwl fit` gets: the defaults, the stage's file, the overrides; references filled in."""
     path = Path(stage.config)
-    default = path.parent / "default.yaml"
-    config = read_yaml(default) if default.is_file() else {}
+    default = default_file(path)
+    config = read_yaml(default) if default else {}
     config = merge(config, read_yaml(path))
     filled: dict[str, Any] = substitute(merge(config, stage.overrides), folder)
     return filled

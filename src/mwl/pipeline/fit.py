@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mwl import tracking
 from mwl.errors import ConfigError, CorruptFile, MissingFile
 from mwl.pipeline.callbacks import LAST, RUN_ID, HandOff, PeriodicCheckpoint, ProgressFile, RandomState, SaveConfig
+from mwl.pipeline.config import default_file
 from mwl.pipeline.config_errors import explain
 
 WORK = "_work"
@@ -47,7 +48,7 @@ class StageCLI(LightningCLI):
         self.instantiate = instantiate
         given = isinstance(args, dict)
         self.files = list(files) if given else _config_files(args)
-        defaults = [] if given else _default_files(self.files)
+        default = None if given or not self.files else default_file(self.files[0])
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -57,7 +58,7 @@ class StageCLI(LightningCLI):
             load_from_checkpoint_support=False,  # its private hparams would keep modules from rebuilding themselves
             save_config_callback=SaveConfig,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "default_config_files": defaults},
+            parser_kwargs={"exit_on_error": False, "default_config_files": [str(default)] if default else []},
             run=False,
             args=args if given else list(args),
         )
@@ -220,11 +221,6 @@ def _config_files(args: Sequence[str]) -> list[Path]:
         if not file.is_file():
             raise MissingFile(f"{file}: no such configuration file")
     return files
-
-
-def _default_files(files: Sequence[Path]) -> list[str]:
-    """`default.yaml` beside the stage's configuration is read first."""
-    return [str(path) for file in files if (path := file.parent / "default.yaml").is_file()][:1]
 
 
 def _checkpoint_to_resume(work: Path) -> str | None:
