@@ -68,18 +68,28 @@ def build_model(task: Task, contacts: Contacts = "full", timestep: float = TIMES
     return spec.compile()
 
 
+_WORLD, _FOOT, _SHIN = 1, 2, 4  # contact bits of the fast variant
+_FOOT_CENTRE, _FOOT_HALF = (0.04985, 0.0, -0.06), (0.14455, 0.012, 0.01)  # m, a box with the blade's four corners
+_SHIN_ENDS, _SHIN_RADIUS = ((0.0145, -0.0007, -0.3788), (0.011, -0.0027, -0.0009)), 0.0424  # m, the left one
+
+
 def _keep_fast_contacts(spec: mujoco.MjSpec) -> None:
-    """Robot contacts: feet touch the world and each other, shins only the other leg; nothing else collides."""
-    world, foot, shin = 1, 2, 4  # contact bits
-    for body in spec.bodies:
-        for geom in body.geoms:
-            if geom.contype == 0 and geom.conaffinity == 0:
-                continue
-            if body.name.endswith("ankle_link"):
-                geom.contype, geom.conaffinity = foot, world | foot | shin
-            elif body.name.endswith("knee_link"):
-                geom.contype, geom.conaffinity = shin, foot | shin
-            elif body.name.endswith("_link") or body.name == "pelvis":
-                geom.contype = geom.conaffinity = 0
-            else:
-                geom.contype = geom.conaffinity = world
+    """Feet are boxes that touch the world and the other leg, shins capsules that touch the other leg; nothing else."""
+    for geom in spec.geoms:
+        link = geom.parent.name
+        if geom.contype == 0 and geom.conaffinity == 0:
+            continue
+        if link.endswith("ankle_link"):
+            geom.type, geom.meshname = mujoco.mjtGeom.mjGEOM_BOX, ""
+            geom.pos, geom.size = _FOOT_CENTRE, _FOOT_HALF
+            geom.contype, geom.conaffinity = _FOOT, _WORLD | _FOOT | _SHIN
+        elif link.endswith("knee_link"):
+            outward = -1 if link.startswith("right") else 1
+            geom.type, geom.meshname = mujoco.mjtGeom.mjGEOM_CAPSULE, ""
+            geom.fromto = [value for x, y, z in _SHIN_ENDS for value in (x, outward * y, z)]
+            geom.size = [_SHIN_RADIUS, 0, 0]
+            geom.contype, geom.conaffinity = _SHIN, _FOOT | _SHIN
+        elif link.endswith("_link") or link == "pelvis":
+            geom.contype = geom.conaffinity = 0
+        else:
+            geom.contype = geom.conaffinity = _WORLD
