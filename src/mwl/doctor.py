@@ -147,19 +147,23 @@ def _store() -> Iterator[Finding]:
 
 
 def _data_files() -> Iterator[Finding]:
-    manifests = sorted(_DATA.rglob(MANIFEST)) if _DATA.is_dir() else []
-    if not manifests:
+    expected = dict(_recorded_digests())
+    if not expected:
         yield Finding("data", True, "no data/ folder here; run from the repository to use the shipped data")
         return
-    broken = []
-    count = 0
-    for path in manifests:
-        for name, digest in (json.loads(path.read_text(encoding="utf-8")).get("files") or {}).items():
-            count += 1
-            if not (path.parent / name).is_file() or sha256_of(path.parent / name) != digest:
-                broken.append(str(path.parent / name))
-    state = f"{count} files match their sha256" if not broken else f"damaged: {', '.join(broken)}"
+    broken = [str(path) for path, digest in expected.items() if not path.is_file() or sha256_of(path) != digest]
+    state = f"{len(expected)} files match their sha256" if not broken else f"damaged: {', '.join(broken)}"
     yield Finding("data", not broken, state, "git checkout -- data" if broken else "")
+
+
+def _recorded_digests() -> Iterator[tuple[Path, str]]:
+    """Shipped files with the sha256 that the JSON file beside them records: a hand-over manifest, or one per file."""
+    for path in sorted(_DATA.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.name == MANIFEST:
+            yield from ((path.parent / name, digest) for name, digest in content.get("files", {}).items())
+        elif isinstance(content, dict) and "sha256" in content and path.with_suffix(".npz").is_file():
+            yield path.with_suffix(".npz"), content["sha256"]
 
 
 def _semantics() -> Iterator[Finding]:
