@@ -3,6 +3,7 @@
 from typing import Literal
 
 from mwl.errors import BadInput
+from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.engine import Simulation
 from mwl.simulation.env import HumanoidEnv
 from mwl.simulation.robot import ROBOT, build_model
@@ -44,4 +45,4 @@ def make_env(
         raise BadInput(f"num_envs is {num_envs}; at least one environment is needed")
     if suite != "embedded":
         raise BadInput(f"unknown suite {suite!r}; there is: embedded")
-    return HumanoidEnv(get_task(task), num_envs, seed, num_threads)
+    return HumanoidEnv(EmbeddedWorld(get_task(task), num_envs, seed, num_threads))

@@ -86,39 +86,48 @@ def _robot_state(measured: Measurement) -> Mapping[str, Array]:
     return {"robot_qpos": measured.qpos[:, :26], "robot_qvel": measured.qvel[:, :25]}
 
 
-@dataclass(frozen=True)
-class Task:
-    """One benchmark task; pure data and pure functions, batched over N environments.
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What those who act need to know of a task.
 
     Args:
         name: for example `h1-walk`.
-        scene: file in `assets/`.
         instruction: the task in plain words, as one would say it to the robot.
         description: what is rewarded.
         success_bar: return that the benchmark calls a success.
+        layout: names and sizes of the observation's parts.
+        max_episode_steps: control steps of 20 ms until truncation.
+    """
+
+    name: str
+    instruction: str
+    description: str
+    success_bar: float
+    layout: ObservationLayout = field(default_factory=lambda: ObservationLayout(robot_qpos=26, robot_qvel=25))
+    max_episode_steps: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(TaskSpec):
+    """One task of the embedded suite; pure data and pure functions, batched over N environments.
+
+    Args:
+        scene: file in `assets/`.
         reward: `Measurement -> [N]`.
         terminated: `Measurement -> [N]` bool, a true end.
         observe: named parts of the observation, `Measurement -> {name: [N, D]}`, in the layout's order.
-        layout: sizes of those parts.
         goal_low, goal_high: bounds in m of the uniformly drawn goal; empty for tasks without one.
-        max_episode_steps: control steps of 20 ms until truncation.
         object_qpos0: reset values of the joints after the robot's.
         advance: stage of the episode after a step, `Measurement -> [N]`; for tasks that have stages.
         camera: the view that shows the task best.
     """
 
-    name: str
     scene: str
-    instruction: str
-    description: str
-    success_bar: float
     reward: Callable[[Measurement], Array] = field(repr=False)
     terminated: Callable[[Measurement], NDArray[np.bool_]] = field(repr=False)
     observe: Callable[[Measurement], Mapping[str, Array]] = field(default=_robot_state, repr=False)
-    layout: ObservationLayout = field(default_factory=lambda: ObservationLayout(robot_qpos=26, robot_qvel=25))
     goal_low: tuple[float, ...] = ()
     goal_high: tuple[float, ...] = ()
-    max_episode_steps: int = 1000
     object_qpos0: tuple[float, ...] = ()
     advance: Callable[[Measurement], NDArray[np.int64]] = field(default=_same_stage, repr=False)
     camera: str = "follow"

@@ -1,0 +1,131 @@
+"""The embedded suite: our own model of the robot, all environments advanced in one call."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from mwl.errors import BadInput
+from mwl.simulation.engine import Simulation
+from mwl.simulation.rendering import Image, make_renderer
+from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
+from mwl.simulation.task import Array, Measurement, SensorIndex, Task
+from mwl.simulation.world import Mask, Outcome, World
+
+RESET_NOISE = 0.01  # uniform, on every entry of qpos
+
+
+class EmbeddedWorld(World):
+    """N episodes on the embedded model.
+
+    Args:
+        task: what to do.
+        num_envs: N.
+        seed: seed of resets and goals.
+        num_threads: threads of the physics; None takes one per core.
+    """
+
+    task: Task
+
+    def __init__(self, task: Task, num_envs: int, seed: int = 0, num_threads: int | None = None) -> None:
+        self.task, self.num_envs, self.action_size = task, num_envs, ACTION_SIZE
+        self.model = build_model(task)
+        self.simulation = Simulation(self.model, num_envs, FRAME_SKIP, num_threads)
+        self.steps = np.zeros(num_envs, dtype=np.int64)
+        self._index = SensorIndex(self.model)
+        self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
+        self._goal = np.zeros((num_envs, task.goal_size))
+        self._progress = np.zeros(num_envs, dtype=np.int64)
+        self._drawn: mujoco.MjData | None = None
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        self._generators = [np.random.default_rng([seed, i]) for i in range(self.num_envs)]
+
+    def reset(self, mask: Mask) -> None:
+        qpos = np.zeros((self.num_envs, self.model.nq))
+        for i in np.flatnonzero(mask):
+            generator = self._generators[i]
+            qpos[i] = self._qpos0 + generator.uniform(-RESET_NOISE, RESET_NOISE, self.model.nq)
+            self._goal[i] = generator.uniform(self.task.goal_low, self.task.goal_high)
+        self.simulation.reset(mask, qpos, np.zeros((self.num_envs, self.model.nv)))
+        self.steps[mask] = 0
+        self._progress[mask] = 0
+
+    def step(self, action: NDArray[Any]) -> Outcome:
+        self.simulation.step(action_to_ctrl(action))
+        self.steps += 1
+        measured, unstable = self.measurement, self.simulation.unstable
+        self.unstable_episodes += int(unstable.sum())
+        reward = np.where(unstable, 0.0, self.task.reward(measured))
+        terminated = self.task.terminated(measured) | unstable
+        truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
+        self._progress = self.task.advance(measured)
+        return Outcome(reward, terminated, truncated)
+
+    def observation(self) -> NDArray[np.float32]:
+        return self.task.observation(self.measurement)
+
+    @property
+    def measurement(self) -> Measurement:
+        physics = self.simulation
+        return Measurement(physics.qpos, physics.qvel, physics.sensordata, self._goal, self._progress, self._index)
+
+    @property
+    def state(self) -> tuple[Array, Array]:
+        return self.simulation.qpos.copy(), self.simulation.qvel.copy()
+
+    def set_state(self, qpos: Array, qvel: Array, warmstart: Array | None, goal: Array | None) -> None:
+        if goal is not None:
+            self._goal = goal.copy()
+        self.simulation.reset(np.ones(self.num_envs, dtype=bool), qpos, qvel, warmstart)
+        self.steps[:] = 0
+        self._progress[:] = 0
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            **self.simulation.snapshot(),
+            "goal": self._goal.copy(),
+            "progress": self._progress.copy(),
+            "steps": self.steps.copy(),
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "unstable_episodes": self.unstable_episodes,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            BadInput: it was taken of another number of environments or of another task's model.
+        """
+        present = self.simulation.snapshot()
+        if any(snapshot[name].shape != array.shape for name, array in present.items()):
+            raise BadInput(f"{self.task.name}: the snapshot is of another model or not of {self.num_envs} environments")
+        self.simulation.restore({name: snapshot[name] for name in present})
+        self._goal, self._progress = snapshot["goal"].copy(), snapshot["progress"].copy()
+        self.steps = snapshot["steps"].copy()
+        for generator, state in zip(self._generators, snapshot["generators"], strict=True):
+            generator.bit_generator.state = state
+        self.unstable_episodes = int(snapshot["unstable_episodes"])
+
+    def render(self, index: int, width: int, height: int, camera: str | None, backend: str | None) -> Image:
+        """Picture `[H, W, 3]` of one environment.
+
+        Raises:
+            BadInput: no such camera.
+        """
+        camera = camera or self.task.camera
+        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        if camera not in cameras:
+            raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
+        if self._drawn is None:
+            self._drawn = mujoco.MjData(self.model)
+        self._drawn.qpos[:] = self.simulation.qpos[index]
+        if self.model.nmocap:
+            self._drawn.mocap_pos[0] = self._goal[index]
+        mujoco.mj_kinematics(self.model, self._drawn)
+        mujoco.mj_comPos(self.model, self._drawn)  # the cameras follow the centre of mass
+        mujoco.mj_camlight(self.model, self._drawn)
+        return make_renderer(self.model, width, height, backend).render(self._drawn, camera)

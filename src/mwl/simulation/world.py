@@ -1,0 +1,123 @@
+"""What every suite offers: N parallel episodes of one task, in plain numpy. Environments of any library wrap this."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mwl.errors import BadInput, PhysicsError
+from mwl.simulation.rendering import Image
+from mwl.simulation.task import Array, Measurement, TaskSpec
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a control step brought, besides the state: arrays over N environments.
+
+    Args:
+        reward: `[N]` float64.
+        terminated: `[N]`, a true end: a fall, a task done, or physics that broke.
+        truncated: `[N]`, the time limit.
+    """
+
+    reward: Array
+    terminated: Mask
+    truncated: Mask
+
+
+class World(ABC):
+    """N parallel episodes of one task, stepped at 50 Hz.
+
+    Attributes:
+        task: what to do.
+        model: the compiled model.
+        num_envs: N.
+        action_size: A.
+        steps: `[N]` control steps since each episode began.
+        unstable_episodes: episodes that ended because their physics broke.
+    """
+
+    task: TaskSpec
+    model: mujoco.MjModel
+    num_envs: int
+    action_size: int
+    steps: NDArray[np.int64]
+    unstable_episodes: int = 0
+
+    @abstractmethod
+    def seed(self, seed: int) -> None:
+        """Start the generators of resets and goals anew; environment i draws from that of (seed, i)."""
+
+    @abstractmethod
+    def reset(self, mask: Mask) -> None:
+        """Begin new episodes where `mask [N]` is set."""
+
+    @abstractmethod
+    def step(self, action: NDArray[Any]) -> Outcome:
+        """Advance by 20 ms under actions `[N, A]`, already checked; outside [-1, 1] they act like the nearest bound."""
+
+    @abstractmethod
+    def observation(self) -> NDArray[np.float32]:
+        """What the task shows `[N, O]`."""
+
+    @property
+    @abstractmethod
+    def measurement(self) -> Measurement:
+        """Everything measured in the present state."""
+
+    @property
+    @abstractmethod
+    def state(self) -> tuple[Array, Array]:
+        """Copies of qpos `[N, nq]` and qvel `[N, nv]`."""
+
+    @abstractmethod
+    def set_state(self, qpos: Array, qvel: Array, warmstart: Array | None, goal: Array | None) -> None:
+        """Put all environments into given states at step 0 of an episode."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """All that decides how the episodes go on, as arrays, numbers and lists."""
+
+    @abstractmethod
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on from what `snapshot` returned."""
+
+    @abstractmethod
+    def render(self, index: int, width: int, height: int, camera: str | None, backend: str | None) -> Image:
+        """Picture `[H, W, 3]` of one environment."""
+
+    def valid_action(self, action: NDArray[Any]) -> NDArray[Any]:
+        """The action itself.
+
+        Raises:
+            BadInput: it is not of shape `[N, A]`.
+            PhysicsError: it holds values that are not finite.
+        """
+        expected = (self.num_envs, self.action_size)
+        if action.shape != expected:
+            raise BadInput(f"{self.task.name}: the action has shape {list(action.shape)}, expected {list(expected)}")
+        finite = np.isfinite(action).all(axis=-1)
+        if not finite.all():
+            where = np.flatnonzero(~finite).tolist()
+            raise PhysicsError(f"{self.task.name}: the action is not finite in environments {where}")
+        return action
+
+    def valid_state(self, name: str, value: ArrayLike, width: int) -> Array:
+        """The value as a finite float64 array of shape `[N, width]`.
+
+        Raises:
+            BadInput: it isn't.
+        """
+        array = np.asarray(value, dtype=np.float64)
+        expected = (self.num_envs, width)
+        if array.shape != expected:
+            raise BadInput(f"{name} has shape {list(array.shape)}, expected {list(expected)}")
+        if not np.isfinite(array).all():
+            raise BadInput(f"{name} holds values that are not finite")
+        return array
