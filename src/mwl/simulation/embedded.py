@@ -117,15 +117,16 @@ class EmbeddedWorld(World):
             BadInput: no such camera.
         """
         camera = camera or self.task.camera
-        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
+        model = build_model(self.task, visual=True)
+        cameras = [model.camera(i).name for i in range(model.ncam)]
         if camera not in cameras:
             raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
         if self._drawn is None:
-            self._drawn = mujoco.MjData(self.model)
+            self._drawn = mujoco.MjData(model)
         self._drawn.qpos[:] = self.simulation.qpos[index]
-        if self.model.nmocap:
+        if model.nmocap:
             self._drawn.mocap_pos[0] = self._goal[index]
-        mujoco.mj_kinematics(self.model, self._drawn)
-        mujoco.mj_comPos(self.model, self._drawn)  # the cameras follow the centre of mass
-        mujoco.mj_camlight(self.model, self._drawn)
-        return make_renderer(self.model, width, height, backend).render(self._drawn, camera)
+        mujoco.mj_kinematics(model, self._drawn)
+        mujoco.mj_comPos(model, self._drawn)  # the cameras follow the centre of mass
+        mujoco.mj_camlight(model, self._drawn)
+        return make_renderer(model, width, height, backend).render(self._drawn, camera)
