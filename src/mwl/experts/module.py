@@ -1,6 +1,7 @@
 """The stage that fits one expert: behaviour cloning of noise-injected demonstrations."""
 
 import math
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -72,7 +73,9 @@ class BehaviourCloning(pl.LightningModule):
         self.evaluation_episodes = evaluation_episodes
         self.network = PolicyNetwork(self.spec.input_size, self.spec.action_size, self.spec.hidden)
         actor = TensorDictModule(Standardised(self.network), in_keys=[keys.FEATURES], out_keys=[keys.ACTION])
-        self.loss = BCLoss(actor, loss_function="mse")
+        with warnings.catch_warnings():  # BCLoss annotates no parameters of a target network, since it has none
+            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
+            self.loss = BCLoss(actor, loss_function="mse")
 
     def setup(self, stage: str) -> None:
         """Compute the expert's features of the data and, on a first start, its normaliser."""

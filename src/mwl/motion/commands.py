@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.teacher import load_config, train_teacher
 
 
@@ -10,7 +11,7 @@ def train(config: str, out: str) -> Path:
     """Train a tracking teacher.
 
     Args:
-        config: YAML of the teacher, for example `conf/demonstrators/walk.yaml`.
+        config: YAML of the teacher, for example `conf/demonstrators/walk_teacher.yaml`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
     """
 
@@ -20,3 +21,13 @@ def train(config: str, out: str) -> Path:
             print(shown, file=sys.stderr, flush=True)
 
     return train_teacher(load_config(config), out, report)
+
+
+def demonstrate(config: str, out: str) -> Path:
+    """Record demonstrations: noise in the executed action, clean labels.
+
+    Args:
+        config: YAML of the demonstrator and the recording, for example `conf/demonstrators/walk.yaml`.
+        out: file to write (.npz); its manifest goes beside it (.json).
+    """
+    return record(load_demonstration_config(config)).save(out)

@@ -15,6 +15,7 @@ from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, Q
 
 LEFT_ARM = slice(JOINT_NAMES.index("left_shoulder_pitch"), JOINT_NAMES.index("left_elbow") + 1)
 TARGET_BOX = ((0.05, 0.6), (-0.25, 0.7), (-0.3, 0.7))  # m relative to the pelvis: ahead, to the left, up
+SHOULDER = torch.tensor([0.0055, 0.21, 0.42])  # m relative to the pelvis
 BODY_RADIUS = 0.25  # m about the trunk's axis: nearer points lie within the body or behind its surface
 _DAMPING = 0.05
 _COMFORTABLE_ARM = torch.tensor([0.0, 0.3, 0.0, 0.3])  # rad; the arm's one spare freedom is drawn towards it
@@ -90,6 +91,8 @@ class ReachConfig:
     """Longest such lead in m; it limits the hand's speed."""
     retarget_interval: float = 0.0
     """Mean time in s between new targets within an episode; 0 keeps the first."""
+    beyond_share: float = 0.2
+    """Share of random targets moved a quarter further from the shoulder, so that the edge of the reach lies inside."""
     balance: LQRConfig = field(default_factory=lambda: LQRConfig(knee=0.8, poses=2))
     """The reset's own bent knees: the robot stays at the height at which its targets were drawn."""
     seed: int = 0
@@ -123,7 +126,7 @@ class Reach:
         self._kinematics = HandKinematics(model)
         self._generator = torch.Generator().manual_seed(self.config.seed)
         pelvis = torch.tensor(QPOS0[:3], dtype=torch.float32)
-        self._pool = pelvis + reachable_targets(model, 1024, self._generator) if targets is None else targets
+        self._pool = pelvis + self._draw_pool(model) if targets is None else targets
         self._random = targets is None
         self.targets = self._pool
         self._model, self._data = model, mujoco.MjData(model)
@@ -137,6 +140,12 @@ class Reach:
             self.targets = self._draw(count)
         self._stand.reset(observation, mask)
         self._retarget(mask)
+
+    def _draw_pool(self, model: mujoco.MjModel, size: int = 1024) -> Tensor:
+        """Targets `[size, 3]` relative to the pelvis: reachable ones, and a share beyond in their directions."""
+        pool = reachable_targets(model, size, self._generator)
+        beyond = torch.rand(size, 1, generator=self._generator) < self.config.beyond_share
+        return torch.where(beyond, SHOULDER + 1.25 * (pool - SHOULDER), pool)
 
     def _draw(self, count: int) -> Tensor:
         if not self._random:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mwl.errors import ConfigError
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
-from mwl.motion import frames
 from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer

@@ -7,7 +7,6 @@ falls end them. The benchmark itself is `mwl.make_env`.
 from dataclasses import dataclass, field
 
 import mujoco
-import numpy as np
 import torch
 from torch import Tensor
 

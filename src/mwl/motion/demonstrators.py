@@ -1,0 +1,66 @@
+"""The demonstrators by name, built from their configuration."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import jsonargparse
+import torch
+
+from mwl.errors import ConfigError
+from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
+from mwl.motion.lqr import LQRConfig, LQRStand
+from mwl.motion.reach import Reach, ReachConfig
+from mwl.motion.teacher import TrackingPolicy
+from mwl.simulation import HumanoidEnv, make_env
+from mwl.simulation.robot import FRAME_SKIP
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig:
+    """Who demonstrates what, and how it is recorded."""
+
+    kind: Literal["stand", "reach", "tracking"] = "stand"
+    task: str = "h1-stand"
+    teacher: str | None = None
+    """Hand-over folder of the tracking teacher, for `kind: tracking`."""
+    command: tuple[float, float, float] | None = None
+    """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
+    balance: LQRConfig = field(default_factory=LQRConfig)
+    reach: ReachConfig = field(default_factory=ReachConfig)
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+
+
+def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
+    """Read a YAML of the kind in `conf/demonstrators/`.
+
+    Raises:
+        ConfigError: missing, not YAML, or an entry that the configuration doesn't know.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DemonstrationConfig)
+    try:
+        return DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
+    except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonstrator:
+    """The demonstrator that a configuration asks for, on an environment of its task.
+
+    Raises:
+        ConfigError: a tracking teacher without its folder.
+    """
+    if config.kind == "stand":
+        return LQRStand(env.model, FRAME_SKIP, config.balance)
+    if config.kind == "reach":
+        return Reach(env.model, FRAME_SKIP, config.reach)
+    if config.teacher is None:
+        raise ConfigError("kind: tracking needs teacher: the folder that `mwl motion train` wrote")
+    return TrackingPolicy.load(config.teacher, None if config.command is None else torch.tensor(config.command))
+
+
+def record(config: DemonstrationConfig) -> Demonstrations:
+    """Record what a configuration asks for; the same configuration gives the same data."""
+    env = make_env(config.task, num_envs=config.recording.episodes, seed=config.recording.seed)
+    return record_demonstrations(build_demonstrator(config, env), env, config.recording)
