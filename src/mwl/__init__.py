@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mwl import _torchvision  # noqa: F401  # before anything that imports lightning
 
 if TYPE_CHECKING:
-    from mwl.experts import ExpertLibrary
+    from mwl.experts.library import ExpertLibrary
     from mwl.semantics import SemanticHead
     from mwl.simulation import make_env
     from mwl.world_model import load_agent
@@ -19,7 +19,7 @@ __all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env"]
 
 _ROOM_OF = {
     "make_env": "mwl.simulation",
-    "ExpertLibrary": "mwl.experts",
+    "ExpertLibrary": "mwl.experts.library",
     "SemanticHead": "mwl.semantics",
     "load_agent": "mwl.world_model",
 }

@@ -102,20 +102,32 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
 
-    sub = command("motion", _unreachable, "import or check motion clips", as_json=False)
-    actions = sub.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-    importing = actions.add_parser("import", help="read a clip and retarget it to the robot")
-    importing.add_argument("clip", type=Path)
-    importing.add_argument("--format", required=True, choices=("amass", "bvh", "amc"))
-    importing.add_argument("--out", type=Path, required=True, metavar="FILE")
-    importing.set_defaults(run=_motion_import)
-    checking = actions.add_parser("check", help="say whether a motion file is well-formed and physically plausible")
-    checking.add_argument("file", type=Path)
-    checking.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    checking.set_defaults(run=_motion_check)
-
+    _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
+
+
+def _add_motion(motion: argparse.ArgumentParser) -> None:
+    actions = motion.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = action("import", _motion_import, "read a clip and retarget it to the robot")
+    sub.add_argument("clip", type=Path)
+    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc"))
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE")
+    sub = action("check", _motion_check, "say whether a motion file is well-formed and physically plausible")
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
+    sub.add_argument("config")
+    sub.add_argument("--out", required=True, metavar="FOLDER")
+    sub = action("demonstrate", _motion_demonstrate, "record demonstrations: conf/demonstrators/<name>.yaml")
+    sub.add_argument("config")
+    sub.add_argument("--out", required=True, metavar="FILE")
 
 
 def _unreachable(options: argparse.Namespace) -> int:
@@ -202,18 +214,34 @@ def _play(options: argparse.Namespace) -> int:
 
 
 def _motion_import(options: argparse.Namespace) -> int:
-    from mwl.motion import import_clip
+    from mwl.motion.commands import import_clip
 
     import_clip(options.clip, options.format, options.out)
-    print(f"mwl: wrote {options.out}", file=sys.stderr)
-    return 0
+    return _wrote(options.out)
 
 
 def _motion_check(options: argparse.Namespace) -> int:
-    from mwl.motion import check_file
+    from mwl.motion.commands import check
 
-    report = check_file(options.file)
+    report = check(options.file)
     _print(options.json, report, lambda: "\n".join(f"{key}: {value}" for key, value in report.items()))
+    return 0
+
+
+def _motion_train(options: argparse.Namespace) -> int:
+    from mwl.motion.commands import train
+
+    return _wrote(train(options.config, options.out))
+
+
+def _motion_demonstrate(options: argparse.Namespace) -> int:
+    from mwl.motion.commands import demonstrate
+
+    return _wrote(demonstrate(options.config, options.out))
+
+
+def _wrote(path: Path) -> int:
+    print(f"mwl: wrote {path}", file=sys.stderr)
     return 0
 
 
@@ -233,7 +261,7 @@ def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> N
         return
     from rich.console import Console
 
-    Console().print(table())
+    Console(width=None if sys.stdout.isatty() else 120).print(table())
 
 
 class _progress:  # reads as a function where it is used
@@ -255,7 +283,11 @@ class _progress:  # reads as a function where it is used
 
     def __enter__(self) -> Callable[[float, str], None]:
         self.bar.start()
-        return lambda fraction, text="": self.bar.update(self.task, completed=fraction, text=text)
+
+        def report(fraction: float, text: str = "") -> None:
+            self.bar.update(self.task, completed=fraction, text=text)
+
+        return report
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()

@@ -67,6 +67,7 @@ def open_run(experiment: str, name: str, *, parent: str | None = None, tags: dic
     """Create a run and return its id; with `parent` it is shown below that run."""
     run_tags = {**(tags or {}), **({PARENT_TAG: parent} if parent else {})}
     identifier = experiment_id(experiment)
+    assert identifier is not None
     return str(client().create_run(identifier, run_name=name, tags=run_tags).info.run_id)
 
 

@@ -41,7 +41,7 @@ class Row:
         printed = PRINTED.get((self.task, self.agent))
         if printed is None:
             return "-"
-        return f"{printed.episode_return:.1f} / {printed.convergence_steps / 1e6:.1f}M"
+        return f"{printed.episode_return:.1f} / {short(printed.convergence_steps)}"
 
 
 def rows_of(records: Sequence[Record], curves: Curves) -> list[Row]:
@@ -144,7 +144,19 @@ def read_rows(folder: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
 
 
-HEADER = ("task", "agent", "return (IQM)", "95 % CI", "env steps", "expert steps", "converged at", "seeds", "paper")
+HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds", "paper")
+NOTE = (
+    "return: interquartile mean over episodes; steps: environment steps, those of the experts counted apart; "
+    "paper: return / convergence steps as printed in its Table 1 (robot variant, seeds and episodes unstated)"
+)
+
+
+def short(count: int) -> str:
+    """A count in thousands or millions, as people write it."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f}".removesuffix(".0") + letter
+    return str(count)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -153,17 +165,14 @@ def cells(row: Row) -> tuple[str, ...]:
         return (row.task, row.agent, "not run", "-", "-", "-", "-", "-", row.paper)
     interval = "-" if row.return_ci95 is None else f"{row.return_ci95[0]:.0f} to {row.return_ci95[1]:.0f}"
     value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
-    counts = [f"{count:,}" if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
+    counts = [short(count) if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
     return (row.task, row.agent, value, interval, *counts, str(row.seeds), row.paper)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table in Markdown."""
     lines = [HEADER, tuple("---" for _ in HEADER), *(cells(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{PAPER_NOTE}\n"
-
-
-PAPER_NOTE = "paper: return / convergence steps as printed in its Table 1; robot variant, seeds and episodes unstated."
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{NOTE}\n"
 
 
 def newest_experiment() -> str:

@@ -12,18 +12,22 @@ if TYPE_CHECKING:
 
 
 def comparison_table(rows: "Sequence[Row]") -> Table:
-    """Tasks x agents; what only the paper has comes last."""
-    from mwl.evaluation.compare import HEADER, PAPER_NOTE, cells
+    """Tasks x agents that were measured; the caption names those that only the paper has."""
+    from mwl.evaluation.compare import HEADER, NOTE, cells
 
-    table = Table(caption=PAPER_NOTE, caption_justify="left")
+    missing = [f"{row.task} {row.agent}" for row in rows if row.status == "not run"]
+    note = f"{NOTE}\nnot run: {', '.join(missing)}" if missing else NOTE
+    table = Table(caption=note, caption_justify="left")
     for place, title in enumerate(HEADER):
-        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=place < 2)
+        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=True)
     task = None
     for row in rows:
+        if row.status == "not run":
+            continue
         if task is not None and row.task != task:
             table.add_section()
         task = row.task
-        table.add_row(*cells(row), style="dim" if row.status == "not run" else None)
+        table.add_row(*cells(row))
     return table
 
 

@@ -31,7 +31,7 @@ class Recorder:
         size: (width, height) in pixels, even numbers.
         max_steps: control steps that are filmed.
         index: which environment.
-        experts: names of the experts whose weights are shown.
+        experts: names of the experts whose weights are shown, unless `weights` is set to others.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Recorder:
         self.path, self.caption = path, list(caption)
         self.every, self.size, self.max_steps, self.index = every, size, max_steps, index
         self.experts = list(experts)
+        self.weights: dict[str, float] | None = None
         self.frames = 0
         self._scratch = path.with_name(f".{path.stem}.part{path.suffix}")
         self._writer: Format.Writer | None = None
@@ -56,7 +57,11 @@ class Recorder:
         if step % self.every or step >= self.max_steps:
             return
         picture = env.render(index=self.index, width=self.size[0], height=self.size[1])
-        self.add(annotate(picture, [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"], self._weights_of(agent)))
+        self.add(
+            annotate(
+                picture, [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"], self.weights or self._weights_of(agent)
+            )
+        )
 
     def add(self, picture: np.ndarray) -> None:
         """Append one frame, [H, W, 3] uint8."""

@@ -117,7 +117,7 @@ class ProgressFile(Callback):
 
 def _fraction_done(trainer: Trainer) -> float:
     """Share of training that is done, by epochs and by steps, whichever limit is nearer; 0 when it is open-ended."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    progress = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     fractions = [0.0]
     if trainer.max_epochs and trainer.max_epochs > 0 and np.isfinite(trainer.num_training_batches):
         within = progress / max(1, trainer.num_training_batches)
@@ -134,7 +134,8 @@ class SaveConfig(SaveConfigCallback):
     """
 
     def __init__(self, *args: Any, folder: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, save_to_log_dir=False)
+        kwargs["save_to_log_dir"] = False
+        super().__init__(*args, **kwargs)
         self.folder = Path(folder)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -168,7 +169,7 @@ class HandOff(Callback):
         if not trainer.is_global_zero:
             return
         logger = trainer.logger
-        entries: dict[str, Any] = pl_module.handoff()
+        entries: dict[str, Any] = pl_module.handoff()  # type: ignore[operator]
         if isinstance(logger, MLFlowLogger) and logger.run_id:
             write_handoff(self.folder, mlflow_run_id=logger.run_id, **entries)
             logger.experiment.log_artifacts(logger.run_id, str(self.folder), tracking.HANDOFF_ARTIFACT)

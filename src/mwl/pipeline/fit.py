@@ -46,9 +46,12 @@ class StageCLI(LightningCLI):
 
     def __init__(self, args: Arguments, *, instantiate: bool = True, files: Sequence[Path] = ()) -> None:
         self.instantiate = instantiate
-        given = isinstance(args, dict)
-        self.files = list(files) if given else _config_files(args)
-        default = None if given or not self.files else default_file(self.files[0])
+        default = None
+        if isinstance(args, dict):
+            self.files = list(files)
+        else:
+            self.files = _config_files(args)
+            default = default_file(self.files[0]) if self.files else None
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -60,7 +63,7 @@ class StageCLI(LightningCLI):
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "default_config_files": [str(default)] if default else []},
             run=False,
-            args=args if given else list(args),
+            args=args if isinstance(args, dict) else list(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """What a pipeline says when it is done: the table, and where film, plot and MLflow are."""
 
+import sys
+
 from rich.console import Console
 
 from mwl import tracking
@@ -12,7 +14,7 @@ from mwl.pipeline.runner import Result
 
 def print_report(result: Result, console: Console | None = None) -> None:
     """Print the comparison, the places of the films and the plot, the MLflow command and the time taken."""
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else 120)
     folders = sorted(path for path in result.folder.iterdir() if path.is_dir() and path.name != WORK)
     for folder in folders:
         if (folder / compare.JSON_FILE).is_file():

@@ -236,6 +236,8 @@ class _Run:
         """Processes are forked from a server that has imported everything once, which saves 8 s per stage."""
         if self._context is None:
             os.environ.update({name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+            # A stage that is stopped leaves semaphores to Python's own tracker, which frees them, but complains.
+            os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
             method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
             self._context = multiprocessing.get_context(method)
             if method == "forkserver":
