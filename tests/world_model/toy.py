@@ -123,7 +123,7 @@ class ToyData(WorldModelData):
     """Rounds in the toy world."""
 
     def make_env(self) -> tuple[EnvBase, EnvSpec]:
-        return PointMass(self.num_envs, self.seed), EnvSpec("point-mass", 4, 2, EPISODE_STEPS, None)
+        return PointMass(self.num_envs, self.seed), EnvSpec("point-mass", 4, 2, EPISODE_STEPS, None, (1.0, 1.0))
 
 
 class ToyModule(WorldModelModule):

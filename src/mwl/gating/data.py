@@ -52,9 +52,7 @@ class GateData(pl.LightningDataModule):
         unknown = [name for name in self.demonstrations if name not in names]
         if unknown:
             raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
-        parts = [
-            self._read(file, names.index(name)) for name, files in self.demonstrations.items() for file in files
-        ]
+        parts = [self._read(file, names.index(name)) for name, files in self.demonstrations.items() for file in files]
         self.validation = torch.cat([held_out for _, held_out in parts])
         train = torch.cat([kept for kept, _ in parts])
         counts = torch.bincount(train[keys.EXPERT_ID], minlength=len(names)).clamp(min=1)

@@ -139,6 +139,7 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
             "planner": asdict(agent.planner.config),
             "horizon": agent.planner.horizon,
             "discount": agent.planner.discount,
+            "unit": agent.planner.unit.tolist(),
             "use": agent.planner.use._asdict(),
             "spread": float(agent.spread),
             "pick": agent.planner.config.evaluation,
@@ -155,7 +156,8 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
     model.load_state_dict(checkpoint["state_dict"])
     observer = Observer(settings["sizes"])
     config = PlannerConfig(**settings["planner"])
-    planner = Planner(model, config, settings["horizon"], settings["discount"], Use(**settings["use"]))
+    unit, use = torch.tensor(settings["unit"]), Use(**settings["use"])
+    planner = Planner(model, config, settings["horizon"], settings["discount"], unit, use)
     guidance = checkpoint["guidance"]
     return WorldModelAgent(
         model.eval(),

@@ -8,7 +8,7 @@ from torch import Tensor
 from mwl import keys
 from mwl.world_model.agent import WorldModelAgent
 
-DEFAULT_NOISE = (0.0, 0.05, 0.1, 0.2)  # the first stays clean: it shows what the experts earn
+DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn
 
 
 class Behaviour(TensorDictModuleBase):
@@ -19,7 +19,7 @@ class Behaviour(TensorDictModuleBase):
         num_envs: N.
         action_size: A.
         warm_start: act by the experts rather than at random in the seed phase.
-        noise: standard deviations of the noise on the experts' actions; environments take turns.
+        noise: standard deviations of the noise on the experts' actions, in units of spread; environments take turns.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Behaviour(TensorDictModuleBase):
         if not self.warm_start:
             return torch.rand(len(observation), self.action_size) * 2 - 1
         reference = self.agent.last[keys.REFERENCE_ACTION]
-        return (reference + self.noise * torch.randn_like(reference)).clamp(-1, 1)
+        return (reference + self.noise * self.agent.planner.unit * torch.randn_like(reference)).clamp(-1, 1)
 
     def memory(self) -> dict:
         """What is remembered between rounds, as plain values and tensors."""

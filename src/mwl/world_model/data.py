@@ -12,6 +12,7 @@ from torchrl.envs import EnvBase
 
 from mwl.errors import BadInput
 from mwl.simulation import get_task, make_env
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.replay import Replay
 
@@ -26,6 +27,8 @@ class EnvSpec:
     episode_steps: int
     layout: dict[str, int] | None
     """Names and sizes of the observation's parts, in order; None for a plain vector."""
+    unit: tuple[float, ...]
+    """Action per radian, by actuator."""
 
 
 class Rounds(IterableDataset):
@@ -96,6 +99,7 @@ class WorldModelData(pl.LightningDataModule):
             action_size=env.action_spec.shape[-1],
             episode_steps=task.max_episode_steps,
             layout=dict(task.layout.sizes),
+            unit=tuple(float(unit) for unit in 2 / (CTRL_HIGH - CTRL_LOW)),
         )
         return env, spec
 

@@ -29,18 +29,19 @@ class SimNorm(nn.Module):
 
 
 class Block(nn.Sequential):
-    """Linear, LayerNorm, Mish."""
+    """Linear, LayerNorm, activation."""
 
-    def __init__(self, inputs: int, outputs: int, activation: nn.Module | None = None) -> None:
-        super().__init__(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), activation or nn.Mish())
+    def __init__(self, inputs: int, outputs: int, activation: nn.Module) -> None:
+        super().__init__(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), activation)
 
 
-def mlp(inputs: int, hidden: list[int], outputs: int, activation: nn.Module | None = None) -> nn.Sequential:
-    """Blocks of the given widths, then a plain linear layer, or with `activation` a normalised one."""
-    widths = [inputs, *hidden]
-    blocks: list[nn.Module] = [Block(a, b) for a, b in pairwise(widths)]
-    last = nn.Linear(widths[-1], outputs) if activation is None else Block(widths[-1], outputs, activation)
-    return nn.Sequential(*blocks, last)
+def mlp(
+    inputs: int, hidden: list[int], outputs: int, activation: nn.Module, last: nn.Module | None = None
+) -> nn.Sequential:
+    """Blocks of the given widths, then a plain linear layer, or one that is normalised and ends in `last`."""
+    blocks: list[nn.Module] = [Block(a, b, activation) for a, b in pairwise([inputs, *hidden])]
+    final = nn.Linear(hidden[-1] if hidden else inputs, outputs)
+    return nn.Sequential(*blocks, final) if last is None else nn.Sequential(*blocks, final, nn.LayerNorm(outputs), last)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -102,12 +103,15 @@ class Ensemble(nn.Module):
         inputs: width of the input.
         hidden: width of the blocks.
         outputs: width of the output; its weights start at zero.
+        activation: of the blocks.
         dropout: probability in the first block, before its norm.
     """
 
-    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, members: int, inputs: int, hidden: int, outputs: int, activation: nn.Module, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.members, self.dropout = members, dropout
+        self.members, self.activation, self.dropout = members, activation, dropout
         self.linears = nn.ModuleList(
             StackedLinear(members, a, b) for a, b in ((inputs, hidden), (hidden, hidden), (hidden, outputs))
         )
@@ -126,5 +130,5 @@ class Ensemble(nn.Module):
             x = self.linears[i](x, members, frozen)
             if i == 0 and self.dropout > 0:
                 x = F.dropout(x, self.dropout, self.training)
-            x = F.mish(norm(x, members, frozen))
+            x = self.activation(norm(x, members, frozen))
         return self.linears[-1](x, members, frozen)

@@ -46,9 +46,7 @@ def weighted_mean(per_step: Tensor, rho: float) -> Tensor:
 
 
 @torch.no_grad()
-def td_target(
-    reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float
-) -> Tensor:
+def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
     """One-step targets r + gamma (1 - terminated) min(Q) `[H, B]`.
 
     Args:
@@ -61,9 +59,7 @@ def td_target(
 
 
 @torch.no_grad()
-def next_values(
-    model: WorldModel, latent: Tensor, reference: Tensor | None, policy_base: bool, best: bool
-) -> Tensor:
+def next_values(model: WorldModel, latent: Tensor, reference: Tensor | None, policy_base: bool, best: bool) -> Tensor:
     """Target Q `[2, H, B]` at next latents `[H, B, D]` under the policy.
 
     With `best` the reference action is taken wherever the smaller of both estimates prefers it.

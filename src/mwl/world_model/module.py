@@ -82,7 +82,8 @@ class WorldModelModule(pl.LightningModule):
             self.gate = self.guidance.gate.gate
         self.discount = self.learning.discount or discount_for(spec.episode_steps)
         self.use = use_of(self.guiding) if self.guidance else _UNGUIDED
-        guiding, widest = self.guiding, self.planning.max_std
+        guiding, unit = self.guiding, torch.tensor(spec.unit)
+        widest = self.planning.max_std / float(unit.min())  # at this spread every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
             guiding.trust_initial if self.guidance and guiding.planner_base else widest,
@@ -91,7 +92,7 @@ class WorldModelModule(pl.LightningModule):
             guiding.trust_window,
             guiding.trust_tolerance,
         )
-        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, self.use)
+        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, unit, self.use)
         agent = WorldModelAgent(
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mwl.errors import BadInput
+from mwl.world_model.activation import ACTIVATIONS
 from mwl.world_model.distributional import TwoHot
 from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 
@@ -94,9 +95,10 @@ class WorldModel(nn.Module):
         num_experts: number K of experts whose actions are predicted from the latent; 0 without guidance.
         num_q: number of Q networks, where it shall differ from the size's.
         dropout: in the first block of every Q network.
+        activation: one of `ACTIVATIONS`.
 
     Raises:
-        BadInput: unknown size, or fewer than two Q networks.
+        BadInput: unknown size or activation, or fewer than two Q networks.
     """
 
     def __init__(
@@ -107,10 +109,12 @@ class WorldModel(nn.Module):
         num_experts: int = 0,
         num_q: int | None = None,
         dropout: float = 0.01,
+        activation: str = "mish",
     ) -> None:
         super().__init__()
-        if size not in SIZES:
-            raise BadInput(f"unknown model size {size!r}; there are {', '.join(SIZES)}")
+        for what, name, known in (("model size", size, SIZES), ("activation", activation, ACTIVATIONS)):
+            if name not in known:
+                raise BadInput(f"unknown {what} {name!r}; there are {', '.join(known)}")
         widths = SIZES[size]
         self.num_q = num_q or widths.num_q
         if self.num_q < DRAWN:
@@ -122,15 +126,18 @@ class WorldModel(nn.Module):
         bins = len(self.codec.bins)
         self.norm = InputNorm(feature_size)
         encoder = [widths.encoder] * (widths.encoder_layers - 1)
-        self.encoder = mlp(feature_size, encoder, latent, SimNorm(widths.simplex))
-        self.dynamics = mlp(latent + action_size, hidden, latent, SimNorm(widths.simplex))
-        self.reward_head = mlp(latent + action_size, hidden, bins)
-        self.termination_head = mlp(latent, hidden, 1)
-        self.policy_head = mlp(latent, hidden, 2 * action_size)
-        self.expert_head = mlp(latent, hidden, num_experts * action_size) if num_experts else None
+        bend = ACTIVATIONS[activation]()
+        self.encoder = mlp(feature_size, encoder, latent, bend, SimNorm(widths.simplex))
+        self.dynamics = mlp(latent + action_size, hidden, latent, bend, SimNorm(widths.simplex))
+        self.reward_head = mlp(latent + action_size, hidden, bins, bend)
+        self.termination_head = mlp(latent, hidden, 1, bend)
+        self.policy_head = mlp(latent, hidden, 2 * action_size, bend)
+        self.expert_head = mlp(latent, hidden, num_experts * action_size, bend) if num_experts else None
         self.apply(init_weights)
         nn.init.zeros_(self.reward_head[-1].weight)  # type: ignore[arg-type]
-        self.qs = Ensemble(self.num_q, latent + action_size, widths.mlp, bins, dropout)
+        if num_experts:  # a policy that is centred on the reference then begins as the reference
+            nn.init.zeros_(self.policy_head[-1].weight)  # type: ignore[arg-type]
+        self.qs = Ensemble(self.num_q, latent + action_size, widths.mlp, bins, bend, dropout)
         self.target_qs = deepcopy(self.qs).requires_grad_(False)
         self.target_qs.dropout = 0.0
 

@@ -52,13 +52,22 @@ class Planner:
         config: budget.
         horizon: H.
         discount: gamma.
+        unit: `[A]` action per unit of spread. An action of 0.1 moves a hip by 16 degrees and an ankle by 4, so a
+            spread is meant in radians; ones for actions of equal size.
         use: how advice is used.
     """
 
     def __init__(
-        self, model: WorldModel, config: PlannerConfig, horizon: int, discount: float, use: Use | None = None
+        self,
+        model: WorldModel,
+        config: PlannerConfig,
+        horizon: int,
+        discount: float,
+        unit: Tensor | None = None,
+        use: Use | None = None,
     ) -> None:
         self.model, self.config, self.horizon, self.discount = model, config, horizon, discount
+        self.unit = torch.ones(model.action_size) if unit is None else unit
         self.use = use or Use()
 
     @torch.no_grad()
@@ -81,9 +90,9 @@ class Planner:
         fixed_value = self.value(latent, fixed, members, advice)
         base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
         mean = (base + deviation).clamp(-1, 1)
-        top = min(spread, config.max_std)
-        low = min(config.min_std, top)
-        std = torch.full_like(mean, top)
+        top = (spread * self.unit).clamp(max=config.max_std)
+        low = top * (config.min_std / config.max_std)
+        std = top.expand_as(mean)
         count = max(config.samples - fixed.shape[2], 1)
         for _ in range(config.iterations):
             step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1])
@@ -92,7 +101,7 @@ class Planner:
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
             mean, std = _moments(elite, score)
-            std = std.clamp(low, top)
+            std = std.maximum(low).minimum(top)
         action = _pick(elite[0], mean[0], elite_value, score, pick)
         if noise:
             action = action + std[0] * torch.randn_like(action)

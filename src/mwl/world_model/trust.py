@@ -17,7 +17,7 @@ class TrustRegion(nn.Module):
 
     Args:
         episode_steps: longest episode.
-        initial: first spread, in action units.
+        initial: first spread, rad.
         largest: spread of unguided search.
         growth: factor per window that earned trust.
         window: steps per environment in a window.

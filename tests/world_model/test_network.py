@@ -1,0 +1,77 @@
+"""Layers and networks against plain versions of the same thing."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mwl.errors import BadInput
+from mwl.world_model.activation import Mish
+from mwl.world_model.layers import Ensemble, SimNorm
+from mwl.world_model.network import InputNorm, WorldModel
+
+
+def test_simnorm_equals_the_reference_layout_up_to_a_permutation() -> None:
+    x = torch.randn(5, 64, dtype=torch.float64)
+    ours = SimNorm(8)(x)
+    side_by_side = x.view(5, 8, 8).transpose(1, 2).reshape(5, 64)  # groups of 8 neighbours, as the reference has them
+    reference = side_by_side.view(5, 8, 8).softmax(-1).reshape(5, 64)
+    assert torch.allclose(ours.view(5, 8, 8).transpose(1, 2).reshape(5, 64), reference)
+    assert torch.allclose(ours.sum(-1), torch.full((5,), 8.0, dtype=torch.float64))  # 8 simplices
+
+
+def test_mish_and_its_gradient_equal_torchs() -> None:
+    x = torch.cat([torch.linspace(-60, 60, 241), torch.tensor([-1e4, 1e4])]).double().requires_grad_()
+    ours, theirs = Mish()(x), F.mish(x)
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    assert torch.allclose(*(torch.autograd.grad(y.sum(), x)[0] for y in (ours, theirs)), atol=1e-12)
+
+
+def test_drawn_members_are_those_of_the_whole_ensemble() -> None:
+    ensemble = Ensemble(5, 7, 16, 3, torch.nn.SiLU())
+    with torch.no_grad():
+        ensemble.linears[-1].weight.normal_()
+    x, members = torch.randn(4, 7), torch.tensor([3, 1])
+    assert torch.allclose(ensemble(x, members), ensemble(x)[members], atol=1e-6)
+
+
+def test_frozen_ensemble_passes_gradient_to_its_input_alone() -> None:
+    ensemble = Ensemble(2, 7, 16, 3, torch.nn.SiLU())
+    with torch.no_grad():
+        ensemble.linears[-1].weight.normal_()
+    x = torch.randn(4, 7, requires_grad=True)
+    ensemble(x, frozen=True).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is None for p in ensemble.parameters())
+
+
+def test_input_norm_in_portions_equals_that_of_the_whole() -> None:
+    data = torch.randn(90, 3) * torch.tensor([1.0, 10.0, 0.1]) + 4
+    norm = InputNorm(3)
+    for portion in data.split([7, 50, 33]):
+        norm.update(portion)
+    assert torch.allclose(norm.mean, data.mean(0), atol=1e-5)
+    assert torch.allclose(norm.variance, data.var(0, unbiased=False), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("1M", 1_251_541), ("5M", 5_027_460)])
+def test_sizes_have_the_parameters_of_the_reference(size: str, parameters: int) -> None:
+    # Counted in the reference for 51 observations and 19 actions, without termination head and target networks.
+    model = WorldModel(51, 19, size)
+    skipped = ("termination_head", "target_qs")
+    ours = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(skipped))
+    assert ours == parameters
+
+
+def test_initial_weights_follow_the_mended_initialisation() -> None:
+    model = WorldModel(51, 19, "1M")
+    for weight in (model.dynamics[0][0].weight, model.qs.linears[1].weight):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert weight.abs().max() <= 2.0
+    assert model.reward_head[-1].weight.abs().sum() == 0
+    assert model.qs.linears[-1].weight.abs().sum() == 0
+
+
+def test_unknown_size_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(BadInput, match=r"2M.*0\.2M, 1M, 5M, 19M"):
+        WorldModel(4, 2, "2M")

@@ -1,0 +1,136 @@
+"""The planner on a model whose returns are known."""
+
+import pytest
+import torch
+
+from mwl.world_model.config import PlannerConfig
+from mwl.world_model.network import WorldModel
+from mwl.world_model.planner import Advice, Planner, Use, _elites, _moments, _scores, shifted
+
+N, A, K, H = 3, 2, 2, 3
+TARGET = torch.tensor([0.4, -0.3])
+
+
+class Known(WorldModel):
+    """Reward `1 - |a - target|^2`; nothing else happens, and nothing is worth anything after the horizon."""
+
+    def __init__(self, num_experts: int = 0) -> None:
+        torch.manual_seed(0)
+        super().__init__(4, A, "0.2M", num_experts, dropout=0.0)
+        with torch.no_grad():
+            self.termination_head[-1].bias.fill_(-30.0)
+
+    def step(self, latent: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return latent, 1 - (action - TARGET).square().sum(-1)
+
+
+def planner(model: WorldModel, use: Use | None = None, **options) -> Planner:
+    settings = {"samples": 128, "iterations": 6, "elites": 16, "policy_samples": 4, "min_std": 0.01, **options}
+    return Planner(model, PlannerConfig(**settings), H, 0.9, use=use)
+
+
+def latents(model: WorldModel) -> torch.Tensor:
+    return model.encode(torch.randn(N, 4, generator=torch.Generator().manual_seed(1))).detach()
+
+
+def advice(reference: torch.Tensor) -> Advice:
+    experts = torch.stack([reference, -torch.ones(A)]).expand(N, -1, -1)
+    return Advice(reference.expand(N, -1), experts, torch.tensor([1.0, 0.0]).expand(N, -1))
+
+
+def test_unguided_planner_finds_the_best_action() -> None:
+    model = Known()
+    torch.manual_seed(0)
+    plan = planner(model).plan(latents(model), torch.zeros(H, N, A), None, 2.0, "mean")
+    assert (plan.action - TARGET).abs().max() < 0.1
+
+
+def test_value_is_the_discounted_sum() -> None:
+    model = Known()
+    actions = TARGET.expand(H, N, 1, A)
+    value = planner(model).value(latents(model), actions, torch.tensor([0, 1]), None)
+    assert torch.allclose(value, torch.full((N, 1), 1 + 0.9 + 0.81), atol=1e-5)  # untrained Qs are worth 0
+
+
+def test_an_imagined_fall_ends_the_return() -> None:
+    model = Known()
+    with torch.no_grad():
+        model.termination_head[-1].bias.fill_(30.0)
+    value = planner(model).value(latents(model), TARGET.expand(H, N, 1, A), torch.tensor([0, 1]), None)
+    assert torch.allclose(value, torch.ones(N, 1), atol=1e-5)  # the first reward was still earned
+
+
+@pytest.mark.parametrize("reference", [TARGET, torch.tensor([-1.0, 1.0])], ids=["good", "bad"])
+def test_expert_candidates_never_worsen_the_plan(reference: torch.Tensor) -> None:
+    model = Known(K)
+    values = {}
+    for name, said in (("none", None), ("expert", advice(reference))):
+        torch.manual_seed(0)
+        use = Use(candidates=True, base=False, policy_base=False, head=False)
+        plan = planner(model, use).plan(latents(model), torch.zeros(H, N, A), said, 2.0, "mean")
+        values[name] = -(plan.action - TARGET).square().sum(-1)
+    assert (values["expert"] >= values["none"] - 0.01).all()
+
+
+def test_small_spread_keeps_to_the_reference_and_full_spread_leaves_a_bad_one() -> None:
+    model, bad = Known(K), torch.tensor([0.9, 0.9])
+    use = Use(head=False)
+    torch.manual_seed(0)
+    near = planner(model, use).plan(latents(model), torch.zeros(H, N, A), advice(bad), 0.02, "mean")
+    far = planner(model, use).plan(latents(model), torch.zeros(H, N, A), advice(bad), 2.0, "mean")
+    assert (near.action - bad).abs().max() < 0.2
+    assert (far.action - TARGET).abs().max() < 0.15
+
+
+def test_environments_are_planned_independently() -> None:
+    model = Known()
+    z = latents(model)
+    z[1:] = z[0]
+    deviation = torch.zeros(H, N, A)
+    deviation[:, 1] = 0.9
+    torch.manual_seed(0)
+    plan = planner(model, iterations=1, policy_samples=0).plan(z, deviation, None, 0.01, "mean")
+    assert plan.action[1].mean() > 0.8
+    assert plan.action[[0, 2]].abs().max() < 0.1
+
+
+def test_update_of_the_distribution_by_hand() -> None:
+    # Values 3, 1, 2 and two elites: 3 and 2. At temperature ln 2 their scores are 2/3 and 1/3.
+    actions = torch.tensor([0.9, -1.0, 0.3], dtype=torch.float64).view(1, 1, 3, 1)
+    elite, value = _elites(actions, torch.tensor([[3.0, 1.0, 2.0]], dtype=torch.float64), 2)
+    assert value.tolist() == [[3.0, 2.0]]
+    score = _scores(value, float(torch.log(torch.tensor(2.0, dtype=torch.float64))))
+    mean, std = _moments(elite, score)
+    assert mean.item() == pytest.approx(0.7)  # (2 * 0.9 + 0.3) / 3
+    assert std.item() == pytest.approx((2 / 3 * 0.04 + 1 / 3 * 0.16) ** 0.5)
+
+
+def test_large_values_do_not_overflow_the_scores() -> None:
+    score = _scores(torch.tensor([[1e30, 1e30, -1e30]]), 0.5)
+    assert score.tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_values_that_are_not_finite_are_not_chosen() -> None:
+    class Broken(Known):
+        def step(self, latent, action):
+            z, reward = super().step(latent, action)
+            return z, torch.where(action[:, 0] > 0, float("nan"), reward + 5)
+
+    model = Broken()
+    torch.manual_seed(0)
+    plan = planner(model, policy_samples=0).plan(latents(model), torch.zeros(H, N, A), None, 2.0, "best")
+    assert (plan.action[:, 0] <= 0).all()
+
+
+def test_shifted_plan_ends_in_zero() -> None:
+    plan = torch.arange(6.0).view(3, 1, 2)
+    assert shifted(plan).tolist() == [[[2.0, 3.0]], [[4.0, 5.0]], [[0.0, 0.0]]]
+
+
+def test_same_seed_same_plan_bit_for_bit() -> None:
+    model = Known(K)
+    plans = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        plans.append(planner(model).plan(latents(model), torch.zeros(H, N, A), advice(TARGET), 0.5, "sample", True))
+    assert torch.equal(plans[0].action, plans[1].action)

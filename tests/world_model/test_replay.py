@@ -1,0 +1,80 @@
+"""What comes out of the replay buffer: slices within one episode, before and after a resume."""
+
+import torch
+from tensordict import TensorDict
+
+from mwl import keys
+from mwl.world_model.observation import Observer
+from mwl.world_model.replay import Replay
+
+N, H, B = 4, 3, 32
+
+
+def frames(episode: torch.Tensor, step: torch.Tensor, ends: torch.Tensor) -> TensorDict:
+    """One step of N environments whose observation tells episode and step."""
+    seen = torch.stack([episode, step], -1).float().unsqueeze(1)
+    after = {
+        keys.OBSERVATION: seen + torch.tensor([0.0, 1.0]),
+        keys.REWARD: step.float().view(N, 1, 1),
+        keys.TERMINATED: ends.view(N, 1, 1),
+    }
+    here = {keys.OBSERVATION: seen, keys.ACTION: torch.zeros(N, 1, 2), keys.EPISODE: episode.unsqueeze(1).clone()}
+    return TensorDict({**here, keys.NEXT: TensorDict(after, [N, 1])}, [N, 1])
+
+
+def filled(steps: int, capacity: int) -> Replay:
+    replay, generator = Replay(capacity, N, H, B), torch.Generator().manual_seed(0)
+    episode, step = torch.arange(N), torch.zeros(N, dtype=torch.int64)
+    begun = N
+    for _ in range(steps):
+        ends = torch.rand(N, generator=generator) < 0.1
+        replay.extend(frames(episode, step, ends))
+        step = torch.where(ends, 0, step + 1)
+        episode = torch.where(ends, begun + torch.arange(N), episode)
+        begun += N
+    return replay
+
+
+def assert_whole(replay: Replay) -> None:
+    for _ in range(50):
+        rows = replay.sample()
+        episode, step = rows[keys.OBSERVATION].unbind(-1)
+        assert rows.batch_size == (H, B)
+        assert (episode == episode[0]).all()
+        assert (step == step[0] + torch.arange(H).unsqueeze(-1)).all()
+        assert not rows[keys.NEXT, keys.TERMINATED][:-1].any()
+
+
+def test_slices_never_cross_episodes() -> None:
+    assert_whole(filled(steps=100, capacity=4000))
+
+
+def test_slices_never_cross_the_write_cursor_of_a_full_buffer() -> None:
+    replay = filled(steps=237, capacity=400)
+    assert len(replay) == 400
+    assert_whole(replay)
+
+
+def test_restored_buffer_samples_the_same() -> None:
+    replay, copy = filled(steps=60, capacity=400), Replay(400, N, H, B)
+    copy.load_state_dict(replay.state_dict())
+    samples = []
+    for buffer in (replay, copy):
+        torch.manual_seed(3)
+        samples.append(buffer.sample()[keys.OBSERVATION])
+    assert torch.equal(*samples)
+    assert_whole(copy)
+
+
+def test_state_loads_with_weights_only(tmp_path) -> None:
+    torch.save(filled(steps=5, capacity=400).state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert len(next(iter(state["rows"].values()))) == 5
+
+
+def test_batch_holds_one_observation_more_than_actions() -> None:
+    torch.manual_seed(0)
+    batch = filled(steps=60, capacity=400).sample_batch(Observer(None))
+    assert batch.features.shape == (H + 1, B, 2)
+    assert torch.equal(batch.features[1:, :, 1], batch.reward + 1)  # the observation that followed each reward
+    assert batch.reference is None
