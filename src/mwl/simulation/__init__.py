@@ -1,13 +1,10 @@
 """The physical world: the robot, its tasks, and environments to act in. Knows nothing of learning."""
 
-from typing import Literal
-
-from mwl.errors import BadInput
-from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.engine import Simulation
 from mwl.simulation.env import HumanoidEnv
 from mwl.simulation.robot import ROBOT, build_model
-from mwl.simulation.task import ObservationLayout, Task
+from mwl.simulation.suites import Suite, make_world
+from mwl.simulation.task import ObservationLayout, Task, TaskSpec
 from mwl.simulation.tasks import TASKS, get_task
 
 __all__ = [
@@ -16,13 +13,13 @@ __all__ = [
     "HumanoidEnv",
     "ObservationLayout",
     "Simulation",
+    "Suite",
     "Task",
+    "TaskSpec",
     "build_model",
     "get_task",
     "make_env",
 ]
-
-Suite = Literal["embedded", "humanoid_bench"]
 
 
 def make_env(
@@ -33,16 +30,13 @@ def make_env(
     Args:
         task: name, for example `h1-walk`.
         num_envs: parallel episodes N.
-        suite: `embedded` (this package's own model).
+        suite: `embedded` (this package's own model) or `humanoid_bench` (the official package, if installed).
         seed: seed of resets and goals.
-        num_threads: threads of the physics; None takes one per core.
+        num_threads: threads of the physics; None takes one per core. The official package runs on one.
 
     Raises:
         UnknownTask: the suite has no such task.
         BadInput: unknown suite, or fewer than one environment.
+        MissingDependency: the official package isn't installed; the message names the command.
     """
-    if num_envs < 1:
-        raise BadInput(f"num_envs is {num_envs}; at least one environment is needed")
-    if suite != "embedded":
-        raise BadInput(f"unknown suite {suite!r}; there is: embedded")
-    return HumanoidEnv(EmbeddedWorld(get_task(task), num_envs, seed, num_threads))
+    return HumanoidEnv(make_world(task, num_envs, suite, seed, num_threads))

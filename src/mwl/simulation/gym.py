@@ -1,0 +1,159 @@
+"""Any suite as gymnasium environments: one robot, or N in one vector environment on the batched physics."""
+
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Space
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from mwl.errors import BadInput
+from mwl.simulation.rendering import Image
+from mwl.simulation.suites import Suite, make_world
+from mwl.simulation.task import TaskSpec
+from mwl.simulation.world import World
+
+Observation = NDArray[np.float32]
+Action = NDArray[np.float32]
+
+
+def _spaces(world: World) -> tuple[Space[Observation], Space[Action]]:
+    observation = Box(-np.inf, np.inf, (world.task.layout.size,), np.float32)
+    action = Box(-1.0, 1.0, (world.action_size,), np.float32)
+    return cast(Space[Observation], observation), cast(Space[Action], action)
+
+
+def _check_mode(render_mode: str | None) -> str | None:
+    if render_mode not in (None, "rgb_array"):
+        raise BadInput(f"render_mode is {render_mode!r}; it may be None or 'rgb_array'")
+    return render_mode
+
+
+class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
+    """One episode of a task; observation `[O]` and action `[A]` in [-1, 1], float32.
+
+    Unlike gymnasium's wrappers, the environment counts its steps itself and truncates at the task's limit.
+
+    Args:
+        task: name, for example `h1-walk`.
+        suite: `embedded` or `humanoid_bench`.
+        render_mode: None or `rgb_array`.
+        width, height: of pictures, in pixels.
+        camera: which view is drawn; None takes the task's own.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012  # gymnasium's form
+
+    def __init__(
+        self,
+        task: str,
+        suite: Suite = "embedded",
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 320,
+        camera: str | None = None,
+    ) -> None:
+        self.world = make_world(task, 1, suite, num_threads=1)
+        self.render_mode = _check_mode(render_mode)
+        self._picture = (width, height, camera)
+        self.observation_space, self.action_space = _spaces(self.world)
+
+    @property
+    def task(self) -> TaskSpec:
+        """What to do."""
+        return self.world.task
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode; with a seed, begin the sequence of episodes of that seed."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self.world.seed(seed)
+        self.world.reset(np.ones(1, dtype=bool))
+        return self.world.observation()[0], {}
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Advance by 20 ms.
+
+        Raises:
+            BadInput: the action has another shape.
+            PhysicsError: the action is not finite.
+        """
+        outcome = self.world.step(self.world.valid_action(np.asarray(action)[None]))
+        return (
+            self.world.observation()[0],
+            float(outcome.reward[0]),
+            bool(outcome.terminated[0]),
+            bool(outcome.truncated[0]),
+            {},
+        )
+
+    def render(self) -> Image | None:  # type: ignore[override]
+        """Picture `[H, W, 3]`, or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        width, height, camera = self._picture
+        return self.world.render(0, width, height, camera, None)
+
+
+class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
+    """N episodes of a task stepped together; an episode that ended begins anew in the following step.
+
+    Args:
+        task: name, for example `h1-walk`.
+        num_envs: N.
+        suite: `embedded` or `humanoid_bench`.
+        num_threads: threads of the physics; None takes one per core.
+        render_mode: None or `rgb_array`.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  # gymnasium's form
+        "render_modes": ["rgb_array"],
+        "render_fps": 50,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        task: str,
+        num_envs: int = 1,
+        suite: Suite = "embedded",
+        num_threads: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.world = make_world(task, num_envs, suite, num_threads=num_threads)
+        self.num_envs, self.render_mode = num_envs, _check_mode(render_mode)
+        self.single_observation_space, self.single_action_space = _spaces(self.world)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._ended = np.zeros(num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode everywhere; environment i draws from the generator of (seed, i)."""
+        if seed is not None:
+            self.world.seed(seed)
+        self._ended[:] = False
+        self.world.reset(np.ones(self.num_envs, dtype=bool))
+        return self.world.observation(), {}
+
+    def step(self, actions: Action) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Advance by 20 ms; environments whose episode had ended begin a new one instead, with reward 0."""
+        outcome = self.world.step(self.world.valid_action(np.asarray(actions)))
+        begin = self._ended
+        if begin.any():
+            self.world.reset(begin)
+        reward = np.where(begin, 0.0, outcome.reward)
+        terminated, truncated = outcome.terminated & ~begin, outcome.truncated & ~begin
+        self._ended = terminated | truncated
+        return self.world.observation(), reward, terminated, truncated, {}
+
+    def render(self) -> tuple[Image, ...] | None:  # type: ignore[override]
+        """Pictures of all environments, or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(self.world.render(i, 480, 320, None, None) for i in range(self.num_envs))
