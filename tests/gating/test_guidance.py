@@ -1,0 +1,108 @@
+"""Guidance with small experts: who is followed, and what it takes with it."""
+
+import pytest
+import torch
+
+from mwl import keys
+from mwl.errors import BadInput
+from mwl.experts.features import EGOCENTRIC_SIZE
+from mwl.experts.library import Expert, ExpertLibrary
+from mwl.experts.network import PolicyNetwork
+from mwl.experts.spec import ExpertSpec
+from mwl.gating import ExpertAgent, Gate, Guidance, LoadedGate, resolve_weights
+from mwl.simulation import get_task
+
+TASK = get_task("h1-walk")
+N = 3
+
+
+def constant_expert(name: str, value: float) -> Expert:
+    """Acts alike everywhere."""
+    spec = ExpertSpec(name=name, task=TASK.name, hidden=(4,))
+    network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+    with torch.no_grad():
+        network.layers[-1].weight.zero_()
+        network.layers[-1].bias.fill_(value)
+    return Expert(spec, network, {"card": {"name": name, "description": name, "paraphrases": []}})
+
+
+@pytest.fixture
+def library() -> ExpertLibrary:
+    return ExpertLibrary([constant_expert("stand", 0.5), constant_expert("walk", -0.5)])
+
+
+@pytest.fixture
+def gate() -> LoadedGate:
+    torch.manual_seed(0)
+    names, embeddings = ["walk", "stand", "run"], torch.eye(3)
+    return LoadedGate(Gate(EGOCENTRIC_SIZE, 3), dict(zip(names, embeddings, strict=True)))
+
+
+@pytest.fixture
+def observation() -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(N, TASK.layout.size)
+
+
+def test_weights_alone(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    advice = Guidance(library, semantic_weights={"stand": 3.0, "walk": 1.0}, alpha=0.2).reference(observation)
+    assert torch.allclose(advice[keys.FUSED_WEIGHTS], torch.tensor([0.75, 0.25]).expand(N, -1))
+    assert torch.allclose(advice[keys.REFERENCE_ACTION], torch.full((N, 19), 0.25))
+    assert advice[keys.EXPERT_ACTION].shape == (N, 2, 19)
+    assert keys.GATE_PROBS not in advice
+
+
+def test_gate_alone(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor) -> None:
+    advice = Guidance(library, gate, alpha=0.9).reference(observation)
+    assert torch.equal(advice[keys.FUSED_WEIGHTS], advice[keys.GATE_PROBS])
+
+
+def test_both(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor) -> None:
+    advice = Guidance(library, gate, {"walk": 1.0}, alpha=0.25).reference(observation)
+    expected = 0.25 * torch.tensor([0.0, 1.0]) + 0.75 * advice[keys.GATE_PROBS]
+    assert torch.allclose(advice[keys.FUSED_WEIGHTS], expected)
+
+
+def test_top1_follows_one_expert_and_a_new_instruction_at_once(
+    library: ExpertLibrary, observation: torch.Tensor
+) -> None:
+    guidance = Guidance(library, semantic_weights={"stand": 0.6, "walk": 0.4}, mode="top1")
+    assert torch.allclose(guidance.reference(observation)[keys.REFERENCE_ACTION], torch.tensor(0.5))
+    guidance.set_weights({"stand": 0.48, "walk": 0.52})
+    assert torch.allclose(guidance.reference(observation)[keys.REFERENCE_ACTION], torch.tensor(-0.5))
+
+
+def test_agent_executes_the_reference_with_and_without_batch(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    agent = ExpertAgent(Guidance(library, semantic_weights={"walk": 1.0}))
+    agent.reset()
+    assert torch.allclose(agent.act(observation), torch.full((N, 19), -0.5))
+    assert agent.act(observation[0]).shape == (19,)
+
+
+def test_everything_travels_as_plain_values(
+    library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor, tmp_path
+) -> None:
+    guidance = Guidance(library, gate, {"walk": 1.0}, alpha=0.3)
+    torch.save(guidance.to_plain(), tmp_path / "guidance.pt")
+    copy = Guidance.from_plain(torch.load(tmp_path / "guidance.pt", weights_only=True))
+    ours, theirs = guidance.reference(observation), copy.reference(observation)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"fly": 1.0}, "name fly; the experts are stand, walk"),
+        ({"stand": -1.0, "walk": 2.0}, "not negative"),
+        ({"stand": 0.0}, "not all zero"),
+        ([1.0], "there are 2 experts"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weights, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        resolve_weights(weights, ["stand", "walk"])
+
+
+def test_guidance_without_any_opinion_is_refused(library: ExpertLibrary) -> None:
+    with pytest.raises(BadInput, match="gate, semantic weights, or both"):
+        Guidance(library)
