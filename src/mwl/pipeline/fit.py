@@ -61,7 +61,11 @@ class StageCLI(LightningCLI):
             load_from_checkpoint_support=False,  # its private hparams would keep modules from rebuilding themselves
             save_config_callback=SaveConfig,
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "default_config_files": [str(default)] if default else []},
+            parser_kwargs={
+                "prog": "mwl fit",
+                "exit_on_error": False,
+                "default_config_files": [str(default)] if default else [],
+            },
             run=False,
             args=args if isinstance(args, dict) else list(args),
         )
