@@ -40,13 +40,22 @@ class ObservationLayout:
 class SensorIndex:
     """Where in `sensordata [N, S]` each named sensor of a model lies; actuator forces as one block."""
 
+    slices: dict[str, slice]
+
     def __init__(self, model: mujoco.MjModel) -> None:
-        self.slices: dict[str, slice] = {}
+        self.slices = {}
         for i in range(model.nsensor):
             start = int(model.sensor_adr[i])
             self.slices[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
         forces = [self.slices[f"{model.actuator(i).name}_force"] for i in range(model.nu)]
         self.slices["actuator_force"] = slice(forces[0].start, forces[-1].stop)
+
+    @classmethod
+    def of_sizes(cls, **sizes: int) -> "SensorIndex":
+        """Index of sensors of given sizes, one after the other; for models that have no such sensors."""
+        index = cls.__new__(cls)
+        index.slices = ObservationLayout(**sizes).slices
+        return index
 
 
 @dataclass(frozen=True)
