@@ -81,15 +81,15 @@ class DemonstrationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random batches of the training episodes."""
         assert self.train is not None, "prepare before training"
-        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None, collate_fn=_as_is)
+        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None, collate_fn=as_is)
 
     def val_dataloader(self) -> DataLoader:
         """All steps of the validation episodes as one batch (none without validation episodes)."""
         assert self.validation is not None, "prepare before validation"
         held_out = [self.validation] if len(self.validation) else []
-        return DataLoader(held_out, batch_size=None, collate_fn=_as_is)  # type: ignore[arg-type]
+        return DataLoader(held_out, batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
 
 
-def _as_is(batch: TensorDict) -> TensorDict:
+def as_is(batch: TensorDict) -> TensorDict:
     """A batch needs no collating; torch's default would take a TensorDict apart."""
     return batch

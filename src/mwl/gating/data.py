@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from mwl import keys
 from mwl.errors import BadInput
-from mwl.experts.data import Batches
+from mwl.experts.data import Batches, as_is
 from mwl.experts.features import egocentric
 from mwl.motion.demonstrations import Demonstrations
 from mwl.simulation import get_task
@@ -74,12 +74,12 @@ class GateData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random batches."""
         assert self.train is not None, "prepare before training"
-        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None)
+        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None, collate_fn=as_is)
 
     def val_dataloader(self) -> DataLoader:
         """All held-out states as one batch."""
         assert self.validation is not None, "prepare before validation"
-        return DataLoader([self.validation], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([self.validation], batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
 
 
 def _repeated(data: TensorDict, count: int) -> TensorDict:
