@@ -1,6 +1,6 @@
 """A point mass on a line of two dimensions, batched: the smallest world with falls, time limits and a good expert."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -87,9 +87,9 @@ class PointMass(EnvBase):
 class Library:
     """Names of the toy's experts, and how often they were asked."""
 
-    names = ["good", "bad"]
+    names: ClassVar = ["good", "bad"]
     num_experts = 2
-    experts: list[Any] = []
+    experts: ClassVar[list[Any]] = []
 
 
 class ToyGuidance:

@@ -50,6 +50,12 @@ class LearningConfig:
     entropy_weight: float = 1e-4
     rho: float = 0.5
     """Weight of each further step of the unrolled model."""
+    center_values: bool = False
+    """Let Q count from the value of earning the seed phase's mean reward forever (reward centring, arXiv 2405.09999).
+
+    Values are then learned from the first update on instead of growing over some thousand, and small differences
+    between actions fall where the bins are finest.
+    """
     target_rate: float = 0.01
     """Share by which the target Q networks follow per update."""
     grad_clip: float = 20.0

@@ -113,18 +113,24 @@ class WorldModelData(pl.LightningDataModule):
         self.behaviour = behaviour
         self.replay = Replay(self.capacity, self.num_envs, horizon, batch_size)
 
+    def start(self) -> None:
+        """Make the collector, whose reset begins the episodes or, after a resume, goes on with the restored ones."""
+        assert self.behaviour is not None
+        memory = self.behaviour.memory()  # the collector tries the policy once to learn what it writes
+        self._collector = iter(
+            Collector(
+                self.env,
+                self.behaviour,
+                frames_per_batch=self.frames_per_round,
+                total_frames=-1,
+                auto_register_policy_transforms=False,
+            )
+        )
+        self.behaviour.recall(memory)
+
     def collect(self) -> TensorDictBase:
         """One round: transitions `[N, k]`, not yet in the replay buffer."""
-        if self._collector is None:  # only now, so that a restored environment answers its first reset
-            self._collector = iter(
-                Collector(
-                    self.env,
-                    self.behaviour,
-                    frames_per_batch=self.frames_per_round,
-                    total_frames=-1,
-                    auto_register_policy_transforms=False,
-                )
-            )
+        assert self._collector is not None, "start before collecting"
         frames = next(self._collector)
         self.rounds += 1
         return frames

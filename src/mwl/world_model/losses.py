@@ -100,7 +100,7 @@ def model_losses(
     starts = unrolled[:-1]
     reward_loss = model.codec.loss(model.reward_logits(starts, batch.action), batch.reward)
     q_logits = model.q_logits(starts, batch.action)
-    value_loss = model.codec.loss(q_logits, target.expand(q_logits.shape[:-1]))
+    value_loss = model.codec.loss(q_logits, (target - model.value_offset).expand(q_logits.shape[:-1]))
     experts = unrolled.new_zeros(())
     if batch.expert_action is not None:  # the latents are for the world; the experts must not bend them
         experts = (model.expert_actions(starts.detach()) - batch.expert_action).square().mean()

@@ -138,6 +138,10 @@ class WorldModelModule(pl.LightningModule):
             optimizers.append(torch.optim.Adam(self.gate.parameters(), lr=self.guiding.gate_lr, fused=True))
         return optimizers
 
+    def on_train_start(self) -> None:
+        """Begin to collect; before the first round, as making the collector draws random numbers."""
+        self._data().start()
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One round: collect N x k transitions, then make the updates they call for."""
         data = self._data()
@@ -149,6 +153,7 @@ class WorldModelModule(pl.LightningModule):
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
         if data.env_steps > self.learning.learning_starts:
+            self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
         else:
@@ -184,6 +189,14 @@ class WorldModelModule(pl.LightningModule):
         self._return_so_far += reward
         self._returns += self._return_so_far[done].tolist()
         self._return_so_far[done] = 0
+
+    def _center_values(self, data: WorldModelData) -> None:
+        """Before the first update, set what the Q networks count from."""
+        assert self.model is not None
+        assert data.replay is not None
+        if self.learning.center_values and self.model.value_offset == 0:
+            mean = data.replay.buffer[:][keys.NEXT, keys.REWARD].mean()
+            self.model.value_offset.copy_(mean / (1 - self.discount))
 
     def _learn(self, data: WorldModelData, updates: int) -> dict[str, float]:
         """Make updates; returns the means of their metrics."""

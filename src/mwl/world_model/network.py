@@ -101,6 +101,8 @@ class WorldModel(nn.Module):
         BadInput: unknown size or activation, or fewer than two Q networks.
     """
 
+    value_offset: Tensor
+
     def __init__(
         self,
         feature_size: int,
@@ -123,6 +125,7 @@ class WorldModel(nn.Module):
         latent, hidden = widths.latent, [widths.mlp] * 2
         self.latent_size = latent
         self.codec = TwoHot()
+        self.register_buffer("value_offset", torch.zeros(()))  # what the Q networks count from, see `LearningConfig`
         bins = len(self.codec.bins)
         self.norm = InputNorm(feature_size)
         encoder = [widths.encoder] * (widths.encoder_layers - 1)
@@ -179,12 +182,13 @@ class WorldModel(nn.Module):
 
     def q(self, latent: Tensor, action: Tensor, members: Tensor, frozen: bool = False) -> Tensor:
         """Expected returns `[M, ...]`."""
-        return self.codec.decode(self.q_logits(latent, action, members, frozen))
+        return self.value_offset + self.codec.decode(self.q_logits(latent, action, members, frozen))
 
     def target_q(self, latent: Tensor, action: Tensor, members: Tensor) -> Tensor:
         """Expected returns `[M, ...]` by the slowly following target networks."""
         joint = torch.cat([latent, action], dim=-1)
-        return self.codec.decode(self.target_qs(joint.flatten(0, -2), members)).unflatten(1, joint.shape[:-1])
+        value = self.codec.decode(self.target_qs(joint.flatten(0, -2), members))
+        return self.value_offset + value.unflatten(1, joint.shape[:-1])
 
     def policy(self, latent: Tensor, reference: Tensor | None = None) -> PolicySample:
         """Sample the policy prior.

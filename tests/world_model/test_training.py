@@ -1,0 +1,190 @@
+"""Rounds of acting and learning in the toy world: learning, determinism, resume, and what guidance may not do."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch import Callback
+from toy import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
+
+from mwl import keys
+from mwl.errors import NonFiniteLoss
+from mwl.pipeline.callbacks import RandomState
+from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
+
+ENVS = 8
+
+
+def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guidance: Any) -> ToyModule:
+    return ToyModule(
+        NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
+        LearningConfig(batch_size=32, updates_per_step=rate, seed_steps=seed_steps, learning_starts=160, discount=0.95),
+        PlannerConfig(samples=32, iterations=2, elites=8, policy_samples=4),
+        GuidanceConfig(enabled=guided, lambda_mode="decay", **guidance),
+    )
+
+
+class StopAfter(Callback):
+    """Saves after a number of rounds and ends the process of learning there, as a kill would."""
+
+    def __init__(self, rounds: int, path: Path) -> None:
+        self.rounds, self.path = rounds, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.datamodule.rounds == self.rounds:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.path)
+            raise InterruptedError
+
+
+def fit(
+    module: ToyModule, steps: int, callbacks: list[Callback] | None = None, checkpoint: str | None = None
+) -> ToyData:
+    data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[RandomState(), *(callbacks or [])],
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return data
+
+
+def final_weights(module: ToyModule) -> torch.Tensor:
+    assert module.model is not None
+    return torch.cat([p.detach().flatten() for p in module.model.parameters()])
+
+
+@torch.no_grad()
+def mean_return(agent: WorldModelAgent | None) -> float:
+    """Of 16 episodes; None acts at random."""
+    env = PointMass(16, seed=99)
+    state, generator = env.reset(), torch.Generator().manual_seed(0)
+    total, alive = torch.zeros(16), torch.ones(16)
+    for _ in range(EPISODE_STEPS):
+        action = torch.rand(16, 2, generator=generator) * 2 - 1 if agent is None else agent.act(state[keys.OBSERVATION])
+        reached = env.step(state.set(keys.ACTION, action))[keys.NEXT]
+        total += alive * reached[keys.REWARD].squeeze(-1)
+        alive = alive * ~reached[keys.TERMINATED].squeeze(-1)
+        state = reached.exclude(keys.REWARD)
+    return float(total.mean())
+
+
+def ready_to_act(module: ToyModule, data: ToyData) -> WorldModelAgent:
+    assert data.behaviour is not None
+    agent = data.behaviour.agent
+    agent.explore, agent.pick, agent.spread = False, "mean", float(module.trust.spread)
+    agent.reset()
+    return agent
+
+
+def test_unguided_learning_is_far_above_chance() -> None:
+    pl.seed_everything(0)
+    module = make_module(guided=False, seed_steps=480)
+    torch.manual_seed(0)
+    learned = mean_return(ready_to_act(module, fit(module, steps=1600)))
+    assert learned > 1.5 * mean_return(None)
+
+
+def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        pl.seed_everything(seed)
+        module = make_module(guided=True)
+        fit(module, steps=320)
+        weights.append(final_weights(module))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("stop_at", [12, 17], ids=["seeding", "planning"])
+def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, tmp_path: Path) -> None:
+    pl.seed_everything(1)
+    whole = make_module(guided=True)
+    data = fit(whole, steps=352)
+    assert data.rounds == 22
+
+    pl.seed_everything(1)
+    with pytest.raises(InterruptedError):
+        fit(make_module(guided=True), 352, [StopAfter(stop_at, tmp_path / "last.ckpt")])
+    pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
+    resumed = make_module(guided=True)
+    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"))
+    assert data.rounds == 22
+    assert torch.equal(final_weights(resumed), final_weights(whole))
+    assert resumed.trust.steps == whole.trust.steps
+
+
+def test_every_round_counts_as_one_step_for_lightning() -> None:
+    pl.seed_everything(0)
+    module = make_module(guided=False)
+    fit(module, steps=320)
+    assert module.global_step == (320 - 160) // 16  # rounds that learned
+
+
+def test_without_guidance_no_expert_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("an expert was asked")
+
+    monkeypatch.setattr(ToyGuidance, "__init__", refuse)
+    monkeypatch.setattr(ToyGuidance, "reference", refuse)
+    module = make_module(guided=False)
+    data = fit(module, steps=288)
+    assert module.model is not None
+    assert module.model.expert_head is None
+    assert keys.EXPERT_ACTION not in data.replay.sample()  # type: ignore[union-attr]
+
+
+def test_warm_start_is_acted_by_the_experts() -> None:
+    pl.seed_everything(0)
+    rewards = {}
+    for warm in (True, False):
+        data = fit(make_module(guided=True, seed_steps=480, warm_start=warm), steps=480)
+        assert data.replay is not None
+        rewards[warm] = data.replay.buffer[:][keys.NEXT, keys.REWARD].mean()
+    assert rewards[True] > 1.5 * rewards[False]
+
+
+def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
+    pl.seed_everything(0)
+    module = make_module(guided=True, rate=0.05, trust_window=5, trust_growth=2.0, lambda_weight=0.0)
+    module.follow = "bad"
+    fit(module, steps=960)
+    assert module.trust.spread > 0.2  # from 0.03
+
+
+def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = make_module(guided=False)
+
+    class Break(Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.datamodule.rounds == 12:  # type: ignore[attr-defined]
+                with torch.no_grad():
+                    module.model.dynamics[0][0].weight[0, 0] = float("nan")  # type: ignore[union-attr, index]
+
+    with pytest.raises(NonFiniteLoss, match="the batch is in") as error:
+        fit(module, steps=320, callbacks=[Break()])
+    path = str(error.value).split("the batch is in ")[1].split(". ")[0]
+    assert set(torch.load(path, weights_only=True)) == {"features", "action", "reward", "terminated"}
+
+
+@pytest.mark.parametrize("rollout", ["head", "held"])
+@pytest.mark.parametrize("mode", ["value_gated", "constant", "off"])
+def test_every_switch_runs(mode: str, rollout: str) -> None:
+    module = make_module(guided=True)
+    module.guiding = GuidanceConfig(
+        lambda_mode=mode,  # type: ignore[arg-type]
+        expert_rollout=rollout,  # type: ignore[arg-type]
+        bootstrap="best" if mode == "off" else "policy",
+        planner_candidates=mode != "off",
+        policy_base=mode != "constant",
+        planner_base=mode != "value_gated",
+    )
+    fit(module, steps=288)
+    assert torch.isfinite(final_weights(module)).all()
