@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mwl.simulation import HumanoidEnv
 
 CONTROL_HZ = 50
-_BAR_WIDTH = 90
 _MARGIN = 8
 
 
@@ -90,24 +89,20 @@ class Recorder:
 
 
 def annotate(picture: np.ndarray, lines: Sequence[str], weights: dict[str, float] | None = None) -> np.ndarray:
-    """The picture [H, W, 3] with lines of text at the top left and one bar per expert weight below them."""
+    """The picture [H, W, 3] with lines of text at the top left and one bar per expert weight at the top right."""
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image, "RGBA")
-    font = ImageFont.load_default(size=max(11, image.height // 26))
-    height = max(11, image.height // 26) + 4
-    rows = len(lines) + len(weights or {})
-    draw.rectangle((0, 0, image.width, _MARGIN + rows * height + _MARGIN // 2), fill=(0, 0, 0, 110))
-    top = _MARGIN // 2
-    for line in lines:
-        draw.text((_MARGIN, top), line, fill="white", font=font)
-        top += height
-    for name, weight in (weights or {}).items():
-        draw.text((_MARGIN, top), f"{name}", fill="white", font=font)
-        left = _MARGIN + image.width // 5
-        draw.rectangle((left, top + 4, left + _BAR_WIDTH, top + height - 3), outline=(255, 255, 255, 160))
-        draw.rectangle(
-            (left, top + 4, left + _BAR_WIDTH * min(1.0, weight), top + height - 3), fill=(255, 190, 60, 255)
-        )
-        draw.text((left + _BAR_WIDTH + _MARGIN, top), f"{weight:.2f}", fill="white", font=font)
-        top += height
+    size = max(10, image.height // 28)
+    font, height = ImageFont.load_default(size=size), size + 4
+    rows = max(len(lines), len(weights or {}))
+    draw.rectangle((0, 0, image.width, _MARGIN + rows * height), fill=(0, 0, 0, 110))
+    for row, line in enumerate(lines):
+        draw.text((_MARGIN, _MARGIN // 2 + row * height), line, fill="white", font=font)
+    left, right = int(image.width * 0.78), image.width - _MARGIN
+    for row, (name, weight) in enumerate((weights or {}).items()):
+        top = _MARGIN // 2 + row * height
+        draw.text((left - _MARGIN // 2, top), name, fill="white", font=font, anchor="ra")
+        draw.rectangle((left, top + 3, right, top + height - 3), outline=(255, 255, 255, 160))
+        end = left + (right - left) * min(1.0, weight)
+        draw.rectangle((left, top + 3, end, top + height - 3), fill=(255, 190, 60, 255))
     return np.asarray(image)

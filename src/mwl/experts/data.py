@@ -81,7 +81,8 @@ class DemonstrationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random batches of the training episodes."""
         assert self.train is not None, "prepare before training"
-        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None, collate_fn=as_is)
+        batches = Batches(self.train, self.batch_size, self.batches_per_epoch)
+        return DataLoader(batches, batch_size=None, collate_fn=as_is)
 
     def val_dataloader(self) -> DataLoader:
         """All steps of the validation episodes as one batch (none without validation episodes)."""

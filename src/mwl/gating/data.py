@@ -74,7 +74,8 @@ class GateData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random batches."""
         assert self.train is not None, "prepare before training"
-        return DataLoader(Batches(self.train, self.batch_size, self.batches_per_epoch), batch_size=None, collate_fn=as_is)
+        batches = Batches(self.train, self.batch_size, self.batches_per_epoch)
+        return DataLoader(batches, batch_size=None, collate_fn=as_is)
 
     def val_dataloader(self) -> DataLoader:
         """All held-out states as one batch."""

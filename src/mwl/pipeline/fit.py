@@ -137,8 +137,9 @@ class StageCLI(LightningCLI):
         ]
         if config.progress_file:
             callbacks.append(ProgressFile(config.progress_file))
+        if config.progress_file or not sys.stdout.isatty():  # a bar in a log file is a thousand lines
             kwargs["enable_progress_bar"] = False
-        elif sys.stderr.isatty() and config.trainer.enable_progress_bar is not False:
+        elif config.trainer.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
         self.trainer_defaults = {"callbacks": callbacks}
         return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
