@@ -119,7 +119,7 @@ class _Run:
         self.experiment = pipeline.experiment or pipeline.name
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.slots = pipeline.max_parallel or min(cores, 4)
-        self.threads = max(1, cores // self.slots)
+        self.threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // self.slots))
         self.digests: dict[str, str | None] = {}
         self.running: dict[str, BaseProcess] = {}
         self.keys: dict[str, str] = {}

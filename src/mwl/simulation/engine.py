@@ -26,14 +26,15 @@ class Simulation:
         model: compiled model; shared, not copied.
         num_envs: N.
         frame_skip: physics steps per control step.
-        num_threads: threads that share the work; None takes one per core, but no more than N.
+        num_threads: threads that share the work; None takes `OMP_NUM_THREADS`, else one per core; never more than N.
     """
 
     def __init__(
         self, model: mujoco.MjModel, num_envs: int, frame_skip: int = 10, num_threads: int | None = None
     ) -> None:
         self.model, self.num_envs, self.frame_skip = model, num_envs, frame_skip
-        self.num_threads = max(1, min(num_threads or os.cpu_count() or 1, num_envs))
+        wanted = num_threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        self.num_threads = max(1, min(wanted, num_envs))
         self._pool = Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
         self._datas = [mujoco.MjData(model) for _ in range(self.num_threads)]
         self._scratch = mujoco.MjData(model)
