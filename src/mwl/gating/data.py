@@ -54,11 +54,7 @@ class GateData(pl.LightningDataModule):
             raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
         parts = [self._read(file, names.index(name)) for name, files in self.demonstrations.items() for file in files]
         self.validation = torch.cat([held_out for _, held_out in parts])
-        train = torch.cat([kept for kept, _ in parts])
-        counts = torch.bincount(train[keys.EXPERT_ID], minlength=len(names)).clamp(min=1)
-        longest = int(counts.max())
-        balanced = [_repeated(train[train[keys.EXPERT_ID] == i], longest) for i in train[keys.EXPERT_ID].unique()]
-        self.train = torch.cat(balanced)
+        self.train = _balanced(torch.cat([kept for kept, _ in parts]))
 
     def _read(self, file: str, expert: int) -> tuple[TensorDict, TensorDict]:
         recorded = Demonstrations.load(file)
@@ -83,6 +79,9 @@ class GateData(pl.LightningDataModule):
         return DataLoader([self.validation], batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
 
 
-def _repeated(data: TensorDict, count: int) -> TensorDict:
-    """`count` rows, each of the given ones equally often up to one."""
-    return data[torch.arange(count) % len(data)]
+def _balanced(data: TensorDict) -> TensorDict:
+    """Rows repeated so that every expert has as many as the one with most."""
+    expert: torch.Tensor = data[keys.EXPERT_ID]
+    longest = int(torch.bincount(expert).max())
+    parts = [data[expert == i] for i in expert.unique()]
+    return torch.cat([part[torch.arange(longest) % len(part)] for part in parts])

@@ -50,8 +50,14 @@ class WorldModelModule(pl.LightningModule):
         diagnostics: str = "runs/diagnostics",
     ) -> None:
         super().__init__()
-        parts = {"network": network, "learning": learning, "planner": planner, "guidance": guidance}
-        self.save_hyperparameters({name: asdict(part) for name, part in parts.items()})
+        self.save_hyperparameters(
+            {
+                "network": asdict(network),
+                "learning": asdict(learning),
+                "planner": asdict(planner),
+                "guidance": asdict(guidance),
+            }
+        )
         self.automatic_optimization = False
         self.network, self.learning, self.planning, self.guiding = network, learning, planner, guidance
         self.diagnostics = diagnostics
@@ -126,11 +132,11 @@ class WorldModelModule(pl.LightningModule):
         learning, model = self.learning, self.model
         own = [model.dynamics, model.reward_head, model.termination_head, model.qs, model.expert_head]
         parameters = [p for part in own if part is not None for p in part.parameters()]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(model.encoder.parameters()), "lr": learning.lr * learning.encoder_lr_scale},
             {"params": parameters},
         ]
-        optimizers = [
+        optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(groups, lr=learning.lr, fused=True),
             torch.optim.Adam(model.policy_head.parameters(), lr=learning.lr, eps=1e-5, fused=True),
         ]
