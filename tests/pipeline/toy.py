@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from multiprocessing import parent_process
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 
 def first_time() -> bool:
@@ -39,7 +40,8 @@ class Line(lightning.LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         if batch_idx == self.kill_at and first_time():
             os.kill(os.getpid(), signal.SIGKILL)
-        x = torch.randn(8)  # drawn here, so that a resume which forgets the generator is found out
+        # drawn here or where the batch is made, so that a resume which forgets the generator is found out
+        x = torch.randn(8) if batch.dtype == torch.int64 else batch
         loss = ((self.weight * x - 2 * x) ** 2).mean()
         optimizer = self.optimizers()
         optimizer.zero_grad()
@@ -79,3 +81,24 @@ class KillsDriver(Line):
             os.kill(driver.pid, signal.SIGKILL)  # type: ignore[arg-type, union-attr]
             threading.Event().wait()  # must be ended from outside, or this test never ends
         super().training_step(batch, batch_idx)
+
+
+class Draws(IterableDataset):
+    """Batches drawn from the global generator as they are fetched."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for _ in range(self.count):
+            yield torch.randn(8)
+
+
+class RandomBatches(Rounds):
+    """Hands out random batches."""
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(Draws(self.rounds), batch_size=None)

@@ -73,11 +73,11 @@ class RandomState(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until the first round begins: setting up draws random numbers as well."""
+        """Keep the state until training starts: setting up draws random numbers as well."""
         self._restored = state_dict
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Put the generators back as they were when the checkpoint was written."""
+    def on_train_start(self, *_: Any) -> None:
+        """Put the generators back as they were when the checkpoint was written, before the next batch is drawn."""
         if self._restored is None:
             return
         state, self._restored = self._restored, None

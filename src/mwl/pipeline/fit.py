@@ -200,18 +200,19 @@ def prepare(work: Path, *, resume: bool) -> None:
 
 
 def quieten() -> None:
-    """Keep Lightning's tips and hardware notices out of the log; its warnings stay, bar those about our own design."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    """Keep tips, hardware notices and warnings about what is meant so out of the log; all other warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "The .*dataloader.* does not have many workers",
-        "Experiment logs directory",
+        "Your `IterableDataset` has `__len__` defined",
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the draws go on where they stopped
         "You are using `torch.load` with `weights_only=False`",
         "LightningCLI's args parameter",
         "Checkpoint directory .* exists and is not empty",
         "The number of training batches",
         "Starting from v1.9.0, `tensorboardX`",
-        "GPU available but not used",
+        "`isinstance.treespec, LeafSpec.` is deprecated",
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
