@@ -1,0 +1,221 @@
+"""The TorchRL environment: specs, resets, ends, bad input, determinism, going on."""
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+from torchrl.collectors import Collector
+from torchrl.envs.utils import check_env_specs
+
+from mwl import keys
+from mwl.errors import BadInput, MissingDependency, PhysicsError, UnknownTask
+from mwl.simulation import TASKS, HumanoidEnv, get_task, make_env
+from mwl.simulation.robot import QPOS0, ctrl_to_action
+
+HOLD = torch.from_numpy(ctrl_to_action(QPOS0[7:]))
+
+
+def act(env: HumanoidEnv, action: torch.Tensor) -> TensorDict:
+    """One step; returns what follows."""
+    return env.step(TensorDict({keys.ACTION: action}, env.batch_size))[keys.NEXT]
+
+
+def random_steps(env: HumanoidEnv, count: int) -> torch.Tensor:
+    """Observations `[count, N, O]` under actions that depend on step and index alone."""
+    state, seen = env.reset(), []
+    for step in range(count):
+        rows = [np.random.default_rng([step, i]).uniform(-1, 1, 19) for i in range(env.num_envs)]
+        state[keys.ACTION] = torch.tensor(np.stack(rows), dtype=torch.float32)
+        _, state = env.step_and_maybe_reset(state)
+        seen.append(state[keys.OBSERVATION])
+    return torch.stack(seen)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_specs(task: str) -> None:
+    env = make_env(task, num_envs=2)
+    check_env_specs(env)
+    assert env.reset()[keys.OBSERVATION].shape == (2, get_task(task).layout.size)
+
+
+@pytest.mark.parametrize(
+    ("task", "size"),
+    [("h1-stand", 51), ("h1-walk", 51), ("h1-run", 51), ("h1-reach", 57), ("h1-door", 55), ("h1-push", 63)],
+)
+def test_observation_sizes_are_the_benchmark_s(task: str, size: int) -> None:
+    assert get_task(task).layout.size == size
+
+
+def test_the_layout_names_the_parts() -> None:
+    env = make_env("h1-door", num_envs=1)
+    qpos, qvel = (part[0] for part in env.state)
+    observation = env.reset()[keys.OBSERVATION][0].double()
+    qpos, qvel = (part[0] for part in env.state)
+    for name, part in (("robot_qpos", qpos[:26]), ("door_qpos", qpos[26:]), ("robot_qvel", qvel[:25])):
+        torch.testing.assert_close(observation[env.task.layout.slices[name]], part, rtol=0, atol=1e-6)
+
+
+def test_reset_noise_is_uniform_within_a_hundredth() -> None:
+    env = make_env("h1-walk", num_envs=200, seed=3)
+    env.reset()
+    noise = env.state[0].numpy() - QPOS0
+
+    assert np.abs(noise).max() <= 0.01
+    # 5200 draws of a uniform variable of this width have a mean within 6 sd of 0 and a sd of 0.01 / sqrt(3)
+    assert abs(noise.mean()) < 6 * 0.01 / np.sqrt(3 * noise.size)
+    assert noise.std() == pytest.approx(0.01 / np.sqrt(3), rel=0.05)
+    assert not env.state[1].any()
+
+
+def test_goals_fill_their_box_and_are_observed() -> None:
+    env = make_env("h1-reach", num_envs=200, seed=5)
+    goals = env.reset()[keys.OBSERVATION][:, env.task.layout.slices["goal"]].numpy()
+
+    assert (goals >= [-2, -2, 0.2]).all()
+    assert (goals <= [2, 2, 2]).all()
+    assert (goals.max(0) - goals.min(0) > [3.8, 3.8, 1.7]).all()
+
+
+def test_a_seed_decides_all_whatever_n_and_threads() -> None:
+    few = random_steps(make_env("h1-reach", num_envs=2, seed=7, num_threads=1), 70)
+    many = random_steps(make_env("h1-reach", num_envs=5, seed=7, num_threads=2), 70)
+
+    torch.testing.assert_close(few, many[:, :2], rtol=0, atol=0)
+    assert not torch.equal(few, random_steps(make_env("h1-reach", num_envs=2, seed=8, num_threads=1), 70))
+
+
+def test_set_seed_begins_the_same_episodes_again() -> None:
+    env = make_env("h1-walk", num_envs=2)
+    env.set_seed(11)
+    first = env.reset()[keys.OBSERVATION]
+    second = env.reset()[keys.OBSERVATION]
+    env.set_seed(11)
+
+    torch.testing.assert_close(env.reset()[keys.OBSERVATION], first, rtol=0, atol=0)
+    assert not torch.equal(first, second)
+
+
+def test_only_the_ended_episode_begins_anew() -> None:
+    env = make_env("h1-walk", num_envs=3)
+    state = env.reset()
+    qpos, qvel = env.state
+    qpos[1, 2:7] = torch.tensor([0.12, 0.7071, 0.7071, 0.0, 0.0])  # lying on its side, below the 0.2 m of a fall
+    env.set_state(qpos, qvel)
+    full, state = env.step_and_maybe_reset(state.set(keys.ACTION, HOLD.expand(3, -1)))
+
+    assert full[keys.NEXT, keys.TERMINATED].flatten().tolist() == [False, True, False]
+    assert state[keys.STEP_COUNT].flatten().tolist() == [1, 0, 1]
+    assert state[keys.OBSERVATION][1, 2] == pytest.approx(0.98, abs=0.011)
+    torch.testing.assert_close(state[keys.OBSERVATION][0], full[keys.NEXT, keys.OBSERVATION][0])
+
+
+def test_the_time_limit_truncates() -> None:
+    env = make_env("h1-reach", num_envs=2)  # never terminates
+    state = env.reset()
+    for step in range(1, 1001):
+        full, state = env.step_and_maybe_reset(state.set(keys.ACTION, HOLD.expand(2, -1)))
+        after = full[keys.NEXT]
+        assert after[keys.TRUNCATED].all() == (step == 1000)
+        assert not after[keys.TERMINATED].any()
+    assert state[keys.STEP_COUNT].max() == 0
+
+
+def test_actions_beyond_the_bounds_act_like_the_bounds() -> None:
+    env = make_env("h1-walk", num_envs=2)
+    env.reset()
+    qpos, qvel = env.state
+    qpos[1], qvel[1] = qpos[0], qvel[0]
+    env.set_state(qpos, qvel)
+    wild = torch.linspace(-4, 4, 19)
+    act(env, torch.stack([wild, wild.clamp(-1, 1)]))
+
+    # float32 bounds of the action map differ from the servos' float64 ones in the eighth digit
+    torch.testing.assert_close(env.state[0][0], env.state[0][1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_action_that_is_not_finite_is_refused(value: float) -> None:
+    env = make_env("h1-walk", num_envs=3)
+    env.reset()
+    before = env.state[0]
+    action = HOLD.expand(3, -1).clone()
+    action[2, 4] = value
+    with pytest.raises(PhysicsError, match=r"not finite in environments \[2\]"):
+        act(env, action)
+    torch.testing.assert_close(env.state[0], before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 18), (3, 20), (3, 1)])
+def test_an_action_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    env = make_env("h1-walk", num_envs=3)
+    env.reset()
+    with pytest.raises(BadInput, match=r"expected \[3, 19\]"):
+        act(env, torch.zeros(shape))
+
+
+def test_states_of_another_shape_are_refused() -> None:
+    env = make_env("h1-walk", num_envs=2)
+    with pytest.raises(BadInput, match=r"qpos has shape \[2, 25\], expected \[2, 26\]"):
+        env.set_state(np.zeros((2, 25)), np.zeros((2, 25)))
+    with pytest.raises(BadInput, match="not finite"):
+        env.set_state(np.full((2, 26), np.nan), np.zeros((2, 25)))
+
+
+def test_broken_physics_ends_that_episode_alone_and_is_counted() -> None:
+    env = make_env("h1-walk", num_envs=3)
+    env.reset()
+    env.simulation.qvel[1] = np.nan
+    after = act(env, HOLD.expand(3, -1))
+
+    assert after[keys.TERMINATED].flatten().tolist() == [False, True, False]
+    assert after[keys.REWARD].isfinite().all()
+    assert after[keys.OBSERVATION].isfinite().all()
+    assert env.unstable_episodes == 1
+
+
+def test_a_snapshot_goes_on_exactly() -> None:
+    env = make_env("h1-maze", num_envs=2, seed=1)
+    state = env.reset()
+    for _ in range(5):
+        _, state = env.step_and_maybe_reset(state.set(keys.ACTION, HOLD.expand(2, -1)))
+    kept = env.snapshot()
+    expected = [act(env, HOLD.expand(2, -1)) for _ in range(3)]
+
+    other = make_env("h1-maze", num_envs=2, seed=99)
+    other.restore(kept)
+    assert other.reset()[keys.STEP_COUNT].flatten().tolist() == [5, 5]
+    for after in expected:
+        assert (act(other, HOLD.expand(2, -1)) == after).all()
+
+
+def test_a_snapshot_of_another_task_is_refused() -> None:
+    with pytest.raises(BadInput, match="snapshot"):
+        make_env("h1-walk", num_envs=2).restore(make_env("h1-door", num_envs=2).snapshot())
+
+
+def test_a_collector_runs_on_it() -> None:
+    env = make_env("h1-walk", num_envs=4)
+    collector = Collector(env, env.rand_action, frames_per_batch=4 * 80, total_frames=4 * 80)
+    batch = next(iter(collector))
+    collector.shutdown()
+
+    assert batch.shape == (4, 80)
+    begun = batch[keys.STEP_COUNT][:, 1:, 0] == 0  # an episode begins exactly where the one before ended
+    torch.testing.assert_close(begun, batch[keys.NEXT, keys.DONE][:, :-1, 0])
+    assert begun.any()
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UnknownTask, match="did you mean h1-walk"):
+        make_env("h1-wlak")
+    with pytest.raises(BadInput, match="unknown suite"):
+        make_env("h1-walk", suite="other")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="at least one"):
+        make_env("h1-walk", num_envs=0)
+
+
+def test_the_official_suite_tells_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "humanoid_bench" else find(name))
+    with pytest.raises(MissingDependency, match="pip install --no-deps"):
+        make_env("h1-walk", suite="humanoid_bench")

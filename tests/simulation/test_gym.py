@@ -1,0 +1,90 @@
+"""Gymnasium ids: single and vector environments, and that registering them costs nothing."""
+
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from mwl._gymnasium import TASK_NAMES
+from mwl.errors import BadInput, PhysicsError
+from mwl.simulation import TASKS
+from mwl.simulation.gym import HumanoidGymEnv
+from mwl.simulation.robot import QPOS0, ctrl_to_action
+
+HOLD = ctrl_to_action(QPOS0[7:])
+
+
+def test_every_task_has_an_id() -> None:
+    assert set(TASK_NAMES) == set(TASKS)
+
+
+@pytest.mark.filterwarnings("ignore:.*Box observation space.*infinity")
+@pytest.mark.parametrize("task", ["h1-walk", "h1-reach", "h1-push"])
+def test_gymnasium_s_own_check(task: str) -> None:
+    check_env(gymnasium.make(f"mwl/{task}-v0", render_mode="rgb_array", width=48, height=32).unwrapped)
+
+
+@pytest.mark.parametrize("order", ["import mwl, gymnasium", "import gymnasium, mwl"])
+def test_ids_are_known_in_either_order_of_import(order: str) -> None:
+    code = f"{order}\nassert 'mwl/h1-walk-v0' in gymnasium.registry"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_package_imports_neither_gymnasium_nor_torch() -> None:
+    code = "import mwl, sys\nassert not {'gymnasium', 'torch', 'mujoco'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_vector_environment_plays_the_same_episodes_as_single_ones() -> None:
+    """Environment 0 of a vector environment draws like a single environment of that seed."""
+    single, vector = gymnasium.make("mwl/h1-walk-v0"), gymnasium.make_vec("mwl/h1-walk-v0", num_envs=3)
+    one, many = single.reset(seed=4)[0], vector.reset(seed=4)[0]
+    np.testing.assert_array_equal(one, many[0])
+    for _ in range(20):
+        one, reward, *_ = single.step(HOLD)
+        many, rewards, *_ = vector.step(np.tile(HOLD, (3, 1)))
+        np.testing.assert_array_equal(one, many[0])
+        assert reward == rewards[0]
+
+
+def test_a_vector_environment_begins_anew_in_the_step_after_an_end() -> None:
+    vector = gymnasium.make_vec("mwl/h1-walk-v0", num_envs=2)
+    vector.reset(seed=0)
+    world = vector.unwrapped.world  # type: ignore[attr-defined]
+    world.simulation.qpos[1, 2:7] = 0.12, 0.7071, 0.7071, 0.0, 0.0  # lying on its side
+    actions = np.tile(HOLD, (2, 1))
+    _, _, terminated, _, _ = vector.step(actions)
+    assert terminated.tolist() == [False, True]
+    observation, reward, terminated, truncated, _ = vector.step(actions)
+    assert not terminated.any()
+    assert not truncated.any()
+    assert reward[1] == 0.0
+    assert observation[1, 2] == pytest.approx(0.98, abs=0.011)
+    assert world.steps.tolist() == [2, 0]
+
+
+def test_bad_actions_and_modes() -> None:
+    env = gymnasium.make("mwl/h1-walk-v0").unwrapped
+    env.reset(seed=0)
+    with pytest.raises(PhysicsError, match="not finite"):
+        env.step(np.full(19, np.nan, dtype=np.float32))
+    with pytest.raises(BadInput, match="shape"):
+        env.step(np.zeros(7, dtype=np.float32))
+    with pytest.raises(BadInput, match="render_mode"):
+        HumanoidGymEnv("h1-walk", render_mode="depth_array")
+
+
+@pytest.mark.slow
+def test_stable_baselines_learns_on_it_unmodified() -> None:
+    """PPO runs 20 000 steps on the id as it is; and its policy acts within the bounds afterwards."""
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    env = gymnasium.make("mwl/h1-walk-v0")
+    model = stable_baselines3.PPO("MlpPolicy", env, n_steps=2048, seed=0, device="cpu")
+    model.learn(20_000)
+
+    assert model.num_timesteps >= 20_000
+    action, _ = model.predict(env.reset(seed=1)[0], deterministic=True)
+    assert env.action_space.contains(action)

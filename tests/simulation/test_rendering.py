@@ -1,0 +1,61 @@
+"""Pictures without OpenGL: that the robot is in them, in colour, where it should be."""
+
+import numpy as np
+import pytest
+
+from mwl.errors import BadInput
+from mwl.simulation import make_env
+
+
+def test_the_robot_is_in_the_picture() -> None:
+    env = make_env("h1-walk", num_envs=1)
+    env.reset()
+    with_robot = env.render(width=96, height=64, camera="side", backend="raycast").astype(int)
+    qpos, qvel = env.state
+    qpos[0, 0] += 50.0  # cameras follow: the same picture, on another tile of the floor
+    env.set_state(qpos, qvel)
+    moved = env.render(width=96, height=64, camera="side", backend="raycast").astype(int)
+
+    assert with_robot.shape == (64, 96, 3)
+    middle = (slice(8, 60), slice(36, 60))
+    assert with_robot[middle].std() > 30  # shell, joints and shadow stand out
+    assert np.abs(with_robot[middle] - moved[middle]).mean() < 15
+
+
+def test_pictures_are_the_same_every_time() -> None:
+    pictures = []
+    for _ in range(2):
+        env = make_env("h1-door", num_envs=1, seed=2)
+        env.reset()
+        pictures.append(env.render(width=60, height=40, backend="raycast"))
+    np.testing.assert_array_equal(*pictures)
+
+
+@pytest.mark.parametrize("camera", ["follow", "side", "head"])
+def test_cameras_differ(camera: str) -> None:
+    env = make_env("h1-door", num_envs=1)
+    env.reset()
+    own = env.render(width=60, height=40, backend="raycast")
+    assert not np.array_equal(own, env.render(width=60, height=40, camera=camera, backend="raycast"))
+
+
+def test_the_goal_is_drawn_where_it_is() -> None:
+    env = make_env("h1-reach", num_envs=1)
+    env.reset()
+    qpos, qvel = env.state
+    reds = []
+    for height in (0.6, 1.4):
+        env.set_state(qpos, qvel, goal=[[0.3, -0.6, height]])
+        picture = env.render(width=96, height=64, camera="side", backend="raycast").astype(int)
+        red = (picture[..., 0] > 120) & (picture[..., 1] < 80)
+        reds.append(np.nonzero(red)[0].mean())
+    assert reds[1] < reds[0]  # rows count from the top
+
+
+def test_unknown_camera_and_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env("h1-walk", num_envs=1)
+    with pytest.raises(BadInput, match="cameras: side, follow, head"):
+        env.render(camera="top")
+    monkeypatch.setenv("MWL_RENDERER", "vulkan")
+    with pytest.raises(BadInput, match="MWL_RENDERER"):
+        env.render()
