@@ -16,7 +16,7 @@ from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.statistics import ci95
 from mwl.evaluation.video import Recorder
 from mwl.handoff import atomic_folder
-from mwl.simulation import get_task, make_env
+from mwl.simulation import make_env
 
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"
@@ -57,11 +57,10 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     """
     if config.episodes < 1:
         raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
-    task = get_task(config.task)
+    env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads)  # type: ignore[arg-type]
+    task = env.task
     named = resolve(config.agent, config.name, config.instruction)
     _check_fits(named, config.task, task.layout.size)
-    threads = config.num_threads
-    env = make_env(config.task, config.episodes, config.suite, config.seed, threads)  # type: ignore[arg-type]
     recorder = None
     if video is not None:
         told = config.instruction or task.instruction

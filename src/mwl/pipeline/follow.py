@@ -14,7 +14,7 @@ from mwl.evaluation.agents import Agent, resolve
 from mwl.evaluation.video import Recorder
 from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
-from mwl.simulation import get_task, make_env
+from mwl.simulation import make_env
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,10 +103,9 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
     """
     parts = assign(stage)
     agent = InstructedAgent(parts, stage.steps_per_clause)
-    task = get_task(stage.task)
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     recorder = Recorder(video)
-    steps = min(task.max_episode_steps, stage.steps_per_clause * len(parts))
+    steps = min(env.task.max_episode_steps, stage.steps_per_clause * len(parts))
     total, fell = 0.0, False
     step = 0
     with torch.no_grad(), torch.random.fork_rng():

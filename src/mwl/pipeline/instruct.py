@@ -15,7 +15,8 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
         frame: picture of the scene.
 
     Returns:
-        `instruction`, `refused`, `weights` by expert name, `nearest` skills and `plan`, a list of clauses with weights.
+        `instruction`, `refused`, `weights` of its first clause by expert name, `nearest` skills, and `plan`, a list of
+        clauses with weights.
     """
     if not text.strip():
         raise BadInput("the instruction is empty; say what the robot should do")
@@ -25,9 +26,12 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
     head = SemanticHead.load(head_path)
     answer: dict[str, Any] = {"instruction": text, "refused": False, "weights": {}, "nearest": [], "plan": []}
     try:
-        plan = head.plan(text)
-        answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in plan]
-        answer["weights"] = dict(plan[0].weights) if len(plan) > 1 else head.weights(text, frame=picture)
+        if picture is not None:  # one look answers one request: what comes later would need a later look
+            answer["weights"] = head.weights(text, frame=picture)
+            answer["plan"] = [{"clause": text, "weights": answer["weights"]}]
+        else:
+            answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in head.plan(text)]
+            answer["weights"] = answer["plan"][0]["weights"]
     except NoSkillFits as refusal:
         return {**answer, "refused": True, "plan": [], "nearest": refusal.nearest}
     answer["nearest"] = [
