@@ -57,9 +57,10 @@ def instruction_table(answer: dict[str, Any]) -> Table:
     """Weights of every clause over the experts, or why the instruction was refused."""
     table = Table(title=f"“{answer['instruction']}”")
     if answer["refused"]:
-        table.add_column("no skill fits; nearest")
-        for line in answer["nearest"]:
-            table.add_row(str(line))
+        table.add_column("no skill fits; the nearest are")
+        table.add_column("skill")
+        for near in answer["nearest"]:
+            table.add_row(near["phrase"], near["skill"])
         return table
     names = list(answer["weights"])
     table.add_column("clause")

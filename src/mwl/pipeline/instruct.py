@@ -15,8 +15,8 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
         frame: picture of the scene.
 
     Returns:
-        `instruction`, `refused`, `weights` of its first clause by expert name, `nearest` skills, and `plan`, a list of
-        clauses with weights.
+        `instruction`, `refused`, `weights` of its first clause by expert name, the `nearest` phrases with skill and
+        closeness, and `plan`, a list of clauses with weights.
     """
     if not text.strip():
         raise BadInput("the instruction is empty; say what the robot should do")
@@ -24,7 +24,8 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
     from mwl.semantics import SemanticHead
 
     head = SemanticHead.load(head_path)
-    answer: dict[str, Any] = {"instruction": text, "refused": False, "weights": {}, "nearest": [], "plan": []}
+    near = [{"phrase": p, "skill": name, "score": round(float(score), 4)} for p, name, score in head.nearest(text, 3)]
+    answer: dict[str, Any] = {"instruction": text, "refused": False, "weights": {}, "nearest": near, "plan": []}
     try:
         if picture is not None:  # one look answers one request: what comes later would need a later look
             answer["weights"] = head.weights(text, frame=picture)
@@ -32,12 +33,8 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
         else:
             answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in head.plan(text)]
             answer["weights"] = answer["plan"][0]["weights"]
-    except NoSkillFits as refusal:
-        return {**answer, "refused": True, "plan": [], "nearest": refusal.nearest}
-    answer["nearest"] = [
-        {"phrase": phrase, "skill": name, "score": round(float(score), 4)}
-        for phrase, name, score in head.nearest(text, 3)
-    ]
+    except NoSkillFits:
+        return {**answer, "refused": True}
     return answer
 
 
