@@ -1,0 +1,6 @@
+"""From words, and a picture of the scene, to weights over the experts."""
+
+from mwl.semantics.cards import Card
+from mwl.semantics.head import Clause, SemanticHead
+
+__all__ = ["Card", "Clause", "SemanticHead"]

@@ -1,0 +1,68 @@
+"""Calibration: the temperature that makes weights mean what they say, and the threshold between carrying out and refusing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import mannwhitneyu
+
+if TYPE_CHECKING:
+    from mwl.semantics.head import Calibration, SemanticHead
+
+
+def calibrate(
+    head: "SemanticHead", skills: Mapping[str, Sequence[str]], far: Sequence[str]
+) -> tuple["Calibration", dict[str, float]]:
+    """Fit temperature and refusal threshold on labelled instructions.
+
+    Args:
+        head: with the cards of the labelled skills.
+        skills: instructions by skill.
+        far: instructions that no skill fits.
+
+    Returns:
+        the calibration, and `top1`, `refusal_auroc`, `calibration_error` and `balanced_refusal` on the same instructions.
+    """
+    labelled = [(text, head.names.index(name)) for name, texts in skills.items() for text in texts]
+    scores = torch.stack([head.scores(text) for text, _ in labelled])
+    labels = torch.tensor([label for _, label in labelled])
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(scores / np.exp(log_temperature), labels))
+
+    best = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.01), np.log(0.5)), method="bounded")
+    temperature = float(np.exp(best.x))
+    offset = head.calibration.refusal
+    near = np.array([head.confidence(text) for text, _ in labelled]) + offset
+    away = np.array([head.confidence(text) for text in far]) + offset
+    thresholds = np.unique(np.concatenate([near, away]))
+    balanced = [((near >= t).mean() + (away < t).mean()) / 2 for t in thresholds]
+    refusal = float(thresholds[int(np.argmax(balanced))])
+    metrics = {
+        "top1": float((scores.argmax(-1) == labels).float().mean()),
+        "refusal_auroc": auroc(near, away),
+        "balanced_refusal": float(max(balanced)),
+        "calibration_error": expected_calibration_error((scores / temperature).softmax(-1), labels),
+    }
+    return replace(head.calibration, temperature=temperature, refusal=refusal), metrics
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Chance that a positive scores above a negative, ties counting half."""
+    return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
+
+
+def expected_calibration_error(probs: torch.Tensor, labels: torch.Tensor, bins: int = 10) -> float:
+    """Mean gap between confidence and accuracy of the top choice of `probs [T, K]`, over bins of confidence."""
+    confidence, choice = probs.max(dim=-1)
+    correct = (choice == labels).float()
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = [
+        (place == b).float().mean() * (confidence[place == b].mean() - correct[place == b].mean()).abs()
+        for b in range(bins)
+        if (place == b).any()
+    ]
+    return float(torch.stack(gaps).sum())
