@@ -84,6 +84,10 @@ def test_lambda_schedule(mode: str, steps: int, expected: float) -> None:
     assert lambda_at(mode, 2.0, 100, steps) == pytest.approx(expected)
 
 
+def test_lambda_falls_with_the_square_of_trust() -> None:
+    assert lambda_at("trust", 2.0, 100, 0, earned_share=0.5) == pytest.approx(0.5)
+
+
 def test_untrained_reward_and_value_are_zero_so_their_losses_are_the_log_of_the_bins() -> None:
     parts = model_losses(make_model(), make_batch(), 0.99, 0.5, policy_base=False, best=False)
     expected = math.log(101) * (1 + 0.5 + 0.25) / 3

@@ -84,14 +84,25 @@ def test_small_spread_keeps_to_the_reference_and_full_spread_leaves_a_bad_one() 
 
 def test_environments_are_planned_independently() -> None:
     model = Known()
-    z = latents(model)
-    z[1:] = z[0]
-    deviation = torch.zeros(H, N, A)
-    deviation[:, 1] = 0.9
-    torch.manual_seed(0)
-    plan = planner(model, iterations=1, policy_samples=0).plan(z, deviation, None, 0.01, "mean")
-    assert plan.action[1].mean() > 0.8
-    assert plan.action[[0, 2]].abs().max() < 0.1
+    plans = []
+    for other in (0.0, 0.9):
+        deviation = torch.zeros(H, N, A)
+        deviation[:, 1] = other
+        torch.manual_seed(0)
+        plans.append(planner(model, iterations=1).plan(latents(model), deviation, None, 2.0, "mean").action)
+    assert torch.equal(plans[0][[0, 2]], plans[1][[0, 2]])
+    assert not torch.equal(plans[0][1], plans[1][1])
+
+
+def test_no_candidate_leaves_the_trust_region() -> None:
+    model, far = Known(K), torch.tensor([0.9, 0.9])
+    with torch.no_grad():
+        model.policy_head[-1].bias[:A] = -5.0  # a policy that has gone astray
+    unit = torch.tensor([1.0, 0.1])
+    plan = Planner(model, PlannerConfig(samples=32, elites=8), H, 0.9, unit, Use(head=False)).plan(
+        latents(model), torch.zeros(H, N, A), advice(far), 0.1, "best"
+    )
+    assert ((plan.action - far).abs() <= 0.2 * unit + 1e-6).all()  # two standard deviations of 0.1 rad
 
 
 def test_update_of_the_distribution_by_hand() -> None:

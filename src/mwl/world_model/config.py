@@ -127,9 +127,9 @@ class GuidanceConfig:
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
-    lambda_mode: Literal["off", "constant", "decay", "value_gated"] = "decay"
-    """Schedule of lambda * ||a - a_ref||^2 in the policy's loss; `constant` is the paper's."""
-    lambda_weight: float = 1.0
+    lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
+    """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
+    lambda_weight: float = 3.0
     lambda_steps: int = 50_000
     """Environment steps over which `decay` falls to zero."""
     gate_lr: float = 0.0
@@ -139,8 +139,8 @@ class GuidanceConfig:
     trust_initial: float = 0.03
     """The planner's first standard deviation around the reference, rad."""
     trust_growth: float = 1.15
-    """Factor per window in which the plans earned what the experts would have; its inverse squared where not."""
-    trust_window: int = 50
+    """Factor per window in which the plans earned what the experts would have; where not, the spread is halved."""
+    trust_window: int = 25
     """Steps per environment after which trust is adjusted."""
     trust_tolerance: float = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""

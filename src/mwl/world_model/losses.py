@@ -133,6 +133,7 @@ def policy_losses(
     reference: Tensor | None = None,
     policy_base: bool = False,
     value_gated: bool = False,
+    unit: Tensor | None = None,
 ) -> PolicyLosses:
     """Maximise Q and entropy, and stay near the reference action.
 
@@ -145,6 +146,7 @@ def policy_losses(
         reference: `[H+1, B, A]`, or None without guidance.
         policy_base: whether the policy is centred on the reference.
         value_gated: guide only where Q(s, a_ref) > Q(s, a_pi), so that guidance ends where the agent is better.
+        unit: `[A]` action per radian; distances are then in rad, as an action means another angle for every joint.
     """
     sample = model.policy(latents, reference if policy_base else None)
     members = model.draw()
@@ -152,7 +154,7 @@ def policy_losses(
     improvement = -weighted_mean(entropy_weight * sample.entropy + q / scale, rho)
     guidance, followed = q.new_zeros(()), q.new_zeros(())
     if reference is not None:
-        distance = (sample.action - reference).square().sum(dim=-1)
+        distance = ((sample.action - reference) / (1.0 if unit is None else unit)).square().sum(dim=-1)
         if value_gated:
             with torch.no_grad():
                 better = model.q(latents, reference, members, frozen=True).mean(dim=0) > q
@@ -161,10 +163,12 @@ def policy_losses(
     return PolicyLosses(improvement, guidance, q.detach(), sample.entropy.detach().mean(), followed)
 
 
-def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int) -> float:
-    """The weight lambda after so many environment steps: 0, constant, or falling linearly to 0."""
+def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int, earned_share: float = 1.0) -> float:
+    """The weight lambda: 0, constant, falling linearly to 0 with the steps, or with the square of the trust earned."""
     if mode == "off":
         return 0.0
+    if mode == "trust":
+        return weight * earned_share**2
     if mode == "decay":
         return weight * max(0.0, 1 - env_steps / decay_steps)
     return weight

@@ -88,7 +88,8 @@ class WorldModelModule(pl.LightningModule):
             self.gate = self.guidance.gate.gate
         self.discount = self.learning.discount or discount_for(spec.episode_steps)
         self.use = use_of(self.guiding) if self.guidance else _UNGUIDED
-        guiding, unit = self.guiding, torch.tensor(spec.unit)
+        guiding = self.guiding
+        self.unit = unit = torch.tensor(spec.unit)
         widest = self.planning.max_std / float(unit.min())  # at this spread every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
@@ -245,7 +246,8 @@ class WorldModelModule(pl.LightningModule):
         """One update of the policy prior; the last of a round counts as Lightning's step."""
         assert self.model is not None
         learning, guiding = self.learning, self.guiding
-        weight = lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, self._data().env_steps)
+        steps, share = self._data().env_steps, self.trust.earned_share
+        weight = lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, steps, share)
         parts = policy_losses(
             self.model,
             latents,
@@ -255,6 +257,7 @@ class WorldModelModule(pl.LightningModule):
             batch.reference,
             self.use.policy_base,
             guiding.lambda_mode == "value_gated",
+            self.unit,
         )
         self._descend(optimizer, parts.improvement + weight * parts.guidance, batch, step=not last)
         if last:  # Lightning counts steps, and saves checkpoints, by its own wrapper alone

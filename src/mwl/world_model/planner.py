@@ -44,8 +44,10 @@ class Planner:
 
     The distribution is kept as a deviation from a base sequence: the reference rolled out in the model, or zeros. Last
     step's deviation, shifted by one, starts the next plan, so feedback from the experts is never a step old. And the
-    first standard deviation, `spread`, starts small around the reference and widens as the plans earn trust; at the
-    upper bound this is the search of TD-MPC2, hence experts that are good help at once and cap nothing later.
+    search is confined to a trust region around the base: its first standard deviation is `spread`, no candidate lies
+    further than two of these from the base, and last step's deviation counts by the share of the full spread. A small
+    spread keeps a poor model from leading a good expert astray (elites are the best of what is drawn, however little
+    better they are); it widens as the plans earn trust, and at its upper bound this is the search of TD-MPC2.
 
     Args:
         model: the world model.
@@ -86,17 +88,17 @@ class Planner:
         """
         config, members = self.config, self.model.draw()
         reference, experts = self._expert_sequences(latent, advice)
-        fixed = self._fixed_candidates(latent, advice, experts)
-        fixed_value = self.value(latent, fixed, members, advice)
         base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
-        mean = (base + deviation).clamp(-1, 1)
         top = (spread * self.unit).clamp(max=config.max_std)
         low = top * (config.min_std / config.max_std)
-        std = top.expand_as(mean)
+        nearest, furthest = (base - 2 * top).clamp(min=-1).unsqueeze(2), (base + 2 * top).clamp(max=1).unsqueeze(2)
+        fixed = self._fixed_candidates(latent, advice, experts).clamp(nearest, furthest)
+        fixed_value = self.value(latent, fixed, members, advice)
+        mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
         for _ in range(config.iterations):
             step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1])
-            drawn = (mean.unsqueeze(2) + step).clamp(-1, 1)
+            drawn = (mean.unsqueeze(2) + step).clamp(nearest, furthest)
             value = torch.cat([fixed_value, self.value(latent, drawn, members, advice)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
+_SHRINKAGE = 0.5
+_SMALLEST = 0.1  # of the first spread; from nothing it could not recover
 
 
 class TrustRegion(nn.Module):
@@ -11,9 +13,9 @@ class TrustRegion(nn.Module):
 
     During the warm start the reward of the experts is recorded, per step since the episode began, in environments
     without noise. Later the reward of planned steps is compared with it, window by window: where it is reached up to a
-    tolerance for exploration, the spread grows, else it shrinks twice as fast. Experts that do poorly are overtaken at
-    once and the spread soon is that of unguided search; experts that do well hold the plans near while the model is
-    still poor. Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling.
+    tolerance for exploration, the spread grows, else it is halved. Experts that do poorly are overtaken at once and the
+    spread soon is that of unguided search; experts that do well hold the plans near while the model is still poor.
+    Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling.
 
     Args:
         episode_steps: longest episode.
@@ -54,6 +56,11 @@ class TrustRegion(nn.Module):
         per_step = self.reference_sum / self.reference_count.clamp(min=1)
         return torch.where(self.reference_count > 0, per_step, overall)[step]
 
+    @property
+    def earned_share(self) -> float:
+        """First spread over the present one: 1 at the start, towards 0 as trust is earned, above 1 where it is lost."""
+        return self.initial / float(self.spread)
+
     def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
         """Compare planned steps with the experts: rewards, steps since the episode began and falls, each `[N]`."""
         expected = self.expectation(step)
@@ -64,7 +71,7 @@ class TrustRegion(nn.Module):
         if self.steps < self.window:
             return
         slack = self.tolerance * self.expected.abs()
-        factor = self.growth if self.earned >= self.expected - slack else self.growth**-2
-        self.spread.mul_(factor).clamp_(min(self.initial, self.largest), self.largest)
+        factor = self.growth if self.earned >= self.expected - slack else _SHRINKAGE
+        self.spread.mul_(factor).clamp_(min=_SMALLEST * self.initial, max=self.largest)
         for total in (self.earned, self.expected, self.steps):
             total.zero_()

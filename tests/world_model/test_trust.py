@@ -1,0 +1,47 @@
+"""The trust region: experts' rewards as the measure, growth, loss, and falls."""
+
+import pytest
+import torch
+
+from mwl.world_model.trust import TrustRegion
+
+T, N = 10, 2
+
+
+def region(**options) -> TrustRegion:
+    settings = {"initial": 0.1, "largest": 1.0, "growth": 1.5, "window": 2, "tolerance": 0.1, **options}
+    trust = TrustRegion(T, **settings)
+    for step in range(5):  # the experts earn 1, 2, 3, 4, 5 at steps 0 to 4
+        trust.record_reference(torch.full((N,), float(step + 1)), torch.full((N,), step))
+    return trust
+
+
+def test_expectation_is_the_mean_per_step_and_overall_beyond() -> None:
+    assert region().expectation(torch.tensor([0, 4, 9])).tolist() == [1.0, 5.0, 3.0]
+
+
+@pytest.mark.parametrize(("reward", "spread"), [(2.75, 0.15), (2.6, 0.05)])
+def test_spread_grows_within_the_tolerance_and_halves_beyond(reward: float, spread: float) -> None:
+    trust = region()
+    for _ in range(2):  # 3 is expected at step 2; a tenth less is still fine, 2.7
+        trust.observe(torch.full((N,), reward), torch.full((N,), 2), torch.zeros(N, dtype=torch.bool))
+    assert trust.spread.item() == pytest.approx(spread)
+    assert trust.steps == 0
+
+
+def test_a_fall_costs_what_the_experts_would_still_have_earned() -> None:
+    trust = region()
+    fallen = torch.tensor([True, False])
+    for _ in range(2):
+        trust.observe(torch.full((N,), 3.3), torch.full((N,), 2), fallen)
+    assert trust.spread.item() == pytest.approx(0.05)
+
+
+def test_spread_stays_within_its_bounds() -> None:
+    trust, alive = region(window=1), torch.zeros(N, dtype=torch.bool)
+    for _ in range(20):
+        trust.observe(torch.full((N,), 9.0), torch.zeros(N, dtype=torch.int64), alive)
+    assert trust.spread == 1.0
+    for _ in range(20):
+        trust.observe(torch.zeros(N), torch.zeros(N, dtype=torch.int64), alive)
+    assert trust.spread.item() == pytest.approx(0.01)
