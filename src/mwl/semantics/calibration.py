@@ -1,4 +1,4 @@
-"""Calibration: the temperature that makes weights mean what they say, and the threshold between carrying out and refusing."""
+"""Calibration: the temperature that makes weights mean what they say, and the threshold of refusal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def calibrate(
         far: instructions that no skill fits.
 
     Returns:
-        the calibration, and `top1`, `refusal_auroc`, `calibration_error` and `balanced_refusal` on the same instructions.
+        the calibration, and `top1`, `refusal_auroc`, `calibration_error` and `balanced_refusal` on the same texts.
     """
     labelled = [(text, head.names.index(name)) for name, texts in skills.items() for text in texts]
     scores = torch.stack([head.scores(text) for text, _ in labelled])

@@ -1,7 +1,7 @@
 """Text and image encoders behind one small interface, all of them open_clip models.
 
-The embedded default is a CLIP by locked-text tuning: its text tower is a frozen sentence encoder that a registry package
-carries, its image tower a small vision transformer trained against it on frames of the simulation.
+The embedded default is a CLIP by locked-text tuning: its text tower is a frozen sentence encoder that a registry
+package carries, its image tower a small vision transformer trained against it on frames of the simulation.
 """
 
 import functools
@@ -41,7 +41,7 @@ class ClipEncoder:
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, image_size: int, mean: Sequence[float], std: Sequence[float], name: str
+        self, model: Any, tokenizer: Any, image_size: int, mean: Sequence[float], std: Sequence[float], name: str
     ) -> None:
         self.model, self.tokenizer, self.image_size, self.name = model.eval(), tokenizer, image_size, name
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
@@ -122,7 +122,7 @@ def open_clip_encoder(name: str, pretrained: str | None = None) -> ClipEncoder:
         if path and (os.sep in path or path.endswith((".pt", ".safetensors", ".bin"))) and not Path(path).exists():
             raise MissingFile(f"{path}: no such CLIP checkpoint")
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, weights_only=True)
+        model = open_clip.create_model(name, pretrained=pretrained, weights_only=True)
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip, torch and the hub each raise their own
         reason = " ".join(str(error).split())[:200]

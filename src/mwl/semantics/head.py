@@ -31,8 +31,8 @@ class Calibration:
 
     Args:
         temperature: of the softmax over scores (eq. 2).
-        refusal: least score, after subtracting closeness to phrases that ask for nothing physical, of an instruction that
-            is carried out.
+        refusal: least score of an instruction that is carried out, after subtracting its closeness to phrases that ask
+            for nothing physical.
         background: share of that closeness which is subtracted.
         picture: weight of the picture's score against the text's where the text alone does not tell.
     """
@@ -77,8 +77,8 @@ class SemanticHead:
         """Load a head.
 
         Args:
-            name_or_path: `embedded` for the shipped one with the cards of the shipped experts, or the hand-over folder of a
-                fitted one with the cards it was fitted with; `set_cards` replaces them.
+            name_or_path: `embedded` for the shipped one with the cards of the shipped experts, or the hand-over folder
+                of a fitted one with the cards it was fitted with; `set_cards` replaces them.
 
         Raises:
             MissingFile, CorruptFile, SpecMismatch: the folder is incomplete, damaged or of another stage.

@@ -95,7 +95,7 @@ class SemanticModule(pl.LightningModule):
         accuracy = (self._logits(pictures, sample=False).argmax(-1) == skills).float().mean()
         self.log("val/frame_accuracy", accuracy, batch_size=len(skills), prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW on the image tower, one cycle of the step size."""
         assert self.visual is not None
         optimizer = torch.optim.AdamW(self.visual.parameters(), lr=self.lr, weight_decay=0.05)

@@ -1,0 +1,31 @@
+"""Splitting instructions into steps, in order of time."""
+
+import pytest
+
+from mwl.semantics.clauses import coordinate, split
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        ("walk forward", ["walk forward"]),
+        ("stand, then walk forward", ["stand", "walk forward"]),
+        ("Stand still. Then walk.", ["Stand still", "walk"]),
+        ("first stand and then walk and finally reach for the ball", ["stand", "walk", "reach for the ball"]),
+        ("after you have walked to the wall, stand still", ["you have walked to the wall", "stand still"]),
+        ("before you reach for the ball, stand still", ["stand still", "you reach for the ball"]),
+        ("walk to the wall after standing for a while", ["standing for a while", "walk to the wall"]),
+        ("stand still before walking off", ["stand still", "walking off"]),
+        ("walk; stand; walk", ["walk", "stand", "walk"]),
+    ],
+)
+def test_steps_come_in_order_of_time(instruction: str, expected: list[str]) -> None:
+    assert split(instruction) == expected
+
+
+def test_nothing_is_lost_from_a_text_without_joints() -> None:
+    assert split("the heather on the hill") == ["the heather on the hill"]  # "the" and "heather" hold no "then"
+
+
+def test_coordination_splits_at_and() -> None:
+    assert coordinate("walk to the ball and touch it") == ["walk to the ball", "touch it"]

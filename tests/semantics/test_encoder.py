@@ -1,0 +1,66 @@
+"""Any open_clip model serves as encoder: by name, local folder or file."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mwl.errors import CorruptFile, MissingFile
+from mwl.semantics import Card
+from mwl.semantics.encoder import open_clip_encoder
+from mwl.semantics.head import Calibration, SemanticHead
+
+SMALL = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def local_model(tmp_path: Path) -> Path:
+    """An open_clip folder with random weights."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": preprocess}))
+    torch.manual_seed(0)
+    model = open_clip.model.CLIP(**SMALL)
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    return folder
+
+
+def test_a_local_folder_loads_and_runs_end_to_end(local_model: Path) -> None:
+    encoder = open_clip_encoder(f"local-dir:{local_model}")
+    pictures = torch.randint(0, 255, (2, 48, 48, 3), dtype=torch.uint8)
+    assert encoder.texts(["walk", "stand", "walk"]).shape == (3, 32)
+    torch.testing.assert_close(encoder.pictures(pictures).norm(dim=-1), torch.ones(2))
+    head = SemanticHead(encoder, Calibration(refusal=-2.0))
+    head.set_cards([Card("walk", "walk forward"), Card("stand", "stand still")])
+    assert sum(head.weights("walk forward").values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_missing_or_damaged_checkpoint_is_named(local_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="nowhere"):
+        open_clip_encoder("local-dir:/nowhere/at/all")
+    with pytest.raises(MissingFile):
+        open_clip_encoder("ViT-B-32", pretrained=str(tmp_path / "none.pt"))
+    (local_model / "open_clip_model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CorruptFile):
+        open_clip_encoder(f"local-dir:{local_model}")
+
+
+@pytest.mark.slow
+def test_vit_b_32_from_a_file_of_the_right_architecture(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-32", pretrained=None)
+    torch.save(model.state_dict(), tmp_path / "vit_b_32.pt")
+    encoder = open_clip_encoder("ViT-B-32", pretrained=str(tmp_path / "vit_b_32.pt"))
+    head = SemanticHead(encoder, Calibration(refusal=-2.0))
+    head.set_cards([Card("walk", "walk forward"), Card("stand", "stand still")])
+    assert set(head.weights("walk forward")) == {"walk", "stand"}
