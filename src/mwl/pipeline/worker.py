@@ -17,7 +17,18 @@ LOG = "log.txt"
 ERROR = "error.txt"
 FINISHED = "finished.json"
 PROGRESS = "progress.json"
-PRELOAD = ("mlflow", "mwl.pipeline.fit", "mwl.pipeline.stages", "torchrl.envs", "torchrl.collectors", "scipy.stats")
+PRELOAD = (
+    "mlflow",
+    "mwl.pipeline.fit",
+    "mwl.pipeline.stages",
+    "mwl.evaluation.run",
+    "mwl.experts.module",
+    "mwl.semantics",
+    "mwl.gating.module",
+    "mwl.world_model.module",
+    "scipy.stats",
+    "transformers",
+)
 INTERRUPTED = 130
 
 
