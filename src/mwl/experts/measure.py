@@ -12,8 +12,9 @@ from mwl import keys
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.motion.demonstrations import kick
+from mwl.motion.reach import reachable_targets
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import CONTROL_DT
+from mwl.simulation.robot import CONTROL_DT, QPOS0
 
 KICK_STD, KICK_INTERVAL = 0.4, 2.0  # m/s in x and y; s
 LOWEST_HEAD = 1.2  # m; below it the robot no longer stands, though the benchmark lets an episode go on for longer
@@ -89,13 +90,15 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
     if episodes < 1:
         return {}
     env = make_env(spec.task, num_envs=episodes, seed=SEED)
+    layout = env.task.layout
 
     def policy(observation: Tensor) -> Tensor:
-        return network(spec.featurise(observation, env.task.layout))
+        return network(spec.featurise(observation, layout))
 
     plain = play_episodes(env, policy)
     kicked = play_episodes(env, policy, kick_std=KICK_STD)
     mean, half_width = confidence(plain.returns)
+    reaching = measure_reaching(policy, make_env(spec.task, num_envs=50)) if spec.command == "hand_target" else {}
     return {
         "task": spec.task,
         "suite": "embedded",
@@ -108,7 +111,35 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
         "kick_std": KICK_STD,
         "kick_return_mean": float(kicked.returns.mean()),
         "kick_survival": float((~kicked.fell).float().mean()),
+        **reaching,
         "env_steps": int(plain.lengths.sum() + kicked.lengths.sum()),
+    }
+
+
+@torch.no_grad()
+def measure_reaching(policy: Policy, env: HumanoidEnv, seconds: float = 5.0, seed: int = SEED) -> dict[str, float]:
+    """Share of random targets within standing reach to which the left hand comes within 5 cm, and stays.
+
+    Args:
+        policy: actions `[N, A]` of observations `[N, O]`.
+        env: the reach task with one environment per target; its goals are replaced.
+        seconds: time until the distance is read; it is averaged over the last half second.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    env.reset()
+    qpos, qvel = env.state
+    goals = reachable_targets(env.model, env.num_envs, generator) + torch.tensor(QPOS0[:3], dtype=torch.float32)
+    state = env.set_state(qpos.numpy(), qvel.numpy(), goal=goals.numpy())
+    distances = []
+    hand = env.task.layout.slices["left_hand"]
+    for _ in range(round(seconds / CONTROL_DT)):
+        state = env.step(state.set(keys.ACTION, policy(state[keys.OBSERVATION])))[keys.NEXT].exclude(keys.REWARD)
+        distances.append((state[keys.OBSERVATION][:, hand] - goals).norm(dim=-1))
+    final = torch.stack(distances[-round(0.5 / CONTROL_DT) :]).mean(dim=0)
+    return {
+        "targets": float(len(final)),
+        "within_5_cm": float((final < 0.05).float().mean()),
+        "distance_median_m": float(final.median()),
     }
 
 

@@ -13,18 +13,19 @@ from mwl.motion.kinematics import HANDS, PointKinematics
 from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, ctrl_to_action
 
-LEFT_ARM = slice(JOINT_NAMES.index("left_shoulder_pitch"), JOINT_NAMES.index("left_elbow") + 1)
+CHAIN = slice(JOINT_NAMES.index("torso"), JOINT_NAMES.index("left_elbow") + 1)  # waist, shoulder (3), elbow
 TARGET_BOX = ((0.05, 0.6), (-0.25, 0.7), (-0.3, 0.7))  # m relative to the pelvis: ahead, to the left, up
 SHOULDER = torch.tensor([0.0055, 0.21, 0.42])  # m relative to the pelvis
 BODY_RADIUS = 0.25  # m about the trunk's axis: nearer points lie within the body or behind its surface
 _DAMPING = 0.05
-_COMFORTABLE_ARM = torch.tensor([0.0, 0.3, 0.0, 0.3])  # rad; the arm's one spare freedom is drawn towards it
-_COMFORT_GAIN = 0.05
+_COMFORTABLE_ARM = torch.tensor([0.0, -0.6, 0.8, -0.8, 0.3])  # rad, elbow out: from here few poses meet the trunk
+_NARROWED = {"torso": (-0.35, 0.35), "left_shoulder_roll": (0.05, 3.1)}  # rad; further in, the upper arm meets the trunk
+_COMFORT_GAIN = 0.1  # the two spare freedoms are drawn towards the comfortable pose
 _JOINT_MARGIN = 0.02  # rad kept from the ends of the arm's range
 
 
 class HandKinematics:
-    """Left-hand position and its Jacobian over the four arm joints, batched."""
+    """Left-hand position and its Jacobian over waist and arm, batched."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._points = PointKinematics(model, HANDS[:1])
@@ -34,34 +35,45 @@ class HandKinematics:
         return self._points.positions(joints)[:, 0]
 
     def jacobian(self, joints: Tensor) -> Tensor:
-        """Derivative `[N, 3, 4]` of the hand's position by the arm's joint angles, m/rad."""
-        step, arm = 1e-3, range(LEFT_ARM.start, LEFT_ARM.stop)
+        """Derivative `[N, 3, 5]` of the hand's position by the angles of waist and arm, m/rad."""
+        step, arm = 1e-3, range(CHAIN.start, CHAIN.stop)
         hand = self.position(joints)
         moved = [self.position(joints + step * torch.eye(joints.shape[-1])[joint]) - hand for joint in arm]
         return torch.stack(moved, dim=-1) / step
 
     def arm_step(self, joints: Tensor, error: Tensor) -> Tensor:
-        """Damped least-squares change of the arm `[N, 4]` in rad that moves the hand by `error` `[N, 3]` in m."""
+        """Damped least-squares change of waist and arm `[N, 5]` in rad that moves the hand by `error` `[N, 3]` in m."""
         jacobian = self.jacobian(joints)
         normal = jacobian @ jacobian.transpose(-1, -2) + _DAMPING**2 * torch.eye(3)
-        inverse = torch.linalg.solve(normal, jacobian).transpose(-1, -2)  # [N, 4, 3]
-        comfort = (_COMFORTABLE_ARM - joints[:, LEFT_ARM]).clamp(-1, 1).unsqueeze(-1)
+        inverse = torch.linalg.solve(normal, jacobian).transpose(-1, -2)  # [N, 5, 3]
+        comfort = (_COMFORTABLE_ARM - joints[:, CHAIN]).clamp(-1, 1).unsqueeze(-1)
         free = comfort - inverse @ (jacobian @ comfort)
         return (inverse @ error.unsqueeze(-1) + _COMFORT_GAIN * free).squeeze(-1)
 
-    def solve(self, joints: Tensor, target: Tensor, iterations: int = 60) -> tuple[Tensor, Tensor]:
-        """Arm pose for targets `[N, 3]` in the pelvis frame: joint angles `[N, 19]` and remaining error `[N]` in m."""
-        joints = joints.clone()
+    def solve(self, target: Tensor, iterations: int = 100) -> tuple[Tensor, Tensor]:
+        """Arm pose for targets `[N, 3]` in the pelvis frame: joint angles `[N, 5]` and remaining error `[N]` in m."""
+        joints = torch.tensor(QPOS0[7:26], dtype=torch.float32).repeat(len(target), 1)
+        joints[:, CHAIN] = _COMFORTABLE_ARM
         for _ in range(iterations):
             error = target - self.position(joints)
-            arm = joints[:, LEFT_ARM] + self.arm_step(joints, error).clamp(-0.3, 0.3)
-            joints[:, LEFT_ARM] = _within_range(arm)
-        return joints, (target - self.position(joints)).norm(dim=-1)
+            arm = joints[:, CHAIN] + self.arm_step(joints, error).clamp(-0.3, 0.3)
+            joints[:, CHAIN] = _within_range(arm)
+        return joints[:, CHAIN], (target - self.position(joints)).norm(dim=-1)
+
+
+def _chain_range() -> tuple[Tensor, Tensor]:
+    """Lowest and highest angles `[5]` of waist and arm that inverse kinematics may use, in rad."""
+    names = JOINT_NAMES[CHAIN]
+    servo = zip(CTRL_LOW[CHAIN] + _JOINT_MARGIN, CTRL_HIGH[CHAIN] - _JOINT_MARGIN, strict=True)
+    low, high = zip(*(_NARROWED.get(name, limits) for name, limits in zip(names, servo, strict=True)), strict=True)
+    return torch.tensor([float(x) for x in low]), torch.tensor([float(x) for x in high])
+
+
+_LOW, _HIGH = _chain_range()
 
 
 def _within_range(arm: Tensor) -> Tensor:
-    low, high = torch.as_tensor(CTRL_LOW).float()[LEFT_ARM], torch.as_tensor(CTRL_HIGH).float()[LEFT_ARM]
-    return arm.clamp(low + _JOINT_MARGIN, high - _JOINT_MARGIN)
+    return arm.clamp(_LOW, _HIGH)
 
 
 def reachable_targets(model: mujoco.MjModel, count: int, generator: torch.Generator) -> Tensor:
@@ -74,8 +86,7 @@ def reachable_targets(model: mujoco.MjModel, count: int, generator: torch.Genera
     kept = torch.empty(0, 3)
     while len(kept) < count:
         candidates = low + (high - low) * torch.rand(4 * count, 3, generator=generator)
-        start = torch.tensor(QPOS0[7:26], dtype=torch.float32).repeat(len(candidates), 1)
-        _, error = kinematics.solve(start, candidates)
+        _, error = kinematics.solve(candidates)
         outside = candidates[:, :2].norm(dim=-1) > BODY_RADIUS
         kept = torch.cat([kept, candidates[outside & (error < 0.005)]])
     return kept[:count]
@@ -86,9 +97,9 @@ class ReachConfig:
     """How the hand moves, and how often it is sent elsewhere."""
 
     gain: float = 0.6
-    """Share of the hand's remaining way that the arm's servo targets lead ahead of the arm."""
-    max_lead: float = 0.15
-    """Longest such lead in m; it limits the hand's speed."""
+    """Share of the arm's remaining way that its servo targets lead ahead of it."""
+    max_lead: float = 0.35
+    """Longest such lead in rad (norm over the arm's joints); it limits the arm's speed."""
     retarget_interval: float = 0.0
     """Mean time in s between new targets within an episode; 0 keeps the first."""
     beyond_share: float = 0.2
@@ -101,9 +112,9 @@ class ReachConfig:
 class Reach:
     """Demonstrator that stands and brings its left hand to a target fixed in the world.
 
-    The arm's servo targets lead the arm by a share of the remaining way, through damped inverse kinematics, and carry
-    its weight ahead of time, so that neither gravity nor the body's lean leaves a steady error. They depend on the
-    present state alone, which makes them easy to clone. The rest of the body balances.
+    Inverse kinematics from a fixed pose gives every target one arm pose, refined at each step for the body's lean; the
+    arm's servo targets lead the arm towards it and carry its weight, so that no steady error remains. They depend on
+    the present state and target alone, which makes them easy to clone. The rest of the body balances.
 
     Args:
         model: the benchmark's robot model; frame_skip: physics steps per control step.
@@ -129,6 +140,8 @@ class Reach:
         self._pool = pelvis + self._draw_pool(model) if targets is None else targets
         self._random = targets is None
         self.targets = self._pool
+        self._solution = torch.zeros(len(self._pool), 5)
+        self._unsolved = torch.ones(len(self._pool), dtype=torch.bool)
         self._model, self._data = model, mujoco.MjData(model)
         self.noise_scale = self._stand.noise_scale
 
@@ -138,6 +151,7 @@ class Reach:
         if mask is None or len(self.targets) != count:
             mask = torch.ones(count, dtype=torch.bool)
             self.targets = self._draw(count)
+            self._solution, self._unsolved = torch.zeros(count, 5), mask
         self._stand.reset(observation, mask)
         self._retarget(mask)
 
@@ -154,6 +168,17 @@ class Reach:
 
     def _retarget(self, mask: Tensor) -> None:
         self.targets = torch.where(mask.unsqueeze(-1), self._draw(len(mask)), self.targets)
+        self._unsolved = self._unsolved | mask
+
+    def _refine(self, joints: Tensor, target: Tensor) -> None:
+        """Bring the arm's pose up to date with targets `[N, 3]` in the pelvis frame."""
+        if self._unsolved.any():
+            self._solution[self._unsolved], _ = self._kinematics.solve(target[self._unsolved])
+            self._unsolved = torch.zeros_like(self._unsolved)
+        pose = joints.clone()
+        pose[:, CHAIN] = self._solution
+        step = self._kinematics.arm_step(pose, target - self._kinematics.position(pose))
+        self._solution = _within_range(self._solution + step.clamp(-0.1, 0.1))
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
@@ -165,18 +190,19 @@ class Reach:
         offset = self.targets - qpos[:, :3]
         self.command = frames.to_heading(frames.heading(rotation), offset)
         joints = qpos[:, 7:26]
-        lead = self.config.gain * (frames.to_body(rotation, offset) - self._kinematics.position(joints))
+        self._refine(joints, frames.to_body(rotation, offset))
+        lead = self.config.gain * (self._solution - joints[:, CHAIN])
         lead = lead * (self.config.max_lead / lead.norm(dim=-1, keepdim=True).clamp(min=self.config.max_lead))
-        arm = _within_range(joints[:, LEFT_ARM] + self._kinematics.arm_step(joints, lead)) + self._arm_sag(qpos)
+        arm = _within_range(joints[:, CHAIN] + lead) + self._arm_sag(qpos)
         targets = self._stand.control(observation.double().numpy())
-        targets[:, LEFT_ARM] = arm.numpy()
+        targets[:, CHAIN] = arm.numpy()
         return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
 
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: the controller acts on the state alone."""
 
     def _arm_sag(self, qpos: Tensor) -> Tensor:
-        """How far the arm's servos `[N, 4]` give way under the arm's weight, in rad, in poses `[N, 26]`."""
+        """How far the arm's servos `[N, 5]` give way under the arm's weight, in rad, in poses `[N, 26]`."""
         data, model = self._data, self._model
         torque = np.zeros((len(qpos), model.nv))
         data.qvel[:] = 0
@@ -186,8 +212,8 @@ class Reach:
             mujoco.mj_comPos(model, data)
             mujoco.mj_comVel(model, data)
             mujoco.mj_rne(model, data, 0, torque[i])
-        arm = slice(6 + LEFT_ARM.start, 6 + LEFT_ARM.stop)
-        return torch.from_numpy(torque[:, arm] / model.actuator_gainprm[LEFT_ARM, 0]).float()
+        arm = slice(6 + CHAIN.start, 6 + CHAIN.stop)
+        return torch.from_numpy(torque[:, arm] / model.actuator_gainprm[CHAIN, 0]).float()
 
     def describe(self) -> dict[str, Any]:
         """Provenance: computed from the robot model, no data and no training."""
