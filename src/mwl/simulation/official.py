@@ -36,7 +36,7 @@ class OfficialWorld(World):
 
     def __init__(self, task: str, num_envs: int, seed: int = 0) -> None:
         self.num_envs = num_envs
-        self._envs = [_make(task) for _ in range(num_envs)]
+        self._envs = [make_official(task) for _ in range(num_envs)]
         first = self._envs[0]
         self.model = first.model
         self.action_size = int(first.action_space.shape[0])
@@ -138,7 +138,7 @@ class OfficialWorld(World):
         return make_renderer(self.model, width, height, backend).render(self._drawn, camera)
 
 
-def _make(task: str) -> Any:
+def make_official(task: str) -> Any:
     """One environment of the package, without the wrappers and the OpenGL context that `gymnasium.make` would add."""
     official = import_humanoid_bench()
     robot, _, name = task.partition("-")
