@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mwl.errors import BadInput
+from mwl.errors import BadInput, MissingDependency
 from mwl.simulation import make_env
+from mwl.simulation.viewer import watch
 
 
 def test_the_robot_is_in_the_picture() -> None:
@@ -59,3 +60,18 @@ def test_unknown_camera_and_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MWL_RENDERER", "vulkan")
     with pytest.raises(BadInput, match="MWL_RENDERER"):
         env.render()
+
+
+def test_a_broken_opengl_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mwl.simulation.rendering.works", lambda backend: False)
+    env = make_env("h1-walk", num_envs=1)
+    with pytest.raises(MissingDependency, match="MWL_RENDERER=raycast"):
+        env.render(width=31, height=17, backend="osmesa")
+
+
+def test_the_viewer_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(MissingDependency, match="display"):
+        watch(make_env("h1-walk", num_envs=1), lambda observation: observation)

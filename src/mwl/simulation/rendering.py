@@ -7,6 +7,8 @@ semantic layer was trained on look the same everywhere. `MWL_RENDERER=egl` or `o
 import functools
 import importlib
 import os
+import subprocess
+import sys
 from typing import Protocol
 
 import mujoco
@@ -48,6 +50,15 @@ def make_renderer(model: mujoco.MjModel, width: int, height: int, backend: str |
     return RayCaster(model, width, height) if backend == "raycast" else GLRenderer(model, width, height, backend)
 
 
+@functools.cache
+def works(backend: str) -> bool:
+    """Whether an OpenGL context of a backend can be made; tried in a process of its own, as a failure may abort it."""
+    code = f"import mujoco.{backend} as gl; context = gl.GLContext(8, 8); context.make_current(); context.free()"
+    environment = {**os.environ, "PYOPENGL_PLATFORM": backend, "MUJOCO_GL": backend}
+    trial = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    return trial.returncode == 0
+
+
 class GLRenderer:
     """MuJoCo's own OpenGL renderer, off screen.
 
@@ -58,6 +69,10 @@ class GLRenderer:
     def __init__(self, model: mujoco.MjModel, width: int, height: int, backend: str) -> None:
         # MuJoCo takes the backend of PyOpenGL from the environment when its context module is first imported.
         os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+        if not works(backend):
+            raise MissingDependency(
+                f"rendering with {backend} doesn't work here; install libegl1 or libosmesa6, or set MWL_RENDERER=raycast"
+            )
         try:
             module = importlib.import_module(f"mujoco.{backend}")
             self._gl = module.GLContext(width, height)
