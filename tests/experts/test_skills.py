@@ -1,0 +1,54 @@
+"""The shipped experts do what their cards say, from the benchmark's own resets."""
+
+import pytest
+import torch
+
+from mwl import keys, make_env
+from mwl.experts.library import Expert
+from mwl.experts.measure import confidence, measure_reaching
+
+
+def play(expert: Expert, task: str, steps: int) -> torch.Tensor:
+    """Reward summed over `steps`, `[4]`; nobody may fall."""
+    env = make_env(task, num_envs=4, seed=123)
+    state, total = env.reset(), torch.zeros(4)
+    for _ in range(steps):
+        action = expert.act(state[keys.OBSERVATION], env.task.layout)
+        state = env.step(state.set(keys.ACTION, action))[keys.NEXT]
+        total += state[keys.REWARD].squeeze(-1)
+        assert not state[keys.TERMINATED].any()
+        state = state.exclude(keys.REWARD)
+    return total
+
+
+def test_stand_expert_stands(data_folder):
+    # 0.94 a step: 282; the bound leaves 2 %, and a fall would cost far more
+    assert (play(Expert.load(data_folder / "experts/stand"), "h1-stand", 300) > 276).all()
+
+
+def test_walk_expert_walks(data_folder):
+    # 0.918 a step once it walks, some 15 lost at the start: 0.918 * 300 - 15 = 260
+    assert (play(Expert.load(data_folder / "experts/walk"), "h1-walk", 300) > 252).all()
+
+
+def test_reach_expert_reaches(data_folder):
+    expert = Expert.load(data_folder / "experts/reach")
+    env = make_env("h1-reach", num_envs=20)
+    result = measure_reaching(lambda observation: expert.act(observation, env.task.layout), env, seconds=3.0)
+    assert result["within_5_cm"] >= 0.8  # 0.9 over many targets; of 20, four may be unlucky
+    assert result["distance_median_m"] < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "minimum"), [("stand", 930.0), ("walk", 895.0)])
+def test_whole_episodes(name, minimum, data_folder):
+    # measured with 20 episodes in the manifest: 938.8 and 896.0, standard error below 0.3
+    total = play(Expert.load(data_folder / f"experts/{name}"), f"h1-{name}", 1000)
+    assert total.mean() > minimum
+
+
+def test_confidence_interval_of_four_returns():
+    # mean 2.5, standard deviation 1.291, t(0.975, 3) = 3.182: half width 3.182 * 1.291 / 2 = 2.054
+    mean, half_width = confidence(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert mean == pytest.approx(2.5)
+    assert half_width == pytest.approx(2.054, abs=1e-3)

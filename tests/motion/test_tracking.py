@@ -1,0 +1,144 @@
+"""The tracking teachers: mirror symmetry, what the environment promises, and a training that can be resumed."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from mwl.errors import ConfigError
+from mwl.motion.cycle import GaitCycle
+from mwl.motion.gait import OBSERVATION_SIZE, GaitController, ResidualScale
+from mwl.motion.ppo import PPOConfig, RunningNormalizer
+from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
+from mwl.motion.teacher import TeacherConfig, TrackingPolicy, load_config, train_teacher
+from mwl.motion.tracking import SpeedCurriculum, TrackingConfig, TrackingEnv
+from mwl.motion.tracking_reward import low_force_share, stature
+from mwl.simulation import Simulation, build_model, get_task
+
+
+@pytest.fixture
+def cycle(data_folder) -> GaitCycle:
+    return GaitCycle.load(data_folder / "motion/walk.json")
+
+
+def controller_at(cycle: GaitCycle, phase: torch.Tensor, command: torch.Tensor) -> GaitController:
+    controller = GaitController(cycle, ResidualScale(), len(phase))
+    everywhere = torch.ones(len(phase), dtype=torch.bool)
+    controller.restart(everywhere, phase, command, command[:, 0], torch.zeros(len(phase)))
+    return controller
+
+
+def test_a_mirrored_robot_half_a_stride_later_sees_and_does_the_same(cycle):
+    phase, command = torch.rand(8) / 2, torch.tensor([1.0, 0.2, 0.3]).expand(8, 3)
+    qpos, qvel = torch.randn(8, 26), torch.randn(8, 25)
+    qpos[:, 3:7] = torch.tensor([0.98, 0.1, 0.15, 0.05])
+    mirrored_qpos = torch.cat(
+        [qpos[:, :3] * POLAR_SIGN, qpos[:, 3:7] * torch.tensor([1, -1, 1, -1]), mirror_joints(qpos[:, 7:])], dim=-1
+    )
+    mirrored_qvel = torch.cat(
+        [qvel[:, :3] * POLAR_SIGN, qvel[:, 3:6] * AXIAL_SIGN, mirror_joints(qvel[:, 6:])], dim=-1
+    )
+    here = controller_at(cycle, phase, command)
+    there = controller_at(cycle, phase + 0.5, command * torch.tensor([1, -1, -1]))
+    seen_here, seen_there = here.observe(qpos, qvel), there.observe(mirrored_qpos, mirrored_qvel)
+    assert seen_here.shape == (8, OBSERVATION_SIZE)
+    torch.testing.assert_close(seen_there, seen_here, atol=1e-5, rtol=1e-5)
+    action = torch.randn(8, 13)
+    targets = mirror_joints(there.joint_targets(action))
+    torch.testing.assert_close(targets, here.joint_targets(action), atol=5e-4, rtol=0)
+
+
+def test_residual_undoes_joint_targets(cycle):
+    controller = controller_at(cycle, torch.full((4,), 0.2), torch.tensor([1.0, 0.0, 0.0]).expand(4, 3))
+    action = 0.3 * torch.randn(4, 13)  # small enough not to meet the servos' range
+    targets = controller.joint_targets(action)
+    torch.testing.assert_close(controller.residual(targets, controller.reference().joints), action, atol=1e-4, rtol=0)
+
+
+def test_speed_ramps_to_its_command(cycle):
+    controller = controller_at(cycle, torch.zeros(1), torch.tensor([[1.2, 0.0, 0.0]]))
+    controller.command = torch.tensor([[0.3, 0.0, 0.0]])
+    for _ in range(20):
+        controller.advance()
+    # 1.5 m/s^2 for 0.4 s from 0.3 m/s
+    torch.testing.assert_close(controller.command[0, 0], torch.tensor(0.9), atol=1e-5, rtol=0)
+    for _ in range(20):
+        controller.advance()
+    assert controller.command[0, 0] == pytest.approx(1.2)
+
+
+def test_benchmark_factors_at_their_corners():
+    # head at 0.95 + 0.7 = 1.65 m and upright: 1; at 1.2375 m, one margin below: 0.1
+    expected = torch.tensor([1.0, 0.1])
+    torch.testing.assert_close(stature(torch.tensor([0.95, 0.5375]), torch.ones(2)), expected, atol=1e-4, rtol=0)
+    # 0, 5 and 10 N m: 1, 0.75 and 0
+    force = torch.tensor([[0.0, 5.0, -10.0, 30.0]])
+    torch.testing.assert_close(low_force_share(force), torch.tensor([(1 + 0.75) / 4]))
+
+
+def environment(cycle: GaitCycle, **changes) -> TrackingEnv:
+    simulation = Simulation(build_model(get_task("h1-walk"), "fast", 0.004), 8, 5, 1)
+    return TrackingEnv(simulation, cycle, TrackingConfig(**changes), seed=0)
+
+
+def test_episodes_end_by_time_or_by_a_fall_and_begin_anew(cycle):
+    env = environment(cycle, episode_steps=5, kick_std=0.0)
+    env.reset()
+    ended = torch.zeros(8)
+    for _ in range(6):
+        _, reward, terminated, truncated = env.step(torch.zeros(8, 13))
+        assert reward.isfinite().all()
+        assert not (terminated & truncated).any()
+        ended += terminated | truncated
+    assert (ended >= 1).all()
+    assert (env._simulation.qpos[:, 2] > 0.72).all()
+
+
+def test_speed_rises_only_while_it_is_held(cycle):
+    env = environment(cycle, curriculum=SpeedCurriculum(stop=1.25))
+    env.raise_speed(mean_length=100, mean_speed_error=0.1)
+    env.raise_speed(mean_length=200, mean_speed_error=0.6)
+    assert env.preferred_speed == 1.2
+    env.raise_speed(mean_length=200, mean_speed_error=0.1)
+    assert env.preferred_speed == 1.25  # 1.2 + 0.1, cut to the stop
+
+
+def test_normaliser_agrees_with_the_whole_sample():
+    data = 3 + 2 * torch.randn(500, 4)
+    normaliser = RunningNormalizer(4)
+    for batch in data.split(90):
+        normaliser.update(batch)
+    torch.testing.assert_close(normaliser.mean, data.mean(0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(normaliser.variance, data.var(0, unbiased=False), atol=1e-2, rtol=0)
+
+
+@pytest.fixture
+def tiny(data_folder) -> TeacherConfig:
+    ppo = PPOConfig(num_envs=4, rollout_steps=4, hidden=(16, 16))
+    return TeacherConfig(cycle=str(data_folder / "motion/walk.json"), iterations=2, ppo=ppo)
+
+
+def test_a_teacher_trains_resumes_and_loads(tiny, tmp_path):
+    seen: list[float] = []
+    folder = train_teacher(tiny, tmp_path / "t", lambda metrics: seen.append(metrics["env_steps"]))
+    train_teacher(dataclasses.replace(tiny, iterations=3), folder, lambda metrics: seen.append(metrics["env_steps"]))
+    assert seen == [16, 32, 48]  # the second call went on from the first one's checkpoint
+    teacher = TrackingPolicy.load(folder)
+    observation = torch.randn(3, 51)
+    teacher.reset(observation)
+    assert teacher.act(observation).shape == (3, 19)
+    assert teacher.describe()["training_env_steps"] == 48
+
+
+def test_training_repeats_for_a_seed(tiny, tmp_path):
+    weights = []
+    for run in ("a", "b"):
+        train_teacher(tiny, tmp_path / run)
+        weights.append(TrackingPolicy.load(tmp_path / run)._agent.actor[0].weight)
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+
+
+def test_a_misspelt_teacher_entry_is_one_clear_error(tmp_path):
+    (tmp_path / "bad.yaml").write_text("teacher: {tracking: {kick_stdd: 0.1}}\n")
+    with pytest.raises(ConfigError, match="kick_stdd"):
+        load_config(tmp_path / "bad.yaml")
