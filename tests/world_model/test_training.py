@@ -22,7 +22,7 @@ def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guida
         NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
         LearningConfig(batch_size=32, updates_per_step=rate, seed_steps=seed_steps, learning_starts=160, discount=0.95),
         PlannerConfig(samples=32, iterations=2, elites=8, policy_samples=4),
-        GuidanceConfig(enabled=guided, lambda_mode="decay", **guidance),
+        GuidanceConfig(enabled=guided, **guidance),
     )
 
 
@@ -86,9 +86,9 @@ def ready_to_act(module: ToyModule, data: ToyData) -> WorldModelAgent:
 def test_unguided_learning_is_far_above_chance() -> None:
     pl.seed_everything(0)
     module = make_module(guided=False, seed_steps=480)
-    torch.manual_seed(0)
-    learned = mean_return(ready_to_act(module, fit(module, steps=1600)))
-    assert learned > 1.5 * mean_return(None)
+    learned = mean_return(ready_to_act(module, fit(module, steps=1200)))
+    assert mean_return(None) < 5  # random thrust soon falls off the edge
+    assert learned > 20
 
 
 def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
@@ -152,10 +152,10 @@ def test_warm_start_is_acted_by_the_experts() -> None:
 
 def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
     pl.seed_everything(0)
-    module = make_module(guided=True, rate=0.05, trust_window=5, trust_growth=2.0, lambda_weight=0.0)
+    module = make_module(guided=True, rate=0.05, trust_window=5, trust_growth=2.0, lambda_mode="off")
     module.follow = "bad"
     fit(module, steps=960)
-    assert module.trust.spread > 0.2  # from 0.03
+    assert module.trust.spread > 0.1  # from 0.03
 
 
 def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from tensordict import TensorDictBase
 from torch.utils.data import DataLoader, IterableDataset
 from torchrl.collectors import Collector
@@ -116,17 +117,17 @@ class WorldModelData(pl.LightningDataModule):
     def start(self) -> None:
         """Make the collector, whose reset begins the episodes or, after a resume, goes on with the restored ones."""
         assert self.behaviour is not None
-        memory = self.behaviour.memory()  # the collector tries the policy once to learn what it writes
-        self._collector = iter(
-            Collector(
+        memory = self.behaviour.memory()
+        with torch.random.fork_rng(devices=[]):  # the collector tries the policy once to learn what it writes
+            collector = Collector(
                 self.env,
                 self.behaviour,
                 frames_per_batch=self.frames_per_round,
                 total_frames=-1,
                 auto_register_policy_transforms=False,
             )
-        )
         self.behaviour.recall(memory)
+        self._collector = iter(collector)
 
     def collect(self) -> TensorDictBase:
         """One round: transitions `[N, k]`, not yet in the replay buffer."""

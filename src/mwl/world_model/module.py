@@ -146,7 +146,7 @@ class WorldModelModule(pl.LightningModule):
         return optimizers
 
     def on_train_start(self) -> None:
-        """Begin to collect; before the first round, as making the collector draws random numbers."""
+        """Begin to collect."""
         self._data().start()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -351,7 +351,7 @@ class WorldModelModule(pl.LightningModule):
         data = self._data()
         assert data.behaviour is not None
         agent = data.behaviour.agent
-        agent.spread = float(self.trust.spread)
+        agent.spread = float(self.trust.proven)
         spec = data.spec
         experts = self.guidance.library.experts if self.guidance else []
         return {

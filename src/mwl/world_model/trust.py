@@ -15,7 +15,8 @@ class TrustRegion(nn.Module):
     without noise. Later the reward of planned steps is compared with it, window by window: where it is reached up to a
     tolerance for exploration, the spread grows, else it is halved. Experts that do poorly are overtaken at once and the
     spread soon is that of unguided search; experts that do well hold the plans near while the model is still poor.
-    Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling.
+    Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling. What is handed over
+    is the last spread that was `proven`.
 
     Args:
         episode_steps: longest episode.
@@ -27,6 +28,7 @@ class TrustRegion(nn.Module):
     """
 
     spread: Tensor
+    proven: Tensor
     reference_sum: Tensor
     reference_count: Tensor
     earned: Tensor
@@ -39,7 +41,8 @@ class TrustRegion(nn.Module):
         super().__init__()
         self.episode_steps, self.initial, self.largest = episode_steps, initial, largest
         self.growth, self.window, self.tolerance = growth, window, tolerance
-        self.register_buffer("spread", torch.tensor(float(initial), dtype=torch.float64))
+        for name in ("spread", "proven"):
+            self.register_buffer(name, torch.tensor(float(initial), dtype=torch.float64))
         for name, size in (("reference_sum", episode_steps), ("reference_count", episode_steps)):
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
         for name in ("earned", "expected", "steps"):
@@ -71,7 +74,10 @@ class TrustRegion(nn.Module):
         if self.steps < self.window:
             return
         slack = self.tolerance * self.expected.abs()
-        factor = self.growth if self.earned >= self.expected - slack else _SHRINKAGE
-        self.spread.mul_(factor).clamp_(min=_SMALLEST * self.initial, max=self.largest)
+        held = bool(self.earned >= self.expected - slack)
+        if held:
+            self.proven.copy_(self.spread)
+        self.spread.mul_(self.growth if held else _SHRINKAGE).clamp_(min=_SMALLEST * self.initial, max=self.largest)
         for total in (self.earned, self.expected, self.steps):
             total.zero_()
+        self.proven.clamp_(max=float(self.spread))
