@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 _GROUPS = np.array([1, 1, 1, 0, 0, 0], dtype=np.uint8)  # group 3 holds contact shapes, which aren't drawn
 _CUTOFF = 60.0  # m
+_ROBOT = 1  # body that all scenes begin with
 _SUN_DISTANCE = 30.0  # m; far enough for nearly parallel shadows, and a single point, as multi-ray casting needs
 _SUN = np.array([0.45, -0.55, 1.0]) / np.linalg.norm([0.45, -0.55, 1.0])  # direction toward the light
 _SKY_TOP, _SKY_HORIZON = np.array([0.53, 0.68, 0.85]), np.array([0.90, 0.93, 0.96])
@@ -97,7 +98,7 @@ class RayCaster:
 
     def _shadowed(self, data: mujoco.MjData, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether something stands between the sun and each point `[M]`."""
-        sun = points.mean(axis=0) + _SUN_DISTANCE * _SUN
+        sun = data.xpos[_ROBOT] + _SUN_DISTANCE * _SUN
         toward = points - sun
         distance = np.linalg.norm(toward, axis=1)
         _, first, _ = self._cast(data, sun, toward / distance[:, None])

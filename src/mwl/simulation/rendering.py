@@ -71,7 +71,7 @@ class GLRenderer:
         os.environ.setdefault("PYOPENGL_PLATFORM", backend)
         if not works(backend):
             raise MissingDependency(
-                f"rendering with {backend} doesn't work here; install libegl1 or libosmesa6, or set MWL_RENDERER=raycast"
+                f"rendering with {backend} fails here; install libegl1 or libosmesa6, or set MWL_RENDERER=raycast"
             )
         try:
             module = importlib.import_module(f"mujoco.{backend}")
