@@ -170,3 +170,19 @@ def test_folder_digest_ignores_what_differs_between_equal_results(tmp_path: Path
     (tmp_path / "b" / "extra.txt").write_text("more")
     assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "b")
     assert folder_digest(tmp_path / "nowhere") is None
+
+
+def test_what_most_stages_wait_for_starts_first(stage: Path) -> None:
+    def after(upstream: str) -> dict[str, Any]:
+        overrides = {"model": {"init_args": {"upstream": f"${{{upstream}}}"}}}
+        return {"kind": "fit", "config": "stage.yaml", "overrides": overrides}
+
+    # alone comes first in the file, but nothing needs it, while root holds up two others
+    plain = {"kind": "fit", "config": "stage.yaml"}
+    alone = {**plain, "overrides": {"seed_everything": 2}}
+    stages = {"alone": alone, "root": plain, "middle": after("root"), "leaf": after("middle")}
+    path = stage.parent / "order.yaml"
+    path.write_text(yaml.safe_dump({"name": "order", "max_parallel": 1, "stages": stages}, sort_keys=False))
+    ran = run_pipeline(path).ran
+    assert ran[0] == "root"
+    assert ran.index("root") < ran.index("middle") < ran.index("leaf")

@@ -129,8 +129,8 @@ class _Run:
         self._parent: str | None = None
 
     def go(self) -> None:
-        """Start, watch and collect stages until all are done."""
-        waiting = list(self.plans)
+        """Start, watch and collect stages until all are done; what most others wait for comes first."""
+        waiting = sorted(self.plans, key=lambda name: -len(_dependents(name, self.plans)))
         try:
             while waiting or self.running:
                 for name in list(waiting):
@@ -263,6 +263,12 @@ class _Run:
     def _close_parent(self, status: str) -> None:
         if self._parent is not None:
             tracking.client().set_terminated(self._parent, status)
+
+
+def _dependents(name: str, plans: Mapping[str, Plan]) -> set[str]:
+    """Stages that need this one, directly or through others."""
+    direct = {other for other, plan in plans.items() if name in plan.needs}
+    return direct.union(*(_dependents(other, plans) for other in direct))
 
 
 @contextmanager
