@@ -39,9 +39,13 @@ class StopAfter(Callback):
 
 
 def fit(
-    module: ToyModule, steps: int, callbacks: list[Callback] | None = None, checkpoint: str | None = None
+    module: ToyModule,
+    steps: int,
+    callbacks: list[Callback] | None = None,
+    checkpoint: str | None = None,
+    sidecar: str | None = None,
 ) -> ToyData:
-    data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3)
+    data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3, sidecar=sidecar)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -102,8 +106,11 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-@pytest.mark.parametrize("stop_at", [12, 17], ids=["seeding", "planning"])
-def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stop_at", "beside"), [(12, True), (17, False)], ids=["seeding, replay beside", "planning, replay within"]
+)
+def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, beside: bool, tmp_path: Path) -> None:
+    sidecar = str(tmp_path / "replay") if beside else None
     pl.seed_everything(1)
     whole = make_module(guided=True)
     data = fit(whole, steps=352)
@@ -111,10 +118,10 @@ def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, tmp_path: 
 
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(make_module(guided=True), 352, [StopAfter(stop_at, tmp_path / "last.ckpt")])
+        fit(make_module(guided=True), 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
     pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
     resumed = make_module(guided=True)
-    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"))
+    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"), sidecar=sidecar)
     assert data.rounds == 22
     assert torch.equal(final_weights(resumed), final_weights(whole))
     assert resumed.trust.steps == whole.trust.steps

@@ -202,7 +202,7 @@ def weights_for(
         return weights
     from mwl.semantics import Card, SemanticHead
 
-    semantic = SemanticHead.load(head)
+    semantic = SemanticHead.load(str(head))
     semantic.set_cards([Card(**card) for card in library.cards])
     found: Mapping[str, float] = semantic.weights(instruction)
     return found

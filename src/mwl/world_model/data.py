@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from mwl.errors import BadInput
+from mwl.errors import BadInput, CorruptFile, MissingFile
 from mwl.simulation import get_task, make_env
 from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
 from mwl.world_model.behaviour import Behaviour
@@ -55,6 +56,8 @@ class WorldModelData(pl.LightningDataModule):
         steps_per_round: steps k of every environment in a round.
         capacity: transitions kept in the replay buffer.
         seed: of the environments.
+        sidecar: folder for the replay buffer beside the checkpoints, for buffers of more than some 100 MB; None
+            keeps it within the checkpoint.
         suite: see `mwl.make_env`.
         num_threads: threads of the physics; None takes one per core.
     """
@@ -67,6 +70,7 @@ class WorldModelData(pl.LightningDataModule):
         steps_per_round: int = 1,
         capacity: int = 1_000_000,
         seed: int = 0,
+        sidecar: str | None = None,
         suite: Literal["embedded", "humanoid_bench"] = "embedded",
         num_threads: int | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class WorldModelData(pl.LightningDataModule):
                 raise BadInput(f"data.{name} is {value}; it must be at least 1")
         self.task, self.num_envs, self.steps_per_round = task, num_envs, steps_per_round
         self.capacity, self.seed, self.suite, self.num_threads = min(capacity, env_steps), seed, suite, num_threads
+        self.sidecar = None if sidecar is None else Path(sidecar)
         self.frames_per_round = num_envs * steps_per_round
         self.total_rounds = -(-env_steps // self.frames_per_round)
         self.rounds = 0
@@ -147,7 +152,7 @@ class WorldModelData(pl.LightningDataModule):
         snapshot = getattr(self.env, "snapshot", None)
         return {
             "rounds": self.rounds,
-            "replay": self.replay.state_dict(),
+            "replay": self.replay.state_dict() if self.sidecar is None else self._write_sidecar(self.sidecar),
             "behaviour": self.behaviour.memory(),
             "environment": None if snapshot is None else snapshot(),
         }
@@ -159,13 +164,46 @@ class WorldModelData(pl.LightningDataModule):
         assert self.behaviour is not None
         assert self.replay is not None
         self.rounds = int(state_dict["rounds"])
-        self.replay.load_state_dict(state_dict["replay"])
+        replay = state_dict["replay"]
+        self.replay.load_state_dict(_read_sidecar(replay) if isinstance(replay, str) else replay)
         self.behaviour.recall(state_dict["behaviour"])
         if state_dict["environment"] is not None:
             self.env.restore(state_dict["environment"])  # type: ignore[union-attr, operator]
+
+    def _write_sidecar(self, folder: Path) -> str:
+        """Write the replay buffer to a new file and return its path.
+
+        The file before it stays until the next time: a checkpoint that names this one is not on disk yet.
+        """
+        assert self.replay is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        older = sorted(folder.glob("replay-*.pt"))
+        path = folder / f"replay-{self.rounds:09d}.pt"
+        scratch = path.with_suffix(".tmp")
+        torch.save(self.replay.state_dict(), scratch)
+        scratch.replace(path)
+        for file in [file for file in older if file != path][:-1]:
+            file.unlink()
+        return str(path)
 
     def teardown(self, stage: str) -> None:
         """Close the environment."""
         if stage == "fit" and self.env is not None:
             self._collector = None
             self.env.close()
+
+
+def _read_sidecar(path: str) -> dict[str, Any]:
+    """The replay buffer's state in a file.
+
+    Raises:
+        MissingFile: it is gone.
+        CorruptFile: it can't be read.
+    """
+    if not Path(path).is_file():
+        raise MissingFile(f"{path}: the replay buffer of the checkpoint to resume from is gone; fit without --resume")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise CorruptFile(f"{path}: not a replay buffer ({type(error).__name__}); fit without --resume") from error
+    return state
