@@ -35,9 +35,7 @@ def test_a_mirrored_robot_half_a_stride_later_sees_and_does_the_same(cycle):
     mirrored_qpos = torch.cat(
         [qpos[:, :3] * POLAR_SIGN, qpos[:, 3:7] * torch.tensor([1, -1, 1, -1]), mirror_joints(qpos[:, 7:])], dim=-1
     )
-    mirrored_qvel = torch.cat(
-        [qvel[:, :3] * POLAR_SIGN, qvel[:, 3:6] * AXIAL_SIGN, mirror_joints(qvel[:, 6:])], dim=-1
-    )
+    mirrored_qvel = torch.cat([qvel[:, :3] * POLAR_SIGN, qvel[:, 3:6] * AXIAL_SIGN, mirror_joints(qvel[:, 6:])], dim=-1)
     here = controller_at(cycle, phase, command)
     there = controller_at(cycle, phase + 0.5, command * torch.tensor([1, -1, -1]))
     seen_here, seen_there = here.observe(qpos, qvel), there.observe(mirrored_qpos, mirrored_qvel)

@@ -73,7 +73,7 @@ def robot_state(observation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
 
 
 def hand_target_command(observation: Tensor, layout: Layout) -> Tensor:
-    """The task's goal as a command: target of the left hand relative to the pelvis in the heading frame, m, `[N, 3]`."""
+    """The task's goal as a command `[N, 3]`: where the left hand should be from the pelvis, heading frame, m."""
     qpos, _ = robot_state(observation, layout)
     yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
     return frames.to_heading(yaw, observation[..., layout.slices["goal"]] - qpos[:, 0:3])

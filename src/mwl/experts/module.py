@@ -106,7 +106,7 @@ class BehaviourCloning(pl.LightningModule):
         """The same error on episodes that were not trained on."""
         self.log("val/loss", self._loss(batch), batch_size=len(batch), prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW with a short warm-up and a cosine decay over the whole training."""
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)

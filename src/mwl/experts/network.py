@@ -1,5 +1,7 @@
 """The policy network of one expert: features in, joint position targets out, normalisation inside."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,13 @@ class PolicyNetwork(nn.Module):
         hidden: widths of the hidden layers.
     """
 
+    input_mean: Tensor
+    input_std: Tensor
+    action_mean: Tensor
+    action_std: Tensor
+
+    sizes: tuple[int, ...]
+
     def __init__(self, input_size: int, action_size: int, hidden: tuple[int, ...] = (256, 256)) -> None:
         super().__init__()
         self.register_buffer("input_mean", torch.zeros(input_size))
@@ -24,7 +33,13 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("action_mean", torch.zeros(action_size))
         self.register_buffer("action_std", torch.ones(action_size))
         sizes = (input_size, *hidden, action_size)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+
+    def linear(self, index: int) -> nn.Linear:
+        """One of its layers, from input to output."""
+        layer = self.layers[index]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     @torch.no_grad()
     def fit_normaliser(self, features: Tensor, actions: Tensor) -> None:
@@ -39,7 +54,8 @@ class PolicyNetwork(nn.Module):
         x = ((features - self.input_mean) / self.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         for layer in self.layers[:-1]:
             x = nn.functional.silu(layer(x))
-        return self.layers[-1](x)
+        standardised: Tensor = self.layers[-1](x)
+        return standardised
 
     def forward(self, features: Tensor) -> Tensor:
         """Action `[N, A]` in [-1, 1] for features `[N, F]`."""
@@ -61,23 +77,29 @@ class StackedPolicies(nn.Module):
         SpecMismatch: depths or action sizes differ.
     """
 
+    mean: Tensor
+    scale: Tensor
+    action_mean: Tensor
+    action_std: Tensor
+
     def __init__(self, networks: list[PolicyNetwork], inputs: list[Tensor], feature_size: int) -> None:
         super().__init__()
         depths = {len(network.layers) for network in networks}
-        outputs = {network.layers[-1].out_features for network in networks}
+        outputs = {len(network.action_mean) for network in networks}
         if len(depths) != 1 or len(outputs) != 1:
-            raise SpecMismatch(f"experts of one library must agree in depth ({depths}) and number of actions ({outputs})")
+            raise SpecMismatch(f"experts of a library must agree in depth ({depths}) and number of actions ({outputs})")
         count, depth = len(networks), depths.pop()
-        widths = [feature_size] + [max(n.layers[i].out_features for n in networks) for i in range(depth)]
+        widths = [feature_size] + [max(len(n.linear(i).bias) for n in networks) for i in range(depth)]
         mean, scale = torch.zeros(count, feature_size), torch.zeros(count, feature_size)
-        weights = [torch.zeros(count, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        weights = [torch.zeros(count, a, b) for a, b in pairwise(widths)]
         biases = [torch.zeros(count, 1, width) for width in widths[1:]]
         for k, (network, columns) in enumerate(zip(networks, inputs, strict=True)):
             mean[k, columns], scale[k, columns] = network.input_mean, 1 / network.input_std
-            for i, layer in enumerate(network.layers):
-                rows = columns if i == 0 else torch.arange(layer.in_features)
-                weights[i][k, rows, : layer.out_features] = layer.weight.detach().T
-                biases[i][k, 0, : layer.out_features] = layer.bias.detach()
+            for i in range(depth):
+                layer = network.linear(i)
+                rows = columns if i == 0 else torch.arange(network.sizes[i])
+                weights[i][k, rows, : network.sizes[i + 1]] = layer.weight.detach().T
+                biases[i][k, 0, : network.sizes[i + 1]] = layer.bias.detach()
         self.register_buffer("mean", mean.unsqueeze(1))
         self.register_buffer("scale", scale.unsqueeze(1))
         self.register_buffer("action_mean", torch.stack([n.action_mean for n in networks]).unsqueeze(1))

@@ -71,7 +71,9 @@ class ExpertSpec:
 
     def __post_init__(self) -> None:
         if self.robot != ROBOT or tuple(self.joints) != tuple(JOINT_NAMES):
-            raise SpecMismatch(f"expert {self.name}: made for robot {self.robot!r} ({len(self.joints)} joints), not {ROBOT}")
+            raise SpecMismatch(
+                f"expert {self.name}: made for robot {self.robot!r} ({len(self.joints)} joints), not {ROBOT}"
+            )
         if self.features != FEATURES:
             raise SpecMismatch(f"expert {self.name}: needs features {self.features!r}, this version has {FEATURES!r}")
         if self.command is not None and self.command not in COMMANDS:
@@ -103,7 +105,9 @@ class ExpertSpec:
             return observation.new_zeros(len(observation), 0)
         if command is not None:
             if command.shape[-1] != self.command_size:
-                raise SpecMismatch(f"expert {self.name}: command has {command.shape[-1]} numbers, not {self.command_size}")
+                raise SpecMismatch(
+                    f"expert {self.name}: command has {command.shape[-1]} numbers, not {self.command_size}"
+                )
             return command.to(observation).expand(len(observation), -1)
         kind = COMMANDS[self.command]
         if kind.read is not None and kind.from_observation in layout.slices:
@@ -146,6 +150,7 @@ class ExpertSpec:
             SpecMismatch: entries are missing or unknown, or name another robot, feature set or command.
         """
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+            return cls(**plain)
         except TypeError as error:
             raise SpecMismatch(f"not the specification of an expert: {error}") from error

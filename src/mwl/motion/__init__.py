@@ -1,1 +1,1 @@
-"""Motion: gait cycles, clips, demonstrators that turn a reference into physically valid behaviour, and their recordings."""
+"""Motion: gait cycles, clips, demonstrators that turn references into valid behaviour, and recordings of them."""

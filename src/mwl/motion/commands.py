@@ -2,7 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from mwl.motion.clips import check_file
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.teacher import load_config, train_teacher
 
@@ -31,3 +33,22 @@ def demonstrate(config: str, out: str) -> Path:
         out: file to write (.npz); its manifest goes beside it (.json).
     """
     return record(load_demonstration_config(config)).save(out)
+
+
+def import_clip(clip: Path | str, format: str, out: Path | str) -> Path:
+    """Read a raw motion-capture clip, retarget it to the robot at 50 Hz and write it.
+
+    Args:
+        clip: raw file; an `.amc` needs its `.asf` skeleton beside it.
+        format: `amass`, `bvh` or `amc`.
+        out: clip to write (.npz).
+    """
+    from mwl.motion.readers import read_landmarks
+    from mwl.motion.retarget import retarget
+
+    return retarget(read_landmarks(Path(clip), format)).save(out)
+
+
+def check(file: Path | str) -> dict[str, Any]:
+    """Say whether a motion clip or a recording is well-formed, and how plausible a clip is."""
+    return check_file(file)

@@ -180,6 +180,4 @@ def still_cycle(name: str, joints: Tensor, root_height: float, provenance: dict[
     mean = torch.cat([joints, torch.tensor([root_height, 0.0, 0.0, 0.0])])
     nothing = torch.zeros(1, len(mean))
     forever = StrideLaw(at_rest=1e6, slope=0.0, shortest=1e6, longest=1e6)
-    return GaitCycle(
-        name, mean, nothing, nothing, period=1e6, speed=1.0, stride=forever, provenance=provenance
-    )
+    return GaitCycle(name, mean, nothing, nothing, period=1e6, speed=1.0, stride=forever, provenance=provenance)

@@ -20,6 +20,7 @@ from mwl.handoff import sha256_of
 from mwl.simulation import HumanoidEnv
 
 SCHEMA = 1
+LOWEST_ROOT = 0.7  # m; a robot below it is falling, whatever the task's own limit
 _ARRAYS = ("observation", "action", "episode")
 
 
@@ -29,12 +30,15 @@ class Demonstrator(Protocol):
     Attributes:
         name: kind of demonstrator, for example `lqr_stand`.
         noise_scale: `[A]`, what one unit of injected noise means for each action of the benchmark.
-        command: what the N robots were told `[N, C]`, or None for a skill without command.
     """
 
     name: str
     noise_scale: Tensor
-    command: Tensor | None
+
+    @property
+    def command(self) -> Tensor | None:
+        """What the N robots were told `[N, C]`; None for a skill without command."""
+        ...
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew from observations `[N, O]` where `mask` `[N]` holds (None: everywhere)."""
@@ -217,7 +221,7 @@ def _play(
         for name, value in now.items():
             gathered.setdefault(name, []).append(value.clone())
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
-        alive = alive & ~state[keys.TERMINATED].squeeze(-1)
+        alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > LOWEST_ROOT)
         push = kicked & (torch.rand(config.episodes, generator=generator) < 0.02 / config.kick_interval)
         observation = kick(env, push, config.kick_std, generator) if push.any() else state[keys.OBSERVATION]
         state = state.set(keys.OBSERVATION, observation)
@@ -225,7 +229,7 @@ def _play(
 
 
 def kick(env: HumanoidEnv, mask: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Push the roots where `mask` `[N]` holds by N(0, std) m/s in x and y; returns the observation `[N, O]` after it."""
+    """Push roots by N(0, std) m/s in x and y where `mask` `[N]` holds; returns the observation `[N, O]` after it."""
     qpos, qvel = env.state
     push = std * torch.randn(len(mask), 2, generator=generator, dtype=qvel.dtype)
     qvel[:, :2] += torch.where(mask.unsqueeze(-1), push, 0.0)

@@ -16,7 +16,9 @@ from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, joint_mirror
 from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES
 
 RESIDUAL_JOINTS = (*JOINT_NAMES[:11], "left_shoulder_pitch", "right_shoulder_pitch")
-OBSERVATION_SIZE = 11 + 2 * len(JOINT_NAMES) + len(RESIDUAL_JOINTS) + 6  # root, joints, previous action, command and clock
+OBSERVATION_SIZE = (
+    11 + 2 * len(JOINT_NAMES) + len(RESIDUAL_JOINTS) + 6
+)  # root, joints, previous action, command and clock
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class GaitController:
         return frames.wrap_angle(frames.heading(rotation) - self.desired_heading)
 
     def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor:
-        """Observation `[N, 68]` of states `qpos` `[N, 26]`, `qvel` `[N, 25]`, mirrored in the second half of the stride."""
+        """Observation `[N, 68]` of `qpos` `[N, 26]`, `qvel` `[N, 25]`, mirrored in the second half of the stride."""
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         joints, joint_velocity = qpos[:, 7:26], qvel[:, 6:25]
         direct = [
@@ -124,7 +126,7 @@ class GaitController:
         return targets.clamp(self._low, self._high)
 
     def residual(self, targets: Tensor, reference: Tensor) -> Tensor:
-        """Action `[N, 13]`, not mirrored, that turns reference joints `[N, 19]` into position targets `[N, 19]`, rad."""
+        """Action `[N, 13]`, not mirrored, that turns reference joints `[N, 19]` into targets `[N, 19]`, rad."""
         return (targets - reference)[:, self._joints] / self._scale
 
     def advance(self) -> None:

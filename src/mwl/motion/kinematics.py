@@ -1,10 +1,12 @@
-"""Forward kinematics of points on the robot, batched in torch and differentiable: where hands and feet are, given the joints.
+"""Forward kinematics of points on the robot, batched: where hands and feet are, given the joints.
 
 Everything is in the pelvis frame, so a caller that needs world positions rotates and shifts by the root pose.
 """
 
 import mujoco
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mwl.motion.frames import rotation_matrix
@@ -34,9 +36,7 @@ class PointKinematics:
             body: rotation_matrix(torch.tensor(model.body_quat[body], dtype=torch.float32)) for body in self._chain
         }
         self._joint = {body: int(model.jnt_qposadr[model.body_jntadr[body]]) - 7 for body in self._chain}
-        self._axis = {
-            body: torch.tensor(model.jnt_axis[model.body_jntadr[body]], dtype=torch.float32) for body in self._chain
-        }
+        self._turn = {body: _rodrigues(model.jnt_axis[model.body_jntadr[body]]) for body in self._chain}
 
     def _ancestors(self, model: mujoco.MjModel, body: int) -> list[int]:
         chain = []
@@ -46,21 +46,22 @@ class PointKinematics:
         return chain
 
     def positions(self, joints: Tensor) -> Tensor:
-        """Positions `[N, P, 3]` in the pelvis frame, in m, at joint angles `[N, 19]` in rad."""
-        identity = torch.eye(3, dtype=joints.dtype).expand(len(joints), 3, 3)
-        frames = {self._root: (identity, torch.zeros(len(joints), 3, dtype=joints.dtype))}
+        """Positions `[N, P, 3]` in the pelvis frame, in m, at joint angles `[N, 19]` in rad, float32."""
+        identity = torch.eye(3).expand(len(joints), 3, 3)
+        frames = {self._root: (identity, torch.zeros(len(joints), 3))}
         for body in self._chain:  # parents come before children in MuJoCo's body order
             rotation, origin = frames[self._parent[body]]
-            origin = origin + rotation @ self._offset[body].to(joints.dtype)
-            turn = _axis_rotation(self._axis[body].to(joints.dtype), joints[:, self._joint[body]])
-            frames[body] = (rotation @ self._rotation[body].to(joints.dtype) @ turn, origin)
-        positions = [frames[body][1] + frames[body][0] @ offset.to(joints.dtype) for body, offset in self._points]
+            origin = origin + rotation @ self._offset[body]
+            angle = joints[:, self._joint[body], None]
+            basis = torch.cat([torch.ones_like(angle), angle.sin(), 1 - angle.cos()], dim=-1)
+            turn = (basis @ self._turn[body]).unflatten(-1, (3, 3))
+            frames[body] = (rotation @ self._rotation[body] @ turn, origin)
+        positions = [frames[body][1] + frames[body][0] @ offset for body, offset in self._points]
         return torch.stack(positions, dim=1)
 
 
-def _axis_rotation(axis: Tensor, angle: Tensor) -> Tensor:
-    """Rotation matrices `[N, 3, 3]` about a unit axis `[3]` by angles `[N]` (Rodrigues)."""
-    x, y, z = axis.tolist()
-    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=angle.dtype)
-    sin, cos = angle.sin()[:, None, None], angle.cos()[:, None, None]
-    return torch.eye(3, dtype=angle.dtype) + sin * cross + (1 - cos) * (cross @ cross)
+def _rodrigues(axis: NDArray[np.float64]) -> Tensor:
+    """Basis `[3, 9]` of rotations about a unit axis: coefficients of 1, sin and 1 - cos, each a flat 3 x 3 matrix."""
+    x, y, z = axis
+    cross = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float32)
+    return torch.stack([torch.eye(3), cross, cross @ cross]).flatten(1)

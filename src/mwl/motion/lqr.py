@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mwl.simulation.robot import QPOS0, ctrl_to_action
 
+FOOT_LEAD = 0.02  # m, how far ahead of the ankles the centre of mass rests; soles reach 0.10 back and 0.20 ahead
 _IGNORED = (0, 1, 5)  # root x, y and yaw in the tangent space
 
 
@@ -47,7 +48,7 @@ class BalancePoint:
 
 
 def standing_pose(model: mujoco.MjModel, knee: float, joints: np.ndarray | None = None) -> np.ndarray:
-    """A pose `qpos` `[26]` with knees bent by `knee` rad, soles flat on the floor and the centre of mass over the ankles.
+    """A pose `qpos` `[26]` with knees bent by `knee` rad, soles flat and the centre of mass over the ankles.
 
     Args:
         joints: joint angles `[19]` for trunk and arms (None: the reset pose's).
@@ -69,9 +70,6 @@ def standing_pose(model: mujoco.MjModel, knee: float, joints: np.ndarray | None 
     scipy.optimize.brentq(lean, -knee / 2 - 0.4, -knee / 2 + 0.4)
     qpos[2] = _resting_height(model, data, qpos)
     return qpos
-
-
-FOOT_LEAD = 0.02  # m, how far ahead of the ankles the centre of mass rests; the sole reaches 0.10 back and 0.20 ahead
 
 
 def _resting_height(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> float:
@@ -170,7 +168,7 @@ class LQRStand:
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
-        return torch.from_numpy(ctrl_to_action(self.control(observation.double().numpy())))
+        return torch.from_numpy(ctrl_to_action(self.control(observation.double().numpy()))).clamp(-1, 1)
 
     def control(self, observation: np.ndarray) -> np.ndarray:
         """Servo targets `[N, 19]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel."""

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,10 @@ class PPOConfig:
 class RunningNormalizer(nn.Module):
     """Standardises observations by running mean and variance, clipped to +-6."""
 
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
@@ -66,7 +71,7 @@ class RunningNormalizer(nn.Module):
 
 def _mlp(sizes: tuple[int, ...], last_gain: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = index == len(sizes) - 2
         linear = nn.Linear(fan_in, fan_out)
         nn.init.orthogonal_(linear.weight, last_gain if last else 2**0.5)

@@ -19,7 +19,10 @@ SHOULDER = torch.tensor([0.0055, 0.21, 0.42])  # m relative to the pelvis
 BODY_RADIUS = 0.25  # m about the trunk's axis: nearer points lie within the body or behind its surface
 _DAMPING = 0.05
 _COMFORTABLE_ARM = torch.tensor([0.0, -0.6, 0.8, -0.8, 0.3])  # rad, elbow out: from here few poses meet the trunk
-_NARROWED = {"torso": (-0.35, 0.35), "left_shoulder_roll": (0.05, 3.1)}  # rad; further in, the upper arm meets the trunk
+_NARROWED = {
+    "torso": (-0.35, 0.35),
+    "left_shoulder_roll": (0.05, 3.1),
+}  # rad; further in, the upper arm meets the trunk
 _COMFORT_GAIN = 0.1  # the two spare freedoms are drawn towards the comfortable pose
 _JOINT_MARGIN = 0.02  # rad kept from the ends of the arm's range
 

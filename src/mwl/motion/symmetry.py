@@ -22,7 +22,7 @@ def mirrored_name(joint: str) -> str:
 
 
 def joint_mirror(names: Sequence[str] = JOINT_NAMES) -> tuple[Tensor, Tensor]:
-    """Index `[J]` and sign `[J]` such that `x[..., index] * sign` is the mirror image of joint values `x` `[..., J]`."""
+    """Index `[J]` and sign `[J]` such that `x[..., index] * sign` is the mirror image of joint values `[..., J]`."""
     index = torch.tensor([list(names).index(mirrored_name(name)) for name in names])
     sign = torch.tensor([-1.0 if name.endswith(_NEGATED) else 1.0 for name in names])
     return index, sign

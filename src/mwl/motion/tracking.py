@@ -90,7 +90,7 @@ class TrackingEnv:
         self.speed_error = torch.zeros(self.num_envs)
 
     def reset(self) -> Tensor:
-        """Begin every episode at a random age, so that they don't all end at once; returns the observation `[N, 68]`."""
+        """Begin every episode at a random age, lest they all end at once; returns the observation `[N, 68]`."""
         everywhere = torch.ones(self.num_envs, dtype=torch.bool)
         self._begin(everywhere)
         self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)

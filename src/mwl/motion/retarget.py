@@ -1,0 +1,154 @@
+"""Retargeting: landmarks of a person become poses of the robot, by inverse kinematics with joint limits (mink).
+
+Directions of limbs are kept and the robot's own segment lengths used, so no measure of the person is needed but the
+length of the legs, which scales the path over the floor.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+from scipy.spatial.transform import Rotation
+
+from mwl.errors import MissingDependency
+from mwl.motion.clips import MotionClip, sole_positions
+from mwl.motion.readers import Landmarks
+from mwl.simulation import build_model, get_task
+from mwl.simulation.robot import QPOS0
+
+Array = NDArray[np.float64]
+FPS = 50.0
+THIGH, SHANK = 0.4, 0.4  # m, of the robot
+UPPER_ARM, FOREARM = 0.33, 0.31  # m, shoulder to elbow and elbow to hand
+HIP_OFFSET = np.array([0.04, 0.2029, -0.1742])  # m, left leg's hip pitch axis in the pelvis frame
+SHOULDER_OFFSET = np.array([0.0, 0.212, 0.413])  # m, left shoulder in the frame of the trunk
+_ITERATIONS = 8
+_FIRST_ITERATIONS = 60
+
+
+def retarget(landmarks: Landmarks) -> MotionClip:
+    """The robot's motion at 50 Hz that keeps the directions of a person's limbs.
+
+    Raises:
+        MissingDependency: mink is not installed.
+    """
+    try:
+        import mink
+    except ImportError as error:
+        raise MissingDependency("retargeting needs mink: pip install 'mwl[retarget]'") from error
+    tracks = _resample(landmarks)
+    pelvis, trunk = _frames(tracks)
+    root = _root_path(tracks)
+    model = build_model(get_task("h1-stand"))
+    configuration = mink.Configuration(model)
+    tasks = _tasks(mink)
+    posture = mink.PostureTask(model, cost=0.1)
+    posture.set_target(QPOS0)
+    limits = [mink.ConfigurationLimit(model)]
+    start = QPOS0.copy()  # bent knees: from straight ones the solver sticks at the knees' limit
+    start[:3], start[3:7] = root[0], _quaternion(pelvis[0])
+    configuration.update(start)
+    poses = np.zeros((len(root), model.nq))
+    for t in range(len(root)):
+        for name, target in _targets(tracks, root, pelvis, trunk, t).items():
+            rotation = mink.SO3(_quaternion(target[1]))
+            tasks[name].set_target(mink.SE3.from_rotation_and_translation(rotation, target[0]))
+        for _ in range(_FIRST_ITERATIONS if t == 0 else _ITERATIONS):
+            velocity = mink.solve_ik(configuration, [*tasks.values(), posture], 1 / FPS, "daqp", limits=limits)
+            configuration.integrate_inplace(velocity, 1 / FPS)
+        poses[t] = configuration.q
+    poses[:, 7:] = np.clip(_smooth(poses[:, 7:]), *model.jnt_range[1:].T)
+    poses[:, 2] -= _floor_height(poses)
+    provenance = {"source": landmarks.source, "method": "inverse kinematics of limb directions (mink)"}
+    return MotionClip.from_poses(FPS, poses, provenance)
+
+
+def _resample(landmarks: Landmarks) -> dict[str, Array]:
+    """Landmarks at 50 Hz."""
+    count = len(next(iter(landmarks.positions.values())))
+    old = np.arange(count) / landmarks.fps
+    new = np.arange(0, old[-1] + 1e-9, 1 / FPS)
+    return {
+        name: np.stack([np.interp(new, old, column) for column in track.T], axis=1)
+        for name, track in landmarks.positions.items()
+    }
+
+
+def _frames(tracks: dict[str, Array]) -> tuple[Array, Array]:
+    """Rotations `[T, 3, 3]` of pelvis and trunk from the lines of hips and shoulders and the spine between them."""
+    hips = (tracks["left_hip"] + tracks["right_hip"]) / 2
+    shoulders = (tracks["left_shoulder"] + tracks["right_shoulder"]) / 2
+    up = _unit(shoulders - hips)
+    return (
+        _basis(tracks["left_hip"] - tracks["right_hip"], up),
+        _basis(tracks["left_shoulder"] - tracks["right_shoulder"], up),
+    )
+
+
+def _basis(left: Array, up: Array) -> Array:
+    forward = _unit(np.cross(left, up))
+    return np.stack([forward, _unit(np.cross(up, forward)), up], axis=-1)
+
+
+def _unit(vector: Array) -> Array:
+    return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
+
+
+def _root_path(tracks: dict[str, Array]) -> Array:
+    """Positions `[T, 3]` of the robot's pelvis: the person's hips, scaled by the ratio of leg lengths."""
+    leg = np.median(
+        np.linalg.norm(tracks["left_hip"] - tracks["left_knee"], axis=1)
+        + np.linalg.norm(tracks["left_knee"] - tracks["left_ankle"], axis=1)
+    )
+    hips = (tracks["left_hip"] + tracks["right_hip"]) / 2
+    path = hips * (THIGH + SHANK) / leg
+    path[:, :2] -= path[0, :2].copy()
+    path[:, 2] -= HIP_OFFSET[2]
+    return path
+
+
+def _targets(
+    tracks: dict[str, Array], root: Array, pelvis: Array, trunk: Array, t: int
+) -> dict[str, tuple[Array, Array]]:
+    """World position and rotation of every tracked body at frame t."""
+    targets = {"pelvis": (root[t], pelvis[t]), "torso_link": (root[t], trunk[t])}
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        mirror = np.array([1.0, sign, 1.0])
+        point = {mark: tracks[f"{side}_{mark}"][t] for mark in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")}
+        knee = root[t] + pelvis[t] @ (HIP_OFFSET * mirror) + THIGH * _unit(point["knee"] - point["hip"])
+        ankle = knee + SHANK * _unit(point["ankle"] - point["knee"])
+        elbow = root[t] + trunk[t] @ (SHOULDER_OFFSET * mirror) + UPPER_ARM * _unit(point["elbow"] - point["shoulder"])
+        hand = elbow + FOREARM * _unit(point["wrist"] - point["elbow"])
+        for body, place in (("knee_link", knee), ("ankle_link", ankle), ("elbow_link", elbow), ("hand", hand)):
+            targets[f"{side}_{body}"] = (place, np.eye(3))
+    return targets
+
+
+def _tasks(mink: Any) -> dict[str, Any]:
+    """One task per tracked body; costs (position, orientation) as measured to keep ankles within millimetres."""
+    costs = {"pelvis": (10.0, 10.0), "torso_link": (0.0, 5.0)}
+    for side in ("left", "right"):
+        costs |= {f"{side}_ankle_link": (20.0, 0.0), f"{side}_knee_link": (2.0, 0.0)}
+        costs |= {f"{side}_hand": (3.0, 0.0), f"{side}_elbow_link": (2.0, 0.0)}
+    return {
+        body: mink.FrameTask(body, "body", position_cost=position, orientation_cost=orientation, lm_damping=1e-3)
+        for body, (position, orientation) in costs.items()
+    }
+
+
+def _quaternion(rotation: Array) -> Array:
+    """Quaternion (wxyz) of a rotation matrix."""
+    return Rotation.from_matrix(rotation).as_quat(scalar_first=True)
+
+
+def _smooth(joints: Array) -> Array:
+    """Joint angles without the jumps of single frames."""
+    window = min(7, len(joints) - (len(joints) + 1) % 2)
+    return savgol_filter(joints, window, 2, axis=0) if window >= 5 else joints
+
+
+def _floor_height(poses: Array) -> float:
+    """Height of the floor under the lower sole, robust against single frames."""
+    lowest = sole_positions(poses)[..., 2].min(axis=(1, 2))
+    return float(np.quantile(lowest, 0.1))
