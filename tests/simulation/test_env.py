@@ -161,7 +161,7 @@ def test_states_of_another_shape_are_refused() -> None:
         env.set_state(np.full((2, 26), np.nan), np.zeros((2, 25)))
 
 
-def test_broken_physics_ends_that_episode_alone_and_is_counted() -> None:
+def test_broken_physics_ends_that_episode_alone_and_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     env = make_env("h1-walk", num_envs=3)
     env.reset()
     env.simulation.qvel[1] = np.nan
@@ -171,6 +171,7 @@ def test_broken_physics_ends_that_episode_alone_and_is_counted() -> None:
     assert after[keys.REWARD].isfinite().all()
     assert after[keys.OBSERVATION].isfinite().all()
     assert env.unstable_episodes == 1
+    assert "physics broke in environments [1]" in caplog.text
 
 
 def test_a_snapshot_goes_on_exactly() -> None:

@@ -1,5 +1,6 @@
 """The embedded suite: our own model of the robot, all environments advanced in one call."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl,
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
 from mwl.simulation.world import Mask, Outcome, World
 
+_LOG = logging.getLogger(__name__)
 RESET_NOISE = 0.01  # uniform, on every entry of qpos
 
 
@@ -58,7 +60,10 @@ class EmbeddedWorld(World):
         self.simulation.step(action_to_ctrl(action))
         self.steps += 1
         measured, unstable = self.measurement, self.simulation.unstable
-        self.unstable_episodes += int(unstable.sum())
+        if unstable.any():
+            self.unstable_episodes += int(unstable.sum())
+            where = np.flatnonzero(unstable).tolist()
+            _LOG.warning("%s: physics broke in environments %s; these episodes end here", self.task.name, where)
         reward = np.where(unstable, 0.0, self.task.reward(measured))
         terminated = self.task.terminated(measured) | unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)

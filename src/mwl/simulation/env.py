@@ -167,7 +167,7 @@ class HumanoidEnv(EnvBase):
         return self._observed()
 
     def maybe_reset(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Begin new episodes where one is done; the same as TorchRL's own method, without its detour through `reset`."""
+        """Begin new episodes where one is done: what TorchRL's own method does, without its detour through `reset`."""
         done = tensordict.get(keys.DONE).reshape(self.num_envs)
         if done.any():
             self.world.reset(done.numpy())
