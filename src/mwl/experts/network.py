@@ -24,8 +24,6 @@ class PolicyNetwork(nn.Module):
     action_mean: Tensor
     action_std: Tensor
 
-    sizes: tuple[int, ...]
-
     def __init__(self, input_size: int, action_size: int, hidden: tuple[int, ...] = (256, 256)) -> None:
         super().__init__()
         self.register_buffer("input_mean", torch.zeros(input_size))
@@ -97,9 +95,9 @@ class StackedPolicies(nn.Module):
             mean[k, columns], scale[k, columns] = network.input_mean, 1 / network.input_std
             for i in range(depth):
                 layer = network.linear(i)
-                rows = columns if i == 0 else torch.arange(network.sizes[i])
-                weights[i][k, rows, : network.sizes[i + 1]] = layer.weight.detach().T
-                biases[i][k, 0, : network.sizes[i + 1]] = layer.bias.detach()
+                rows = columns if i == 0 else torch.arange(layer.in_features)
+                weights[i][k, rows, : layer.out_features] = layer.weight.detach().T
+                biases[i][k, 0, : layer.out_features] = layer.bias.detach()
         self.register_buffer("mean", mean.unsqueeze(1))
         self.register_buffer("scale", scale.unsqueeze(1))
         self.register_buffer("action_mean", torch.stack([n.action_mean for n in networks]).unsqueeze(1))
