@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mwl.errors import BadInput, CorruptFile, MissingFile
 from mwl.motion.clips import MotionClip, check_clip, check_file
 from mwl.motion.commands import import_clip
+from mwl.motion.cycle import GaitCycle
+from mwl.motion.cycle_from_clip import cycle_from_clip
 from mwl.motion.readers import read_landmarks
 from mwl.simulation.robot import QPOS0
 
@@ -124,3 +127,19 @@ def test_truncated_captures_are_one_clear_error(name, format, tmp_path):
     (tmp_path / "01.asf").write_bytes((SHARED / "cmu_raw/01.asf").read_bytes())
     with pytest.raises(CorruptFile, match=name):
         read_landmarks(tmp_path / name, format)
+
+
+@needs_clips
+@pytest.mark.parametrize("name", ["walk", "run"])
+def test_shipped_cycles_come_out_of_their_clips_again(name, data_folder):
+    shipped = GaitCycle.load(data_folder / f"motion/{name}.json")
+    clip = MotionClip.load(SHARED / f"h1_{name}_cmu_mink.npz")
+    cycle = cycle_from_clip(name, clip, shipped.stride, shortest=0.3)
+    assert cycle.period == pytest.approx(shipped.period)
+    assert cycle.speed == pytest.approx(shipped.speed, rel=0.01)
+    # where a stride begins is a matter of convention, so the best of 64 shifts counts
+    phase = torch.arange(64) / 64
+    command = torch.tensor([[shipped.speed, 0.0, 0.0]]).expand(64, 3)
+    expected = shipped.pose(phase, command).joints
+    shifts = [(cycle.pose(phase + k / 64, command).joints - expected).abs().mean() for k in range(64)]
+    assert min(shifts) < 0.05  # rad
