@@ -2,10 +2,11 @@
 
 Uniform random actions, episodes begun anew as they end, TorchRL's overhead included. The official package steps one
 environment in one process, as its users do; it is left out where it isn't installed. Steps per second of wall time
-depend on what else runs on the machine; steps per second of CPU time (summed over threads) hardly do. The share of
-physics says how much of the time is left to the environment around it.
+depend on what else runs on the machine; steps per second of CPU time (summed over threads) hardly do. Each is measured
+in turns with the others and the best taken, as other jobs only slow it down; on a busy machine, ask for many short
+rounds. The share of physics says how much of the time is left to the environment around it.
 
-    python benchmarks/simulation.py [--seconds 5] [--tasks h1-walk h1-door] [--json]
+    python benchmarks/simulation.py [--seconds 5] [--rounds 3] [--tasks h1-walk h1-door] [--json]
 """
 
 import argparse
@@ -27,7 +28,6 @@ from mwl.simulation import HumanoidEnv, make_env
 
 NUM_ENVS = (1, 16, 64)
 THREADS = (1, 2)
-ROUNDS = 3  # each measurement is repeated, in turns with the others, and the best taken: other jobs only slow it down
 
 
 class Speed(NamedTuple):
@@ -101,7 +101,7 @@ def official(task: str) -> Callable[[], int]:
     return step
 
 
-def measure(task: str, seconds: float) -> dict[str, Any]:
+def measure(task: str, seconds: float, rounds: int) -> dict[str, Any]:
     """Best of some rounds for every setting of one task."""
     candidates: dict[str, Callable[[], int]] = {}
     for num_envs in NUM_ENVS:
@@ -112,7 +112,7 @@ def measure(task: str, seconds: float) -> dict[str, Any]:
     except MissingDependency as error:
         print(error, file=sys.stderr)
     best = dict.fromkeys(candidates, Speed(0.0, 0.0))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, step in candidates.items():
             best[name] = best[name].better(speed(step, seconds))
     shares = {
@@ -141,11 +141,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is repeated")
     parser.add_argument("--tasks", nargs="+", default=["h1-walk", "h1-door"])
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = [measure(task, arguments.seconds) for task in arguments.tasks]
+    results = [measure(task, arguments.seconds, arguments.rounds) for task in arguments.tasks]
     if arguments.json:
         print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0], "results": results}))
     else:
