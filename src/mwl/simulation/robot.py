@@ -60,7 +60,7 @@ def build_model(
     Args:
         task: which scene.
         contacts: `full` is the benchmark-like robot; `fast` lets only feet and shins collide, which suits training in
-            which a fall ends the episode anyway, and runs about twice as fast.
+            which a fall ends the episode anyway, and runs faster.
         timestep: physics step in s.
         visual: with what is only drawn: shells, cameras and lights. It slows physics by 7 %.
     """
