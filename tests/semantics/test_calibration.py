@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mwl.semantics.calibration import auroc, calibrate, expected_calibration_error
+from mwl.semantics.cards import Card
 from mwl.semantics.head import Calibration
 
 
@@ -25,6 +26,10 @@ class _Fixed:
 
     names = ("first", "second")
     calibration = Calibration(refusal=0.0)
+    cards: tuple[Card, ...] = ()
+
+    def set_cards(self, cards: list[Card]) -> None:
+        """Shorter cards score the same here."""
 
     def scores(self, text: str) -> torch.Tensor:
         return torch.tensor([float(x) for x in text.split()])

@@ -31,8 +31,9 @@ def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) 
             answer["weights"] = head.weights(text, frame=picture)
             answer["plan"] = [{"clause": text, "weights": answer["weights"]}]
         else:
-            answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in head.plan(text)]
-            answer["weights"] = answer["plan"][0]["weights"]
+            plan = head.plan(text)
+            answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in plan]
+            answer["weights"] = head.weights(text) if plan[0].recipe else dict(plan[0].weights)
     except NoSkillFits:
         return {**answer, "refused": True}
     return answer

@@ -2,5 +2,6 @@
 
 from mwl.semantics.cards import Card
 from mwl.semantics.head import Clause, SemanticHead
+from mwl.semantics.sequencer import Decision, Sequencer, SequencerConfig
 
-__all__ = ["Card", "Clause", "SemanticHead"]
+__all__ = ["Card", "Clause", "Decision", "SemanticHead", "Sequencer", "SequencerConfig"]

@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import mannwhitneyu
 
+SHORT_CARD = 3  # paraphrases of a terse card
+
 if TYPE_CHECKING:
     from mwl.semantics.head import Calibration, SemanticHead
 
@@ -27,17 +29,28 @@ def calibrate(
         the calibration, and `top1`, `refusal_auroc`, `calibration_error` and `balanced_refusal` on the same texts.
     """
     labelled = [(text, head.names.index(name)) for name, texts in skills.items() for text in texts]
-    scores = torch.stack([head.scores(text) for text, _ in labelled])
-    labels = torch.tensor([label for _, label in labelled])
+    full = head.cards
+    shorter = [replace(card, paraphrases=card.paraphrases[:SHORT_CARD]) for card in full]
+    scores, near, away, labels = [], [], [], []
+    for cards in (full, shorter):  # a threshold that holds for terse cards too
+        head.set_cards(cards)
+        scores += [head.scores(text) for text, _ in labelled]
+        labels += [label for _, label in labelled]
+        near += [head.confidence(text) + head.calibration.refusal for text, _ in labelled]
+        away += [head.confidence(text) + head.calibration.refusal for text in far]
+    head.set_cards(full)
+    return _fit(head.calibration, torch.stack(scores), torch.tensor(labels), np.array(near), np.array(away))
+
+
+def _fit(
+    before: "Calibration", scores: torch.Tensor, labels: torch.Tensor, near: np.ndarray, away: np.ndarray
+) -> tuple["Calibration", dict[str, float]]:
 
     def negative_log_likelihood(log_temperature: float) -> float:
         return float(torch.nn.functional.cross_entropy(scores / np.exp(log_temperature), labels))
 
     best = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.01), np.log(0.5)), method="bounded")
     temperature = float(np.exp(best.x))
-    offset = head.calibration.refusal
-    near = np.array([head.confidence(text) for text, _ in labelled]) + offset
-    away = np.array([head.confidence(text) for text in far]) + offset
     thresholds = np.unique(np.concatenate([near, away]))
     balanced = [((near >= t).mean() + (away < t).mean()) / 2 for t in thresholds]
     refusal = float(thresholds[int(np.argmax(balanced))])
@@ -47,7 +60,7 @@ def calibrate(
         "balanced_refusal": float(max(balanced)),
         "calibration_error": expected_calibration_error((scores / temperature).softmax(-1), labels),
     }
-    return replace(head.calibration, temperature=temperature, refusal=refusal), metrics
+    return replace(before, temperature=temperature, refusal=refusal), metrics
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:

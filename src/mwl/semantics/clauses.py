@@ -13,6 +13,36 @@ _JOINTS = re.compile(
 _LEADING = re.compile(r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and)\b[\s,]*", re.IGNORECASE)
 _AND = re.compile(r"\s*,?\s+and\s+|\s*,\s+", re.IGNORECASE)
 
+_UNTIL = re.compile(r"^(?P<action>.+?)\s*,?\s+until\s+(?P<condition>.+)$", re.IGNORECASE)
+_DURATION = re.compile(
+    r"\s*,?\s*\bfor\s+(?P<number>\d+(?:\.\d+)?|a|one|two|three|five|ten)\s+seconds?\b", re.IGNORECASE
+)
+_NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "five": 5, "ten": 10}
+_CONDITIONS = (
+    (re.compile(r"\bdoor\b.*\bopen|\bopen\b.*\bdoor", re.IGNORECASE), "door_open"),
+    (re.compile(r"\bthrough\b", re.IGNORECASE), "through_door"),
+    (re.compile(r"\b(?:handle|latch)\b.*\bturned\b", re.IGNORECASE), "handle_turned"),
+    (re.compile(r"\bdoor\b", re.IGNORECASE), "at_door"),
+    (re.compile(r"\b(?:touch|hand)\b.*\b(?:target|ball|goal|marker|it)\b", re.IGNORECASE), "hand_at_goal"),
+)
+CONTROL_RATE = 50  # control steps per second
+
+
+def ending(clause: str) -> tuple[str, str, int]:
+    """What a clause asks for, the progress predicate of its `until`, and the control steps of its `for N seconds`.
+
+    A condition that no predicate knows gives `never`, so that only time ends the clause.
+    """
+    until, steps = "never", 0
+    if match := _UNTIL.match(clause):
+        clause = match["action"]
+        until = next((name for pattern, name in _CONDITIONS if pattern.search(match["condition"])), "never")
+    if match := _DURATION.search(clause):
+        number = match["number"].lower()
+        steps = round(CONTROL_RATE * float(_NUMBERS.get(number, 0) or number))
+        clause = clause[: match.start()] + clause[match.end() :]
+    return clause.strip(" ,"), until, steps
+
 
 def split(instruction: str) -> list[str]:
     """Clauses of an instruction in order of time; one clause for a simple instruction.

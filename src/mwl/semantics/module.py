@@ -1,4 +1,4 @@
-"""The stage that fits the semantic head: locked-text tuning of an image tower, then calibration."""
+"""The stage that fits the semantic head: an image tower and a word adapter on a locked text tower, then calibration."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +17,10 @@ from mwl.semantics.cards import Card
 from mwl.semantics.data import FrameData
 from mwl.semantics.encoder import ClipEncoder, open_clip_encoder, sentence_clip
 from mwl.semantics.head import STAGE, Calibration, SemanticHead, load_phrases
+from mwl.semantics.network import WordAdapter, wording_loss
+
+FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
+PHRASES_PER_BATCH = 512
 
 
 class SemanticModule(pl.LightningModule):
@@ -30,6 +34,10 @@ class SemanticModule(pl.LightningModule):
         lr: peak step size of AdamW.
         temperature: of the contrastive loss.
         phrases: the phrase bank.
+        adapter_rank: rank of the map on the text embeddings.
+        adapter_lr: its step size.
+        stay: weight of staying near the text tower's own embedding.
+        noise: of the phrase embeddings in training, standard deviation per dimension.
     """
 
     def __init__(
@@ -41,6 +49,10 @@ class SemanticModule(pl.LightningModule):
         lr: float = 1e-3,
         temperature: float = 0.07,
         phrases: str = "data/semantics/phrases.yaml",
+        adapter_rank: int = 64,
+        adapter_lr: float = 2e-3,
+        stay: float = 7.0,
+        noise: float = 0.03,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -53,6 +65,8 @@ class SemanticModule(pl.LightningModule):
         self.bank = load_phrases(Path(phrases))
         self.encoder: ClipEncoder | None = None
         self.visual: torch.nn.Module | None = None
+        self.adapter: WordAdapter | None = None
+        self.adapter_rank, self.adapter_lr, self.stay, self.noise = adapter_rank, adapter_lr, stay, noise
 
     def setup(self, stage: str) -> None:
         """Build the encoder and embed the words for every scene."""
@@ -65,6 +79,16 @@ class SemanticModule(pl.LightningModule):
         if missing:
             raise BadInput(f"the phrase bank has no phrases for {', '.join(missing)}")
         self.words = [self.encoder.texts(self.bank["skills"][skill]).clone() for skill in skills]
+        self._gather_phrases()
+        self.adapter = WordAdapter(self.phrase_embeddings.shape[-1], self.adapter_rank)
+
+    def _gather_phrases(self) -> None:
+        """Embeddings `[P, E]` of the phrase bank and the group `[P]` of each: a skill, a topic, or "go on"."""
+        assert self.encoder is not None
+        skills = [[f.format(p) for p in phrases for f in FRAMES_OF_SPEECH] for phrases in self.bank["skills"].values()]
+        groups = [*skills, *self.bank["other"].values(), self.bank["deictic"]]
+        self.phrase_embeddings = self.encoder.texts([str(p) for phrases in groups for p in phrases]).clone()
+        self.phrase_groups = torch.cat([torch.full((len(phrases),), i) for i, phrases in enumerate(groups)])
 
     def _data(self) -> FrameData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -74,8 +98,9 @@ class SemanticModule(pl.LightningModule):
 
     def _targets(self, sample: bool) -> Tensor:
         """Embeddings of words for each skill `[S, E]`: their mean, or in training that of a random few."""
+        assert self.adapter is not None
         means = [w[torch.randint(len(w), (4,))].mean(0) if sample else w.mean(0) for w in self.words]
-        return F.normalize(torch.stack(means), dim=-1).to(self.device)
+        return self.adapter(F.normalize(torch.stack(means), dim=-1).to(self.device)).detach()
 
     def _logits(self, pictures: Tensor, sample: bool) -> Tensor:
         assert self.encoder is not None
@@ -84,10 +109,14 @@ class SemanticModule(pl.LightningModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """Contrastive loss over the skills, with other words for them in every batch."""
         pictures, skills = batch
-        loss = F.cross_entropy(self._logits(pictures, sample=True), skills)
+        seeing = F.cross_entropy(self._logits(pictures, sample=True), skills)
+        assert self.adapter is not None
+        chosen = torch.randint(len(self.phrase_groups), (PHRASES_PER_BATCH,))
+        phrases, groups = self.phrase_embeddings[chosen].to(self.device), self.phrase_groups[chosen].to(self.device)
+        wording = wording_loss(self.adapter, phrases, groups, self.temperature, self.stay, self.noise)
         if batch_idx % 10 == 0:
-            self.log("train/loss", loss, prog_bar=True)
-        return loss
+            self.log_dict({"train/seeing": seeing, "train/wording": wording}, prog_bar=True)
+        return seeing + wording
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Share of held-out pictures whose scene is recognised."""
@@ -96,11 +125,13 @@ class SemanticModule(pl.LightningModule):
         self.log("val/frame_accuracy", accuracy, batch_size=len(skills), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on the image tower, one cycle of the step size."""
+        """AdamW on image tower and adapter, one cycle of the step sizes."""
         assert self.visual is not None
-        optimizer = torch.optim.AdamW(self.visual.parameters(), lr=self.lr, weight_decay=0.05)
+        assert self.adapter is not None
+        groups = [{"params": self.visual.parameters()}, {"params": self.adapter.parameters()}]
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=0.05)
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [self.lr, self.adapter_lr], total_steps=total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def handoff(self) -> dict[str, Any]:
@@ -108,7 +139,9 @@ class SemanticModule(pl.LightningModule):
         assert self.encoder is not None
         assert self.visual is not None
         self.encoder.model.cpu().eval()
-        head = SemanticHead(self.encoder, Calibration(), _all(self.bank["other"]), self.bank["deictic"])
+        assert self.adapter is not None
+        adapter = self.adapter.cpu().eval()
+        head = SemanticHead(self.encoder, Calibration(), _all(self.bank["other"]), self.bank["deictic"], adapter)
         head.set_cards([Card(**card) for card in self.development["cards"]])
         calibration, metrics = calibrate(head, self.development["skills"], self.development["far"])
         head.calibration = replace(calibration, picture=head.calibration.picture)

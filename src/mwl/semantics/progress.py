@@ -1,0 +1,101 @@
+"""Progress predicates: what an observation says about how far a step of a plan has come."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput
+
+FALL_HEIGHT = 0.58  # m, root height at which the benchmark's door task ends the episode
+RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes through on purpose
+REACHED = 0.05  # m, hand to target
+HANDLE_TURNED = 0.75  # rad
+DOOR_OPEN = 1.0  # rad
+AT_DOOR, THROUGH_DOOR = 0.25, 1.2  # m along x, where the door's handle is in reach and where the doorway lies behind
+
+
+class Layout(Protocol):
+    """Names the parts of an observation."""
+
+    slices: Mapping[str, slice]
+
+
+def part(observation: Tensor, layout: Layout, name: str) -> Tensor:
+    """One named part `[N, P]` of observations `[N, O]`.
+
+    Raises:
+        BadInput: the task's observation has no such part.
+    """
+    if name not in layout.slices:
+        raise BadInput(f"the observation has no part {name!r}; parts: {', '.join(layout.slices)}")
+    return observation[:, layout.slices[name]]
+
+
+def position(observation: Tensor, layout: Layout) -> Tensor:
+    """Root position `[N, 3]` in the world frame, m."""
+    return part(observation, layout, "robot_qpos")[:, :3]
+
+
+def fall_risk(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the robot is going down or leans by more than 60 degrees `[N]`."""
+    root = part(observation, layout, "robot_qpos")
+    x, y = root[:, 4], root[:, 5]  # quaternion wxyz: the world height of the body's up axis is 1 - 2 (x^2 + y^2)
+    upright = 1 - 2 * (x**2 + y**2)
+    return (root[:, 2] < RISK_HEIGHT) | (upright < 0.5)
+
+
+def hand_at_goal(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the left hand is at the target `[N]`."""
+    gap = part(observation, layout, "left_hand") - part(observation, layout, "goal")
+    return gap.norm(dim=-1) < REACHED
+
+
+def at_door(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the handle of the door is in reach `[N]`."""
+    return position(observation, layout)[:, 0] >= AT_DOOR
+
+
+def handle_turned(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the latch no longer holds the door `[N]`."""
+    return part(observation, layout, "door_qpos")[:, 1] >= HANDLE_TURNED
+
+
+def door_open(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the door stands open `[N]`."""
+    return part(observation, layout, "door_qpos")[:, 0] >= DOOR_OPEN
+
+
+def through_door(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the doorway lies behind the robot `[N]`."""
+    return position(observation, layout)[:, 0] >= THROUGH_DOOR
+
+
+def never(observation: Tensor, layout: Layout) -> Tensor:
+    """A step that only time ends `[N]`."""
+    return torch.zeros(len(observation), dtype=torch.bool)
+
+
+_NEEDS = {
+    "hand_at_goal": ("left_hand", "goal"),
+    "handle_turned": ("door_qpos",),
+    "door_open": ("door_qpos",),
+}
+
+
+def met(name: str, observation: Tensor, layout: Layout) -> Tensor:
+    """Whether a predicate holds `[N]`; never, where the task does not show what it asks about."""
+    if any(needed not in layout.slices for needed in _NEEDS.get(name, ())):
+        return never(observation, layout)
+    return PREDICATES[name](observation, layout)
+
+
+PREDICATES: dict[str, Callable[[Tensor, Layout], Tensor]] = {
+    "hand_at_goal": hand_at_goal,
+    "at_door": at_door,
+    "handle_turned": handle_turned,
+    "door_open": door_open,
+    "through_door": through_door,
+    "never": never,
+}

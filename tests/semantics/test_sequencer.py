@@ -1,0 +1,95 @@
+"""Following a plan: what ends a step, what is logged, and what a near fall does."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput, CorruptFile
+from mwl.semantics import Clause, Sequencer, SequencerConfig
+from mwl.semantics.clauses import ending
+from mwl.semantics.recipes import load_recipes
+from mwl.simulation import get_task
+
+REACH = get_task("h1-reach").layout
+STAND, WALK, REACHING = (
+    {"stand": 1.0, "walk": 0.0, "reach": 0.0},
+    {"stand": 0.0, "walk": 1.0, "reach": 0.0},
+    {"stand": 0.0, "walk": 0.0, "reach": 1.0},
+)
+
+
+def _observation(x: float = 0.0, height: float = 0.98, gap: float = 1.0) -> Tensor:
+    observation = torch.zeros(REACH.size)
+    observation[0], observation[2], observation[3] = x, height, 1.0  # upright: quaternion (1, 0, 0, 0)
+    observation[REACH.slices["goal"].start] = gap
+    return observation
+
+
+def test_a_step_ends_after_its_time_and_the_last_one_stays() -> None:
+    sequencer = Sequencer([Clause("stand", STAND, steps=3), Clause("walk", WALK)])
+    seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(600)]
+    assert seen[:3] == [0, 0, 0]
+    assert set(seen[3:]) == {1}
+    assert [(d.step, d.before, d.after, d.reason) for d in sequencer.decisions] == [(3, 0, 1, "time is up")]
+
+
+def test_a_met_goal_ends_a_step_in_its_environment_alone() -> None:
+    sequencer = Sequencer([Clause("reach", REACHING, until="hand_at_goal"), Clause("stand", STAND)])
+    far, near = _observation(gap=0.06), _observation(gap=0.04)  # m, on either side of 5 cm
+    weights = sequencer.update(torch.stack([far, near]), REACH, 0)
+    assert weights.argmax(dim=-1).tolist() == [2, 0]
+    assert [(d.environment, d.reason) for d in sequencer.decisions] == [(1, "hand_at_goal: met")]
+    sequencer.reset(torch.tensor([False, True]))
+    assert sequencer.update(torch.stack([far, far]), REACH, 1).argmax(dim=-1).tolist() == [2, 2]
+
+
+def test_walking_that_gets_nowhere_is_left_and_walking_that_does_is_not() -> None:
+    config = SequencerConfig(stall=10)
+    stuck = Sequencer([Clause("walk", WALK), Clause("stand", STAND)], config)
+    getting_on = Sequencer([Clause("walk", WALK), Clause("stand", STAND)], config)
+    for step in range(30):
+        last_stuck = stuck.update(_observation(), REACH, step)
+        last_moving = getting_on.update(_observation(x=0.02 * step), REACH, step)  # 1 m/s
+    assert int(last_stuck.argmax()) == 0
+    assert stuck.decisions[0].reason == "no progress"
+    assert int(last_moving.argmax()) == 1
+    assert not getting_on.decisions
+
+
+def test_a_near_fall_puts_all_weight_on_standing_until_it_is_over() -> None:
+    sequencer = Sequencer([Clause("walk", WALK)])
+    chosen = [int(sequencer.update(_observation(height=h), REACH, i).argmax()) for i, h in enumerate([1.0, 0.7, 1.0])]
+    assert chosen == [1, 0, 1]
+    assert [d.reason for d in sequencer.decisions] == ["about to fall: recover", "recovered: go on"]
+
+
+def test_plans_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(BadInput):
+        Sequencer([])
+    with pytest.raises(BadInput):
+        Sequencer([Clause("a", {"stand": 1.0}), Clause("b", {"walk": 1.0})])
+    with pytest.raises(BadInput, match="moon"):
+        Sequencer([Clause("a", {"stand": 1.0}, until="moon")])
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        ("walk forward", ("walk forward", "never", 0)),
+        ("walk until you are at the door", ("walk", "at_door", 0)),
+        ("pull until the door is open", ("pull", "door_open", 0)),
+        ("reach out until your hand touches the ball", ("reach out", "hand_at_goal", 0)),
+        ("stand still for two seconds", ("stand still", "never", 100)),  # at 50 control steps per second
+        ("walk for 1.5 seconds", ("walk", "never", 75)),
+        ("walk until dawn", ("walk", "never", 0)),
+    ],
+)
+def test_what_ends_a_clause(clause: str, expected: tuple[str, str, int]) -> None:
+    assert ending(clause) == expected
+
+
+def test_a_recipe_with_an_unknown_predicate_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "recipes.yaml"
+    file.write_text("- {name: a, phrases: [b], needs: [c], steps: [{text: d, until: moon}]}")
+    with pytest.raises(CorruptFile, match="moon"):
+        load_recipes(file)
