@@ -40,9 +40,9 @@ def test_reach_expert_reaches(data_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "minimum"), [("stand", 930.0), ("walk", 895.0)])
+@pytest.mark.parametrize(("name", "minimum"), [("stand", 930.0), ("walk", 894.0)])
 def test_whole_episodes(name, minimum, data_folder):
-    # measured with 20 episodes in the manifest: 938.8 and 896.0, standard error below 0.3
+    # measured with 20 episodes in the manifest: 937.8 and 895.3, standard error below 0.3
     total = play(Expert.load(data_folder / f"experts/{name}"), f"h1-{name}", 1000)
     assert total.mean() > minimum
 

@@ -179,7 +179,8 @@ class TrackingPolicy:
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
-        return {**self._provenance, "command": self._told.tolist()}
+        licence = f"MIT; reference motion: {self._cycle.provenance.get('licence', 'unknown')}"
+        return {"licence": licence, **self._provenance, "command": self._told.tolist()}
 
     def _action_noise_scale(self) -> Tensor:
         """Benchmark action units `[19]` per unit of residual action; joints without residual get the shoulders'."""
