@@ -193,12 +193,12 @@ def resolve_weights(weights: Mapping[str, float] | Tensor | Sequence[float], nam
 def weights_for(
     library: ExpertLibrary, instruction: str | None, weights: Mapping[str, float] | None, head: Path | str
 ) -> Mapping[str, float] | None:
-    """Semantic weights as given, or those a semantic head gives an instruction; None with neither.
+    """Weights that a semantic head gives an instruction; without instruction the weights as given, which may be None.
 
     Raises:
         NoSkillFits: the instruction is too far from every expert's card.
     """
-    if weights is not None or instruction is None:
+    if instruction is None:
         return weights
     from mwl.semantics import Card, SemanticHead
 

@@ -107,7 +107,7 @@ class GuidanceConfig:
     semantic_weights: dict[str, float] | None = None
     """Weight of each expert by name."""
     instruction: str | None = None
-    """Instruction from which a semantic head computes the weights, where they are not given."""
+    """Instruction from which a semantic head computes the weights; it replaces `semantic_weights`."""
     semantic: str = "embedded"
     """The semantic head that does."""
     alpha: float = 0.5
