@@ -1,5 +1,6 @@
 """The semantic head: an instruction, and perhaps a picture, in; weights over the experts or a refusal out."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from mwl.semantics.network import WordAdapter
 from mwl.semantics.recipes import Recipe, load_recipes
 
 STAGE = "semantic"
-DATA = Path(__file__).resolve().parents[3] / "data"
+DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
 MAX_CHARACTERS = 400
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
 _NEGATION = re.compile(

@@ -17,10 +17,9 @@ from mwl.semantics.cards import Card
 from mwl.semantics.data import FrameData
 from mwl.semantics.encoder import ClipEncoder, open_clip_encoder, sentence_clip
 from mwl.semantics.head import STAGE, Calibration, SemanticHead, load_phrases
-from mwl.semantics.network import WordAdapter, wording_loss
+from mwl.semantics.network import WordAdapter, fit_adapter
 
 FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
-PHRASES_PER_BATCH = 512
 
 
 class SemanticModule(pl.LightningModule):
@@ -34,10 +33,8 @@ class SemanticModule(pl.LightningModule):
         lr: peak step size of AdamW.
         temperature: of the contrastive loss.
         phrases: the phrase bank.
-        adapter_rank: rank of the map on the text embeddings.
-        adapter_lr: its step size.
+        adapter_steps: updates of the map on the text embeddings, all of them before the pictures: it takes seconds.
         stay: weight of staying near the text tower's own embedding.
-        noise: of the phrase embeddings in training, standard deviation per dimension.
     """
 
     def __init__(
@@ -49,10 +46,8 @@ class SemanticModule(pl.LightningModule):
         lr: float = 1e-3,
         temperature: float = 0.07,
         phrases: str = "data/semantics/phrases.yaml",
-        adapter_rank: int = 64,
-        adapter_lr: float = 2e-3,
+        adapter_steps: int = 300,
         stay: float = 7.0,
-        noise: float = 0.03,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -66,7 +61,7 @@ class SemanticModule(pl.LightningModule):
         self.encoder: ClipEncoder | None = None
         self.visual: torch.nn.Module | None = None
         self.adapter: WordAdapter | None = None
-        self.adapter_rank, self.adapter_lr, self.stay, self.noise = adapter_rank, adapter_lr, stay, noise
+        self.adapter_steps, self.stay = adapter_steps, stay
 
     def setup(self, stage: str) -> None:
         """Build the encoder and embed the words for every scene."""
@@ -79,16 +74,15 @@ class SemanticModule(pl.LightningModule):
         if missing:
             raise BadInput(f"the phrase bank has no phrases for {', '.join(missing)}")
         self.words = [self.encoder.texts(self.bank["skills"][skill]).clone() for skill in skills]
-        self._gather_phrases()
-        self.adapter = WordAdapter(self.phrase_embeddings.shape[-1], self.adapter_rank)
+        self.adapter = fit_adapter(*self._phrases(), steps=self.adapter_steps, stay=self.stay)
 
-    def _gather_phrases(self) -> None:
+    def _phrases(self) -> tuple[Tensor, Tensor]:
         """Embeddings `[P, E]` of the phrase bank and the group `[P]` of each: a skill, a topic, or "go on"."""
         assert self.encoder is not None
         skills = [[f.format(p) for p in phrases for f in FRAMES_OF_SPEECH] for phrases in self.bank["skills"].values()]
         groups = [*skills, *self.bank["other"].values(), self.bank["deictic"]]
-        self.phrase_embeddings = self.encoder.texts([str(p) for phrases in groups for p in phrases]).clone()
-        self.phrase_groups = torch.cat([torch.full((len(phrases),), i) for i, phrases in enumerate(groups)])
+        embedding = self.encoder.texts([str(phrase) for phrases in groups for phrase in phrases]).clone()
+        return embedding, torch.cat([torch.full((len(phrases),), i) for i, phrases in enumerate(groups)])
 
     def _data(self) -> FrameData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -109,14 +103,10 @@ class SemanticModule(pl.LightningModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """Contrastive loss over the skills, with other words for them in every batch."""
         pictures, skills = batch
-        seeing = F.cross_entropy(self._logits(pictures, sample=True), skills)
-        assert self.adapter is not None
-        chosen = torch.randint(len(self.phrase_groups), (PHRASES_PER_BATCH,))
-        phrases, groups = self.phrase_embeddings[chosen].to(self.device), self.phrase_groups[chosen].to(self.device)
-        wording = wording_loss(self.adapter, phrases, groups, self.temperature, self.stay, self.noise)
+        loss = F.cross_entropy(self._logits(pictures, sample=True), skills)
         if batch_idx % 10 == 0:
-            self.log_dict({"train/seeing": seeing, "train/wording": wording}, prog_bar=True)
-        return seeing + wording
+            self.log("train/loss", loss, prog_bar=True)
+        return loss
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Share of held-out pictures whose scene is recognised."""
@@ -125,13 +115,11 @@ class SemanticModule(pl.LightningModule):
         self.log("val/frame_accuracy", accuracy, batch_size=len(skills), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on image tower and adapter, one cycle of the step sizes."""
+        """AdamW on the image tower, one cycle of the step size."""
         assert self.visual is not None
-        assert self.adapter is not None
-        groups = [{"params": self.visual.parameters()}, {"params": self.adapter.parameters()}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, weight_decay=0.05)
+        optimizer = torch.optim.AdamW(self.visual.parameters(), lr=self.lr, weight_decay=0.05)
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [self.lr, self.adapter_lr], total_steps=total)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def handoff(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+PHRASES_PER_BATCH = 512
+
 
 class WordAdapter(nn.Module):
     """Residual map of low rank on unit embeddings, the identity until it is trained: unseen words keep their meaning.
@@ -48,3 +50,20 @@ def wording_loss(
     contrast = -(log_probs.sum(dim=1)[paired] / same.sum(dim=1)[paired]).mean()
     drift = (1 - (adapted * jittered).sum(dim=-1)).mean()
     return contrast + stay * drift
+
+
+def fit_adapter(
+    embedding: Tensor, group: Tensor, rank: int = 64, steps: int = 300, lr: float = 1e-3, stay: float = 7.0
+) -> WordAdapter:
+    """Train an adapter on phrases `[P, E]` of groups `[P]`; seconds on a CPU, and the same for the same phrases."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        adapter = WordAdapter(embedding.shape[-1], rank)
+        optimizer = torch.optim.AdamW(adapter.parameters(), lr=lr, weight_decay=0.01)
+        for _ in range(steps):
+            chosen = torch.randperm(len(group))[:PHRASES_PER_BATCH]
+            loss = wording_loss(adapter, embedding[chosen], group[chosen], temperature=0.07, stay=stay, noise=0.03)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return adapter.eval().requires_grad_(False)

@@ -66,6 +66,10 @@ class Sequencer:
         self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
         self._moving = torch.tensor([max(c.weights, key=c.weights.__getitem__) in self.config.moving for c in plan])
         self._place: Tensor | None = None
+        self._elapsed: Tensor
+        self._stalled: Tensor
+        self._anchor: Tensor
+        self._at_risk: Tensor
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again, everywhere or in environments `done [N]`."""
