@@ -7,7 +7,6 @@ package carries, its image tower a small vision transformer trained against it o
 import functools
 import hashlib
 import importlib.util
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +90,7 @@ def sentence_clip(image_size: int = IMAGE_SIZE) -> ClipEncoder:
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is on disk; without this a lost network costs a minute
     folder = _sentence_folder()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    _silence_transformers()
     text = {
         "hf_model_name": str(folder),
         "hf_tokenizer_name": str(folder),
@@ -106,6 +105,14 @@ def sentence_clip(image_size: int = IMAGE_SIZE) -> ClipEncoder:
     tokenizer = HFTokenizer(str(folder), context_length=CONTEXT, clean="whitespace")
     half = (0.5, 0.5, 0.5)
     return ClipEncoder(model, tokenizer, image_size, half, half, "sentence-clip", padding=0)
+
+
+def _silence_transformers() -> None:
+    """Keep its loading bar and its notice about the unused pooler off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 @functools.cache
