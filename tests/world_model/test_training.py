@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch import Callback
-from toy import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
+from point_mass import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
 
 from mwl import keys
 from mwl.errors import NonFiniteLoss

@@ -13,7 +13,7 @@ from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
 from mwl.handoff import atomic_folder
 
-LEARNING_CURVE = "train/return"
+LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
 Curves = dict[tuple[str, str], list[list[tuple[int, float]]]]
 

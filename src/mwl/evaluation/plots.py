@@ -34,7 +34,7 @@ def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -
 def _curves(axis: "Axes", task: str, curves: "Curves", colour: dict[str, str]) -> None:
     axis.set_title(task)
     axis.set_xlabel("environment steps")
-    axis.set_ylabel("return of training episodes")
+    axis.set_ylabel("reward per step in training")
     for (owner, agent), lines in sorted(curves.items()):
         if owner != task:
             continue
@@ -43,7 +43,10 @@ def _curves(axis: "Axes", task: str, curves: "Curves", colour: dict[str, str]) -
             axis.plot(steps, values, color=colour.get(agent), alpha=0.8, label=agent if i == 0 else None)
     if axis.lines:
         axis.legend(loc="best")
-    axis.grid(alpha=0.3)
+        axis.grid(alpha=0.3)
+    else:  # nothing was trained online on this task
+        axis.axis("off")
+        axis.set_title(task)
 
 
 def _returns(axis: "Axes", records: "Sequence[Record]", colour: dict[str, str]) -> None:

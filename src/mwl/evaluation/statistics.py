@@ -43,9 +43,9 @@ def convergence_step(points: Sequence[tuple[int, float]], share: float = 0.95, w
     """Environment steps after which a learning curve stays within `share` of its final level.
 
     Args:
-        points: (environment steps, return), in order.
+        points: (environment steps, reward per step), in order.
         share: fraction of the final level that counts as converged.
-        window: points averaged, as single episodes scatter.
+        window: points averaged, as single rounds scatter.
 
     Returns:
         None for a curve of fewer than `window` points or one that ends at or below zero.
