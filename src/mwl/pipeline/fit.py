@@ -201,6 +201,7 @@ def prepare(work: Path, *, resume: bool) -> None:
 
 def quieten() -> None:
     """Keep tips, hardware notices and warnings about what is meant so out of the log; all other warnings stay."""
+    os.environ.setdefault("RL_LOGGING_LEVEL", "WARNING")  # torchrl sets its logger's level when it is imported
     for name in ("lightning.pytorch", "lightning.fabric", "torchrl"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
