@@ -1,11 +1,16 @@
 """The shipped experts do what their cards say, from the benchmark's own resets."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mwl import keys, make_env
 from mwl.experts.library import Expert
-from mwl.experts.measure import confidence, measure_reaching
+from mwl.experts.measure import confidence, measure_reaching, play_episodes
+from mwl.motion.clips import MotionClip, check_clip
+
+WALKING_CLIP = Path(__file__).parents[2].parent / "shared/motion/h1_walk_cmu_mink.npz"
 
 
 def play(expert: Expert, task: str, steps: int) -> torch.Tensor:
@@ -37,6 +42,18 @@ def test_reach_expert_reaches(data_folder):
     result = measure_reaching(lambda observation: expert.act(observation, env.task.layout), env, seconds=3.0)
     assert result["within_5_cm"] >= 0.8  # 0.9 over many targets; of 20, four may be unlucky
     assert result["distance_median_m"] < 0.03
+
+
+@pytest.mark.skipif(not WALKING_CLIP.is_file(), reason="no retargeted clip beside the repository (shared/motion)")
+def test_walk_expert_moves_as_naturally_as_a_person(data_folder):
+    expert = Expert.load(data_folder / "experts/walk")
+    env = make_env("h1-walk", num_envs=2, seed=123)
+    walked = play_episodes(env, lambda observation: expert.act(observation, env.task.layout))
+    clip = check_clip(MotionClip.load(WALKING_CLIP))
+    # the bar is twice the clip: 30000 rad/s^3, 1.84 m/s and 0.059 a step
+    assert walked.joint_jerk < 2 * clip["joint_jerk_rad_s3"]
+    assert walked.foot_skate < 2 * clip["foot_skate_m_s"]
+    assert walked.action_rate < 2 * clip["action_rate"]
 
 
 @pytest.mark.slow

@@ -4,17 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import t as student_t
 from torch import Tensor
 
 from mwl import keys
+from mwl.experts.features import robot_state
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.motion.demonstrations import kick
+from mwl.motion.naturalness import foot_skate, joint_jerk, sole_positions
 from mwl.motion.reach import reachable_targets
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import CONTROL_DT, QPOS0
+from mwl.simulation.robot import CONTROL_DT, QPOS0, ROBOT_NQ
 
 KICK_STD, KICK_INTERVAL = 0.4, 2.0  # m/s in x and y; s
 LOWEST_HEAD = 1.2  # m; below it the robot no longer stands, though the benchmark lets an episode go on for longer
@@ -31,6 +35,7 @@ class Episodes:
     fell: Tensor
     action_rate: float
     joint_jerk: float
+    foot_skate: float
 
 
 @torch.no_grad()
@@ -45,15 +50,15 @@ def play_episodes(env: HumanoidEnv, policy: Policy, *, kick_std: float = 0.0, se
 
     Returns:
         the episodes; `action_rate` is the mean absolute change of an action per step, `joint_jerk` the root mean
-        square of the joints' third derivative in rad/s^3.
+        square of the joints' third derivative in rad/s^3, `foot_skate` the mean speed in m/s of soles that touch the
+        floor, all of the episodes up to their ends.
     """
     generator = torch.Generator().manual_seed(seed)
     count, every = env.num_envs, torch.ones(env.num_envs, dtype=torch.bool)
     state = env.reset()
     alive, returns, lengths = every.clone(), torch.zeros(count), torch.zeros(count)
     fell = torch.zeros(count, dtype=torch.bool)
-    previous, change, velocities = None, [], []
-    velocity = env.task.layout.slices["robot_qvel"]
+    previous, change, states = None, [], []
     for step in range(1, env.task.max_episode_steps + 1):
         action = policy(state[keys.OBSERVATION])
         if previous is not None:
@@ -66,18 +71,30 @@ def play_episodes(env: HumanoidEnv, policy: Policy, *, kick_std: float = 0.0, se
         alive, fell = alive & ~terminated, fell | terminated | (_head_height(env) < LOWEST_HEAD)
         if not alive.any():
             break
-        velocities.append(reached[keys.OBSERVATION][:, velocity][:, 6:])
+        states.append(torch.cat(robot_state(reached[keys.OBSERVATION], env.task.layout), dim=-1))
         state = reached.exclude(keys.REWARD)
         if kick_std > 0 and step % round(KICK_INTERVAL / CONTROL_DT) == 0:
             state[keys.OBSERVATION] = kick(env, every, kick_std, generator)
-    jerk = torch.stack(velocities).diff(n=2, dim=0)[:, alive] / CONTROL_DT**2
+    jerk, skate = _naturalness(torch.stack(states).double().numpy(), lengths) if states else (0.0, 0.0)
     return Episodes(
         returns=returns,
         lengths=lengths,
         fell=fell,
         action_rate=float(torch.stack(change).mean()),
-        joint_jerk=float(jerk.square().mean().sqrt()) if alive.any() else float("nan"),
+        joint_jerk=jerk,
+        foot_skate=skate,
     )
+
+
+def _naturalness(states: NDArray[np.float64], lengths: Tensor) -> tuple[float, float]:
+    """Joint jerk and foot skate, means over N episodes of states `[T, N, 26 + 25]` and their lengths `[N]`."""
+    fps = 1 / CONTROL_DT
+    jerks, skates = [], []
+    for index, length in enumerate(lengths.int().tolist()):
+        episode = states[:length, index]
+        jerks.append(joint_jerk(episode[:, ROBOT_NQ:], fps))
+        skates.append(foot_skate(sole_positions(episode[:, :ROBOT_NQ]), fps))
+    return float(np.mean(jerks)), float(np.mean(skates))
 
 
 def _head_height(env: HumanoidEnv) -> Tensor:
@@ -108,6 +125,7 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
         "fall_rate": float(plain.fell.float().mean()),
         "action_rate": plain.action_rate,
         "joint_jerk": plain.joint_jerk,
+        "foot_skate": plain.foot_skate,
         "kick_std": KICK_STD,
         "kick_return_mean": float(kicked.returns.mean()),
         "kick_survival": float((~kicked.fell).float().mean()),

@@ -12,7 +12,8 @@ from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
 from mwl.errors import MissingDependency
-from mwl.motion.clips import MotionClip, sole_positions
+from mwl.motion.clips import MotionClip
+from mwl.motion.naturalness import floor_height, sole_positions
 from mwl.motion.readers import Landmarks
 from mwl.simulation import build_model, get_task
 from mwl.simulation.robot import QPOS0
@@ -59,7 +60,7 @@ def retarget(landmarks: Landmarks) -> MotionClip:
             configuration.integrate_inplace(velocity, 1 / FPS)
         poses[t] = configuration.q
     poses[:, 7:] = np.clip(_smooth(poses[:, 7:]), *model.jnt_range[1:].T)
-    poses[:, 2] -= _floor_height(poses)
+    poses[:, 2] -= floor_height(sole_positions(poses))
     provenance = {"source": landmarks.source, "method": "inverse kinematics of limb directions (mink)"}
     return MotionClip.from_poses(FPS, poses, provenance)
 
@@ -146,9 +147,3 @@ def _smooth(joints: Array) -> Array:
     """Joint angles without the jumps of single frames."""
     window = min(7, len(joints) - (len(joints) + 1) % 2)
     return savgol_filter(joints, window, 2, axis=0) if window >= 5 else joints
-
-
-def _floor_height(poses: Array) -> float:
-    """Height of the floor under the lower sole, robust against single frames."""
-    lowest = sole_positions(poses)[..., 2].min(axis=(1, 2))
-    return float(np.quantile(lowest, 0.1))
