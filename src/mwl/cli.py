@@ -115,12 +115,16 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
         sub.set_defaults(run=run)
         return sub
 
-    sub = action("import", _motion_import, "read a clip and retarget it to the robot")
+    sub = action("import", _motion_import, "bring a clip to the robot, check it and write a preview beside it")
     sub.add_argument("clip", type=Path)
-    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc"))
+    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1"))
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
-    sub = action("check", _motion_check, "say whether a motion file is well-formed and physically plausible")
+    sub.add_argument("--fps", type=float, help="frames per second of an h1 file that does not say (default 30)")
+    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    sub = action("check", _motion_check, "say whether a motion file is well-formed and plausible, with a preview")
     sub.add_argument("file", type=Path)
+    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
     sub.add_argument("config")
@@ -216,16 +220,23 @@ def _play(options: argparse.Namespace) -> int:
 def _motion_import(options: argparse.Namespace) -> int:
     from mwl.motion.commands import import_clip
 
-    import_clip(options.clip, options.format, options.out)
-    return _wrote(options.out)
+    report = import_clip(options.clip, options.format, options.out, options.fps, options.film)
+    _print(options.json, report, lambda: _lines(report))
+    return _wrote(Path(report["clip"]))
 
 
 def _motion_check(options: argparse.Namespace) -> int:
     from mwl.motion.commands import check
 
-    report = check(options.file)
-    _print(options.json, report, lambda: "\n".join(f"{key}: {value}" for key, value in report.items()))
+    report = check(options.file, options.film)
+    _print(options.json, report, lambda: _lines(report))
     return 0
+
+
+def _lines(report: dict[str, Any]) -> str:
+    """One entry per line, numbers to four digits."""
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in report.items()}
+    return "\n".join(f"{key}: {value}" for key, value in shown.items())
 
 
 def _motion_train(options: argparse.Namespace) -> int:

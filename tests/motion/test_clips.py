@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
@@ -113,10 +114,14 @@ def test_bvh_and_amc_of_one_capture_agree():
 @needs_clips
 def test_a_raw_capture_becomes_a_plausible_clip(tmp_path):
     pytest.importorskip("mink")
-    path = import_clip(SHARED / "cmu_raw/11_01.amc", "amc", tmp_path / "clip.npz")
-    report = check_file(path)
+    report = import_clip(SHARED / "cmu_raw/11_01.amc", "amc", tmp_path / "clip.npz", film=True)
     assert report["plausible"]
     assert 4.5 < report["seconds"] < 5.5
+    assert check_file(report["clip"])["frames"] == report["frames"]
+    assert imageio.imread(report["preview"]).std() > 20  # a picture, not a blank
+    with imageio.get_reader(report["film"]) as film:
+        # 4.96 s at 12.5 frames a second: frames at 0, 0.08, ... 4.96
+        assert film.count_frames() == 63
 
 
 @needs_clips

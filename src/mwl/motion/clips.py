@@ -19,6 +19,7 @@ from mwl.simulation import build_model, get_task
 from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, ctrl_to_action
 
 Array = NDArray[np.float64]
+FPS = 50.0  # of imported clips: the robot's control rate
 _LIMIT_MARGIN = 0.01  # rad
 
 

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mwl.motion.clips import check_file
+from mwl.errors import BadInput
+from mwl.motion.clips import MotionClip, check_clip, check_file
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.teacher import load_config, train_teacher
 
@@ -35,20 +36,62 @@ def demonstrate(config: str, out: str) -> Path:
     return record(load_demonstration_config(config)).save(out)
 
 
-def import_clip(clip: Path | str, format: str, out: Path | str) -> Path:
-    """Read a raw motion-capture clip, retarget it to the robot at 50 Hz and write it.
+def import_clip(
+    clip: Path | str, format: str, out: Path | str, fps: float | None = None, film: bool = False
+) -> dict[str, Any]:
+    """Bring a clip to the robot at 50 Hz, write it with a preview beside it, and say how plausible it is.
 
     Args:
         clip: raw file; an `.amc` needs its `.asf` skeleton beside it.
-        format: `amass`, `bvh` or `amc`.
+        format: `amass`, `bvh`, `amc`, or `h1` for poses of this robot (.csv, .npz).
         out: clip to write (.npz).
+        fps: frames per second of an `h1` file that does not say.
+        film: also write a film (.mp4).
+
+    Returns:
+        what `check` says of the clip.
+
+    Raises:
+        BadInput: what cannot be read or written; nothing is left half-written.
     """
-    from mwl.motion.readers import read_landmarks
-    from mwl.motion.retarget import retarget
+    from mwl.motion.robot_clips import read_robot_clip
 
-    return retarget(read_landmarks(Path(clip), format)).save(out)
+    source = Path(clip)
+    if format == "h1":
+        moved = read_robot_clip(source, fps)
+    else:
+        from mwl.motion.readers import read_landmarks
+        from mwl.motion.retarget import retarget
+
+        moved = retarget(read_landmarks(source, format))
+    try:
+        written = moved.save(out)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be written ({error.strerror})") from error
+    return {"clip": str(written), **check_clip(moved), **_preview(moved, written, film)}
 
 
-def check(file: Path | str) -> dict[str, Any]:
-    """Say whether a motion clip or a recording is well-formed, and how plausible a clip is."""
-    return check_file(file)
+def check(file: Path | str, film: bool = False) -> dict[str, Any]:
+    """Say whether a motion clip or a recording is well-formed, and how plausible a clip is; a clip gets a preview.
+
+    Args:
+        file: clip or recording (.npz).
+        film: also write a film (.mp4) of a clip.
+    """
+    report = check_file(file)
+    if "frames" not in report:  # a recording
+        return report
+    return {**report, **_preview(MotionClip.load(file), Path(file), film)}
+
+
+def _preview(clip: MotionClip, beside: Path, film: bool) -> dict[str, str]:
+    """Pictures of a clip, beside its file; a folder that cannot be written is no reason to refuse the clip."""
+    from mwl.motion import preview
+
+    try:
+        written = {"preview": str(preview.contact_sheet(clip, beside))}
+        if film:
+            written["film"] = str(preview.film(clip, beside))
+    except OSError as error:
+        return {"preview": f"not written ({error.strerror or error})"}
+    return written

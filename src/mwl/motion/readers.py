@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.errors import BadInput, CorruptFile, MissingFile, MwlError
 
 Array = NDArray[np.float64]
 LANDMARKS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
@@ -59,7 +59,9 @@ def read_landmarks(path: Path, format: str) -> Landmarks:
         raise MissingFile(f"{path}: no such clip")
     try:
         landmarks = readers[format](path)
-    except (ValueError, KeyError, IndexError, StopIteration, OSError, EOFError, UnicodeDecodeError) as error:
+    except MwlError:
+        raise
+    except Exception as error:  # text and archives break in a dozen ways, with errors of numpy, zipfile, zlib ...
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         raise CorruptFile(f"{path}: cannot be read as {format} ({reason})") from error
     if any(not np.isfinite(track).all() or len(track) < 2 for track in landmarks.positions.values()):
@@ -214,9 +216,13 @@ _SMPL_OFFSETS = {  # m, y up, x left, z forward: lengths of an average adult; re
 }  # fmt: skip
 
 
+_AMASS_ENTRIES = {"poses", "root_orient", "pose_body", "trans", "mocap_framerate", "mocap_frame_rate"}
+
+
 def _read_amass(path: Path) -> Landmarks:
     with np.load(path, allow_pickle=False) as arrays:
-        content = {name: arrays[name] for name in arrays.files}
+        # only what is needed: some of AMASS's other entries are pickles, which are never read
+        content = {name: arrays[name] for name in _AMASS_ENTRIES & set(arrays.files)}
     if "poses" in content:
         poses = content["poses"][:, :66]
     else:

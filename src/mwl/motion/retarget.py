@@ -12,14 +12,13 @@ from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
 from mwl.errors import MissingDependency
-from mwl.motion.clips import MotionClip
+from mwl.motion.clips import FPS, MotionClip
 from mwl.motion.naturalness import floor_height, sole_positions
 from mwl.motion.readers import Landmarks
 from mwl.simulation import build_model, get_task
 from mwl.simulation.robot import QPOS0
 
 Array = NDArray[np.float64]
-FPS = 50.0
 THIGH, SHANK = 0.4, 0.4  # m, of the robot
 UPPER_ARM, FOREARM = 0.33, 0.31  # m, shoulder to elbow and elbow to hand
 HIP_OFFSET = np.array([0.04, 0.2029, -0.1742])  # m, left leg's hip pitch axis in the pelvis frame
