@@ -103,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
+    _add_experts(command("experts", _unreachable, "hand experts to other programs", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
 
@@ -132,6 +133,15 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub = action("demonstrate", _motion_demonstrate, "record demonstrations: conf/demonstrators/<name>.yaml")
     sub.add_argument("config")
     sub.add_argument("--out", required=True, metavar="FILE")
+
+
+def _add_experts(experts: argparse.ArgumentParser) -> None:
+    actions = experts.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    text = "write an expert as ONNX, normaliser inside, with joints, gains and scaling as metadata"
+    sub = actions.add_parser("export", help=text, description=text)
+    sub.set_defaults(run=_experts_export)
+    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
 
 
 def _unreachable(options: argparse.Namespace) -> int:
@@ -249,6 +259,12 @@ def _motion_demonstrate(options: argparse.Namespace) -> int:
     from mwl.motion.commands import demonstrate
 
     return _wrote(demonstrate(options.config, options.out))
+
+
+def _experts_export(options: argparse.Namespace) -> int:
+    from mwl.experts.export import export_onnx
+
+    return _wrote(export_onnx(options.folder, options.out))
 
 
 def _wrote(path: Path) -> int:

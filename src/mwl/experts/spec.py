@@ -102,17 +102,17 @@ class ExpertSpec:
     def resolve_command(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
         """The command `[N, C]` that holds: the caller's, else the task's own where it shows one, else the default."""
         if self.command is None:
-            return observation.new_zeros(len(observation), 0)
+            return observation.new_zeros(observation.shape[0], 0)
         if command is not None:
             if command.shape[-1] != self.command_size:
                 raise SpecMismatch(
                     f"expert {self.name}: command has {command.shape[-1]} numbers, not {self.command_size}"
                 )
-            return command.to(observation).expand(len(observation), -1)
+            return command.to(observation).expand(observation.shape[0], -1)
         kind = COMMANDS[self.command]
         if kind.read is not None and kind.from_observation in layout.slices:
             return kind.read(observation, layout)
-        return observation.new_tensor(self.default_command).expand(len(observation), -1)
+        return observation.new_tensor(self.default_command).expand(observation.shape[0], -1)
 
     def featurise(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
         """Features `[N, F]` of observations `[N, O]` under commands `[N, C]` (None: the task's or the default)."""

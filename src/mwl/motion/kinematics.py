@@ -47,8 +47,8 @@ class PointKinematics:
 
     def positions(self, joints: Tensor) -> Tensor:
         """Positions `[N, P, 3]` in the pelvis frame, in m, at joint angles `[N, 19]` in rad, float32."""
-        identity = torch.eye(3).expand(len(joints), 3, 3)
-        frames = {self._root: (identity, torch.zeros(len(joints), 3))}
+        count = joints.shape[0]  # not len(), which would fix the number of robots when an expert is exported
+        frames = {self._root: (torch.eye(3).expand(count, 3, 3), torch.zeros(count, 3))}
         for body in self._chain:  # parents come before children in MuJoCo's body order
             rotation, origin = frames[self._parent[body]]
             origin = origin + rotation @ self._offset[body]

@@ -1,0 +1,81 @@
+"""An exported expert acts as the one it was made of, for any number of robots."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mwl.errors import BadInput, MissingFile
+from mwl.experts.export import export_onnx
+from mwl.experts.library import Expert
+from mwl.experts.network import PolicyNetwork
+from mwl.experts.spec import ExpertSpec
+from mwl.handoff import write_handoff
+from mwl.simulation import get_task
+from mwl.simulation.robot import JOINT_NAMES, action_to_ctrl
+
+pytest.importorskip("onnxscript", reason="the export extra is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the export extra is not installed")
+
+
+@pytest.fixture
+def commanded(tmp_path) -> Expert:
+    """A reaching expert with random weights."""
+    torch.manual_seed(0)
+    spec = ExpertSpec("r", "h1-reach", command="hand_target", default_command=(0.3, 0.2, 0.1), hidden=(32, 32))
+    network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+    network.fit_normaliser(torch.randn(100, spec.input_size), 0.3 * torch.randn(100, spec.action_size))
+    checkpoint = {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()}
+    card = {"name": "r", "description": "reach", "paraphrases": []}
+    write_handoff(tmp_path / "r", stage="expert", name="r", checkpoint=checkpoint, card=card, **spec.to_manifest())
+    return Expert.load(tmp_path / "r")
+
+
+def run(path, observation: torch.Tensor, command: torch.Tensor | None = None) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = {"observation": observation.numpy()} | ({} if command is None else {"command": command.numpy()})
+    return torch.from_numpy(session.run(["action"], inputs)[0])
+
+
+def observations(size: int, count: int) -> torch.Tensor:
+    observation = 0.3 * torch.randn(count, size)
+    observation[:, 2:4] += 1
+    return observation
+
+
+def test_a_commanded_expert_acts_alike(commanded, tmp_path):
+    path = export_onnx(tmp_path / "r", tmp_path / "out" / "r.onnx")
+    layout = get_task("h1-reach").layout
+    for count in (1, 7):
+        observation, command = observations(layout.size, count), 0.3 * torch.randn(count, 3)
+        expected = commanded.act(observation, layout, command)
+        torch.testing.assert_close(run(path, observation, command), expected, atol=1e-5, rtol=0)
+    assert [file.name for file in path.parent.iterdir()] == ["r.onnx"]
+
+
+def test_the_walk_expert_acts_alike_and_says_how_to_use_it(data_folder, tmp_path):
+    path = export_onnx(data_folder / "experts/walk", tmp_path / "walk.onnx")
+    expert, layout = Expert.load(data_folder / "experts/walk"), get_task("h1-walk").layout
+    observation = observations(layout.size, 16)
+    if expert.spec.command is not None:
+        command = torch.tensor(expert.spec.default_command).expand(16, -1).contiguous()
+        action = run(path, observation, command)
+    else:
+        action = run(path, observation)
+    torch.testing.assert_close(action, expert.act(observation, layout), atol=1e-5, rtol=0)
+    told = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+    assert json.loads(told["joint_names"]) == list(JOINT_NAMES)
+    targets = np.array(json.loads(told["action_offset"])) + np.array(json.loads(told["action_scale"])) * action.numpy()
+    np.testing.assert_allclose(targets, action_to_ctrl(action.numpy()), atol=1e-6)
+    assert json.loads(told["joint_stiffness"])[:5] == [200, 200, 200, 300, 40]
+    assert json.loads(told["joint_damping"])[:5] == [5, 5, 5, 6, 2]
+    assert json.loads(told["default_joint_pos"])[3] == pytest.approx(0.8)
+    assert json.loads(told["observation_layout"])["robot_qvel"] == [26, 51]
+
+
+def test_bad_input_is_refused(commanded, tmp_path):
+    with pytest.raises(BadInput, match=r"\.onnx"):
+        export_onnx(tmp_path / "r", tmp_path / "r.pt")
+    with pytest.raises(MissingFile):
+        export_onnx(tmp_path / "none", tmp_path / "r.onnx")
