@@ -132,7 +132,7 @@ def test_training_repeats_for_a_seed(tiny, tmp_path):
     weights = []
     for run in ("a", "b"):
         train_teacher(tiny, tmp_path / run)
-        weights.append(TrackingPolicy.load(tmp_path / run)._agent.actor[0].weight)
+        weights.append(TrackingPolicy.load(tmp_path / run).agent.actor[0].weight)
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 

@@ -10,13 +10,41 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
-from mwl.motion.tracking import TrackingEnv
+
+class TrainingEnv(Protocol):
+    """What the trainer asks of an environment: N robots whose episodes begin anew by themselves.
+
+    Attributes:
+        num_envs: N.
+        action_size: number A of actions.
+        preferred_speed: where the curriculum stands, kept in checkpoints.
+    """
+
+    num_envs: int
+    action_size: int
+    preferred_speed: float
+
+    def reset(self) -> Tensor:
+        """Begin every episode; returns the observation `[N, O]`."""
+        ...
+
+    def observe(self) -> Tensor:
+        """Observation `[N, O]` of the present state."""
+        ...
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance with actions `[N, A]`: reached observation `[N, O]`, reward, terminated and truncated `[N]`."""
+        ...
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        """Move the curriculum on; returns the environment's own metrics of this iteration."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -133,13 +161,12 @@ class PPOTrainer:
     """
 
     def __init__(
-        self, env: TrackingEnv, config: PPOConfig, checkpoint: Path, description: dict[str, Any], seed: int = 0
+        self, env: TrainingEnv, config: PPOConfig, checkpoint: Path, description: dict[str, Any], seed: int = 0
     ) -> None:
         self.env, self.config, self.checkpoint, self.description = env, config, checkpoint, description
         torch.manual_seed(seed)
         self._observation = env.reset()
-        action_size = env.controller.previous_action.shape[-1]
-        self.agent = ActorCritic(self._observation.shape[-1], action_size, config)
+        self.agent = ActorCritic(self._observation.shape[-1], env.action_size, config)
         self.agent.normalizer.update(self._observation)
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
         self.iteration = 0
@@ -155,9 +182,7 @@ class PPOTrainer:
             metrics = self._update(rollout)
             self.agent.normalizer.update(reached)
             self.iteration += 1
-            curriculum = self.env.config.curriculum
-            if curriculum is not None and self.iteration % curriculum.patience == 0:
-                self.env.raise_speed(self.mean_length, metrics["speed_error"])
+            metrics |= self.env.end_iteration(self.iteration, self.mean_length)
             rate = (self.env_steps - first_step) / (time.perf_counter() - started)
             report({"iteration": self.iteration, "env_steps": self.env_steps, "steps_per_s": rate, **metrics})
             if self.iteration % save_every == 0 or self.iteration == iterations:
@@ -166,14 +191,13 @@ class PPOTrainer:
     @torch.no_grad()
     def _collect(self) -> tuple[Rollout, Tensor]:
         """Play one rollout; returns it with the raw observations `[T * N, O]` for the normaliser."""
-        agent, gathered, raw, errors = self.agent, [], [], []
+        agent, gathered, raw = self.agent, [], []
         for _ in range(self.config.rollout_steps):
             normalized = agent.normalizer(self._observation)
             policy = agent.policy(normalized)
             action = policy.sample()
             reached, reward, terminated, truncated = self.env.step(action)
             raw.append(self._observation)
-            errors.append(self.env.speed_error.mean())
             gathered.append(
                 Rollout(
                     observation=normalized,
@@ -189,7 +213,6 @@ class PPOTrainer:
             self._observation = self.env.observe()
             self._count_lengths(terminated | truncated)
         self.env_steps += self.config.rollout_steps * self.env.num_envs
-        self._speed_error = torch.stack(errors).mean().item()
         fields = Rollout.__dataclass_fields__
         stacked = {name: torch.stack([getattr(step, name) for step in gathered]) for name in fields}
         return Rollout(**stacked), torch.cat(raw)
@@ -228,8 +251,6 @@ class PPOTrainer:
         return {
             "reward": rollout.reward.mean().item() / (2 * (1 - config.discount)),
             "episode_length": self.mean_length,
-            "speed_error": self._speed_error,
-            "preferred_speed": self.env.preferred_speed,
             "kl": divergence,
             "std": self.agent.log_std.exp().mean().item(),
             "learning_rate": self.optimizer.param_groups[0]["lr"],

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonargparse
 import torch
@@ -16,9 +16,10 @@ from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.motion.tracking import MAX_ACTION, TrackingConfig, TrackingEnv
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, ROBOT, action_to_ctrl, ctrl_to_action
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, FRAME_SKIP, JOINT_NAMES, ROBOT, action_to_ctrl, ctrl_to_action
 
 STAGE = "teacher"
+Config = TypeVar("Config")
 FAST_TIMESTEP = 0.004  # s; half the benchmark's resolution, and the policies transfer without loss
 FAST_FRAME_SKIP = 5
 
@@ -31,6 +32,9 @@ class TeacherConfig:
     cycle: str = "data/motion/walk.json"
     iterations: int = 620
     """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
+    exact_iterations: int = 0
+    """The last of them on the benchmark's own contacts and physics step instead of the fast ones: for gaits that the
+    difference topples."""
     seed: int = 0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -42,19 +46,26 @@ def load_config(path: Path | str) -> TeacherConfig:
     Raises:
         ConfigError: missing, not YAML, or an entry that the configuration doesn't know.
     """
-    return _parse(lambda parser: parser.parse_path(str(path)), f"{path}")
+    return parse_config(TeacherConfig, "teacher", lambda parser: parser.parse_path(str(path)), f"{path}")
 
 
 def config_from_plain(entries: dict[str, Any]) -> TeacherConfig:
     """Configuration from plain values, as a checkpoint carries them."""
-    return _parse(lambda parser: parser.parse_object(entries), "teacher checkpoint")
+    return parse_config(TeacherConfig, "teacher", lambda parser: parser.parse_object(entries), "teacher checkpoint")
 
 
-def _parse(parse: Callable[[jsonargparse.ArgumentParser], jsonargparse.Namespace], where: str) -> TeacherConfig:
+def parse_config(
+    kind: type[Config], key: str, parse: Callable[[jsonargparse.ArgumentParser], jsonargparse.Namespace], where: str
+) -> Config:
+    """A configuration dataclass from what `parse` reads under `key`.
+
+    Raises:
+        ConfigError: `where` is missing, not YAML, or has an entry that the configuration doesn't know.
+    """
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TeacherConfig, "teacher")
+    parser.add_class_arguments(kind, key)
     try:
-        return parser.instantiate_classes(parse(parser)).teacher
+        return getattr(parser.instantiate_classes(parse(parser)), key)
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -70,14 +81,24 @@ def train_teacher(
         report: called with the metrics of every iteration.
     """
     out = Path(out)
-    model = build_model(get_task("h1-walk"), "fast", FAST_TIMESTEP)
-    cycle = GaitCycle.load(config.cycle)
-    simulation = Simulation(model, config.ppo.num_envs, frame_skip=FAST_FRAME_SKIP, num_threads=1)
-    env = TrackingEnv(simulation, cycle, config.tracking, config.seed)
+    trainer = _trainer(config, out, exact=False)
+    trainer.fit(config.iterations - config.exact_iterations, report)
+    if config.exact_iterations:
+        trainer = _trainer(config, out, exact=True)
+        trainer.fit(config.iterations, report)
+    return save_teacher(config, trainer, out)
+
+
+def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
+    """The training where its checkpoint left it, on the robot of the benchmark or on the fast one."""
+    task = get_task("h1-walk")
+    model = build_model(task) if exact else build_model(task, "fast", FAST_TIMESTEP)
+    frame_skip = FRAME_SKIP if exact else FAST_FRAME_SKIP
+    simulation = Simulation(model, config.ppo.num_envs, frame_skip=frame_skip, num_threads=1)
+    env = TrackingEnv(simulation, GaitCycle.load(config.cycle), config.tracking, config.seed)
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
     trainer.resume()
-    trainer.fit(config.iterations, report)
-    return save_teacher(config, trainer, out)
+    return trainer
 
 
 def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
@@ -86,23 +107,23 @@ def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
         out,
         stage=STAGE,
         name=config.name,
-        checkpoint={"hyper_parameters": _plain(asdict(config)), "state_dict": trainer.agent.state_dict()},
+        checkpoint={"hyper_parameters": plain(asdict(config)), "state_dict": trainer.agent.state_dict()},
         robot=ROBOT,
         metrics={"episode_length": trainer.mean_length, "preferred_speed": trainer.env.preferred_speed},
         provenance={
             "method": "tracking PPO on a gait cycle",
             "cycle": config.cycle,
-            "source": trainer.env.controller.cycle.provenance,
+            "source": GaitCycle.load(config.cycle).provenance,
             "env_steps": trainer.env_steps,
             "seed": config.seed,
         },
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 class TrackingPolicy:
@@ -125,7 +146,7 @@ class TrackingPolicy:
         command: Tensor | None = None,
     ) -> None:
         self.name = f"tracking_{config.name}"
-        self._config, self._agent, self._cycle, self._provenance = config, agent, cycle, provenance
+        self.config, self.agent, self.cycle, self.provenance = config, agent, cycle, provenance
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
         self._controller: GaitController | None = None
         self.noise_scale = self._action_noise_scale()
@@ -135,10 +156,21 @@ class TrackingPolicy:
         """Load a teacher's hand-over folder."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         checkpoint = read_checkpoint(folder)
-        config = config_from_plain({"teacher": checkpoint["hyper_parameters"]})
-        agent = ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo)
-        agent.load_state_dict(checkpoint["state_dict"])
         provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
+        return cls.from_parts(checkpoint["hyper_parameters"], checkpoint["state_dict"], provenance, command)
+
+    @classmethod
+    def from_parts(
+        cls,
+        hyper_parameters: dict[str, Any],
+        weights: dict[str, Tensor],
+        provenance: dict[str, Any],
+        command: Tensor | None = None,
+    ) -> "TrackingPolicy":
+        """Build it from what a checkpoint holds."""
+        config = config_from_plain({"teacher": hyper_parameters})
+        agent = ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo)
+        agent.load_state_dict(weights)
         return cls(config, agent, GaitCycle.load(config.cycle), provenance, command)
 
     @property
@@ -150,12 +182,12 @@ class TrackingPolicy:
         """Start from standing where `mask` `[N]` holds, from observations `[N, O]`."""
         count = len(observation)
         if self._controller is None or len(self._controller.phase) != count:
-            tracking = self._config.tracking
-            self._controller = GaitController(self._cycle, tracking.scale, count, tracking.command.ramp_rate)
+            tracking = self.config.tracking
+            self._controller = GaitController(self.cycle, tracking.scale, count, tracking.command.ramp_rate)
             mask = None
         everywhere = torch.ones(count, dtype=torch.bool) if mask is None else mask
         target = self._told.expand(count, 3)
-        start = self._config.tracking.command.start_speed
+        start = self.config.tracking.command.start_speed
         self._controller.restart(
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
         )
@@ -164,7 +196,7 @@ class TrackingPolicy:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]` that begin with the robot's qpos and qvel."""
         assert self._controller is not None, "reset before act"
         qpos, qvel = observation[:, :26], observation[:, 26:51]
-        residual = self._agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
+        residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
         self._controller.advance()
@@ -179,12 +211,12 @@ class TrackingPolicy:
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
-        licence = f"MIT; reference motion: {self._cycle.provenance.get('licence', 'unknown')}"
-        return {"licence": licence, **self._provenance, "command": self._told.tolist()}
+        licence = f"MIT; reference motion: {self.cycle.provenance.get('licence', 'unknown')}"
+        return {"licence": licence, **self.provenance, "command": self._told.tolist()}
 
     def _action_noise_scale(self) -> Tensor:
         """Benchmark action units `[19]` per unit of residual action; joints without residual get the shoulders'."""
-        scale = self._config.tracking.scale
+        scale = self.config.tracking.scale
         radians = torch.full((len(JOINT_NAMES),), scale.shoulder_pitch)
         radians[[JOINT_NAMES.index(name) for name in RESIDUAL_JOINTS]] = scale.per_joint()
         return radians / torch.as_tensor((CTRL_HIGH - CTRL_LOW) / 2).float()

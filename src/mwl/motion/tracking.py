@@ -81,13 +81,14 @@ class TrackingEnv:
         self.config, self.num_envs = config, simulation.num_envs
         self.preferred_speed = config.command.preferred_speed
         self.controller = GaitController(cycle, config.scale, self.num_envs, config.command.ramp_rate)
+        self.action_size = self.controller.previous_action.shape[-1]
         self._simulation, model = simulation, simulation.model
         self._feet = PointKinematics(model, FEET)
         self._actuators = ActuatorForces(model)
         self._com_velocity = SensorIndex(model).slices["com_velocity"]
         self._generator = torch.Generator().manual_seed(seed)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
-        self.speed_error = torch.zeros(self.num_envs)
+        self._speed_errors: list[Tensor] = []
 
     def reset(self) -> Tensor:
         """Begin every episode at a random age, lest they all end at once; returns the observation `[N, 68]`."""
@@ -123,10 +124,18 @@ class TrackingEnv:
         terminated = self._fallen(qpos, rotation, errors.heading)
         truncated = ~terminated & (self._age >= self.config.episode_steps)
         reward = tracking_reward(errors, self.config.reward)
-        self.speed_error = errors.speed.abs()
+        self._speed_errors.append(errors.speed.abs().mean())
         self._begin(terminated | truncated)
         self._change_commands()
         return observation, reward, terminated, truncated
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        """Advance the speed curriculum when it is due; returns the preferred speed and the mean error of all speeds."""
+        error = torch.stack(self._speed_errors).mean().item()
+        self._speed_errors = []
+        if self.config.curriculum is not None and iteration % self.config.curriculum.patience == 0:
+            self.raise_speed(mean_length, error)
+        return {"speed_error": error, "preferred_speed": self.preferred_speed}
 
     def raise_speed(self, mean_length: float, mean_speed_error: float) -> None:
         """Advance the speed curriculum if episodes last and the speed is held."""
