@@ -9,9 +9,11 @@ import torch
 
 from mwl.errors import ConfigError
 from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
+from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.teacher import TrackingPolicy
+from mwl.motion.user_policy import UserPolicy, UserPolicyConfig
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.simulation.robot import FRAME_SKIP
 
@@ -20,14 +22,16 @@ from mwl.simulation.robot import FRAME_SKIP
 class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
-    kind: Literal["stand", "reach", "tracking"] = "stand"
+    kind: Literal["stand", "reach", "tracking", "handle_pull", "policy"] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the tracking teacher, for `kind: tracking`."""
+    """Hand-over folder of the teacher, for `kind: tracking` and `kind: handle_pull`."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
+    policy: UserPolicyConfig | None = None
+    """A policy of your own, for `kind: policy`."""
     recording: RecordingConfig = field(default_factory=RecordingConfig)
 
 
@@ -49,14 +53,20 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
     """The demonstrator that a configuration asks for, on an environment of its task.
 
     Raises:
-        ConfigError: a tracking teacher without its folder.
+        ConfigError: a teacher without its folder.
     """
     if config.kind == "stand":
         return LQRStand(env.model, FRAME_SKIP, config.balance)
     if config.kind == "reach":
         return Reach(env.model, FRAME_SKIP, config.reach)
+    if config.kind == "policy":
+        if config.policy is None:
+            raise ConfigError("kind: policy needs policy: file, observations and actions (docs/motion.md)")
+        return UserPolicy(config.policy)
     if config.teacher is None:
-        raise ConfigError("kind: tracking needs teacher: the folder that `mwl motion train` wrote")
+        raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
+    if config.kind == "handle_pull":
+        return HandlePull.load(config.teacher)
     return TrackingPolicy.load(config.teacher, None if config.command is None else torch.tensor(config.command))
 
 
