@@ -1,10 +1,12 @@
 """Environment steps per second: the embedded suite beside the official package, on this machine, one after the other.
 
-Uniform random actions, episodes begun anew as they end, TorchRL's overhead included. The official package steps one
-environment in one process, as its users do; it is left out where it isn't installed. Steps per second of wall time
-depend on what else runs on the machine; steps per second of CPU time (summed over threads) hardly do. Each is measured
-in turns with the others and the best taken, as other jobs only slow it down; on a busy machine, ask for many short
-rounds. The share of physics says how much of the time is left to the environment around it.
+Two kinds of behaviour, because fallen robots touch everything: `expert` (the shipped walking expert on h1-walk, the
+standing one elsewhere) and `random` (uniform actions, under which a robot lies within two seconds). Only environment
+steps are timed, not the policy; episodes begin anew as they end; TorchRL's overhead is included. The official package
+steps one environment in one process, as its users do; it is left out where it isn't installed. Steps per second of wall
+time depend on what else runs on the machine; steps per second of CPU time (summed over threads) hardly do. Each is
+measured in turns with the others and the best taken, as other jobs only slow it down; on a busy machine, ask for many
+short rounds. The share of physics says how much of the time is left to the environment around it.
 
     python benchmarks/simulation.py [--seconds 5] [--rounds 3] [--tasks h1-walk h1-door] [--json]
 """
@@ -14,18 +16,25 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from mwl import keys
 from mwl.errors import MissingDependency
-from mwl.simulation import HumanoidEnv, make_env
+from mwl.experts.library import ExpertLibrary
+from mwl.simulation import get_task, make_env
+from mwl.simulation.robot import ACTION_SIZE
 
+DATA = Path(__file__).parents[1] / "data"
+Policy = Callable[[Tensor], Tensor]
 NUM_ENVS = (1, 16, 64)
 THREADS = (1, 2)
 
@@ -41,85 +50,127 @@ class Speed(NamedTuple):
         return Speed(max(self.wall, other.wall), max(self.cpu, other.cpu))
 
 
-def speed(step: Callable[[], int], seconds: float) -> Speed:
-    """How fast `step`, which returns how many environment steps it made, goes."""
-    steps, started, cpu = 0, time.perf_counter(), time.process_time()
-    while (elapsed := time.perf_counter() - started) < seconds:
-        steps += step()
-    return Speed(steps / elapsed, steps / (time.process_time() - cpu))
+class Runner(ABC):
+    """Environments under a policy; only `step` is timed."""
+
+    num_envs = 1
+
+    @abstractmethod
+    def act(self) -> None:
+        """Choose the next actions."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Take one control step with them and begin new episodes where one ended."""
 
 
-def embedded(env: HumanoidEnv) -> Callable[[], int]:
-    """One step of all environments under random actions."""
-    state = env.reset()
+class Embedded(Runner):
+    """The embedded suite through TorchRL."""
 
-    def step() -> int:
-        nonlocal state
-        state[keys.ACTION] = 2 * torch.rand(env.num_envs, env.action_spec.shape[-1]) - 1
-        _, state = env.step_and_maybe_reset(state)
-        return env.num_envs
+    def __init__(self, task: str, num_envs: int, threads: int, policy: Policy) -> None:
+        self.env, self.num_envs, self._policy = make_env(task, num_envs, num_threads=threads), num_envs, policy
+        self._state = self.env.reset()
 
-    return step
+    def act(self) -> None:
+        self._state[keys.ACTION] = self._policy(self._state[keys.OBSERVATION])
+
+    def step(self) -> None:
+        _, self._state = self.env.step_and_maybe_reset(self._state)
 
 
-def physics_share(env: HumanoidEnv, steps: int = 200) -> float:
-    """Part of the time of a random rollout that is spent in the physics engine."""
-    simulation, spent = env.simulation, 0.0
+class Official(Runner):
+    """The package's own environment."""
+
+    def __init__(self, task: str, policy: Policy) -> None:
+        from mwl.simulation.official import make_official
+
+        self._env, self._policy, self._age = make_official(task), policy, 0
+        self._observation, _ = self._env.reset(seed=0)
+
+    def act(self) -> None:
+        observation = torch.as_tensor(self._observation, dtype=torch.float32).unsqueeze(0)
+        self._action = self._policy(observation)[0].numpy()
+
+    def step(self) -> None:
+        self._observation, _, terminated, _, _ = self._env.step(self._action)
+        self._age += 1
+        if terminated or self._age == self._env.task.max_episode_steps:
+            self._observation, _ = self._env.reset()
+            self._age = 0
+
+
+def random_policy(observation: Tensor) -> Tensor:
+    """Uniform actions `[N, A]`."""
+    return 2 * torch.rand(len(observation), ACTION_SIZE) - 1
+
+
+def expert_policy(task: str) -> Policy:
+    """The shipped expert that keeps the robot on its feet on this task."""
+    expert = ExpertLibrary.load([DATA / "experts" / ("walk" if task == "h1-walk" else "stand")])
+
+    layout = get_task(task).layout
+
+    @torch.no_grad()
+    def act(observation: Tensor) -> Tensor:
+        return expert.actions(observation, layout)[:, 0]
+
+    return act
+
+
+def speed(runner: Runner, seconds: float) -> Speed:
+    """How fast a runner's steps go, over about `seconds` of them."""
+    steps, elapsed, cpu = 0, 0.0, 0.0
+    while elapsed < seconds:
+        runner.act()
+        started, cpu_started = time.perf_counter(), time.process_time()
+        runner.step()
+        elapsed += time.perf_counter() - started
+        cpu += time.process_time() - cpu_started
+        steps += runner.num_envs
+    return Speed(steps / elapsed, steps / cpu)
+
+
+def physics_share(runner: Embedded, steps: int = 200) -> float:
+    """Part of the time of a rollout that is spent in the physics engine."""
+    simulation, physics, whole = runner.env.simulation, 0.0, 0.0
     inner = simulation.step
 
     def timed(ctrl: np.ndarray) -> None:
-        nonlocal spent
+        nonlocal physics
         started = time.perf_counter()
         inner(ctrl)
-        spent += time.perf_counter() - started
+        physics += time.perf_counter() - started
 
     simulation.step = timed  # type: ignore[method-assign]
-    step = embedded(env)
-    started = time.perf_counter()
     for _ in range(steps):
-        step()
-    return spent / (time.perf_counter() - started)
+        runner.act()
+        started = time.perf_counter()
+        runner.step()
+        whole += time.perf_counter() - started
+    return physics / whole
 
 
-def official(task: str) -> Callable[[], int]:
-    """One step of the package's own environment, reset when its episode ends."""
-    from mwl.simulation.official import make_official
-
-    env = make_official(task)
-    env.reset(seed=0)
-    generator, age = np.random.default_rng(0), 0
-
-    def step() -> int:
-        nonlocal age
-        _, _, terminated, _, _ = env.step(generator.uniform(-1, 1, env.action_space.shape))
-        age += 1
-        if terminated or age == env.task.max_episode_steps:
-            env.reset()
-            age = 0
-        return 1
-
-    return step
-
-
-def measure(task: str, seconds: float, rounds: int) -> dict[str, Any]:
+def measure(task: str, behaviour: str, seconds: float, rounds: int) -> dict[str, Any]:
     """Best of some rounds for every setting of one task."""
-    candidates: dict[str, Callable[[], int]] = {}
+    policy = random_policy if behaviour == "random" else expert_policy(task)
+    candidates: dict[str, Runner] = {}
     for num_envs in NUM_ENVS:
         for threads in THREADS if num_envs > 1 else (1,):
-            candidates[f"N={num_envs} threads={threads}"] = embedded(make_env(task, num_envs, num_threads=threads))
+            candidates[f"N={num_envs} threads={threads}"] = Embedded(task, num_envs, threads, policy)
     try:
-        candidates["official"] = official(task)
+        candidates["official"] = Official(task, policy)
     except MissingDependency as error:
         print(error, file=sys.stderr)
     best = dict.fromkeys(candidates, Speed(0.0, 0.0))
+    for runner in candidates.values():  # past the start, where robots still stand
+        speed(runner, seconds)
     for _ in range(rounds):
-        for name, step in candidates.items():
-            best[name] = best[name].better(speed(step, seconds))
-    shares = {
-        f"N={num_envs} threads=1": physics_share(make_env(task, num_envs, num_threads=1)) for num_envs in NUM_ENVS
-    }
+        for name, runner in candidates.items():
+            best[name] = best[name].better(speed(runner, seconds))
+    shares = {f"N={num_envs} threads=1": physics_share(Embedded(task, num_envs, 1, policy)) for num_envs in NUM_ENVS}
     return {
         "task": task,
+        "behaviour": behaviour,
         "steps_per_s": {name: value._asdict() for name, value in best.items()},
         "physics_share": shares,
     }
@@ -127,7 +178,8 @@ def measure(task: str, seconds: float, rounds: int) -> dict[str, Any]:
 
 def show(result: dict[str, Any], console: Console) -> None:
     """A table of one task."""
-    table = Table("setting", "steps/s", "x official", "steps/CPU-s", "x official", "physics", title=result["task"])
+    title = f"{result['task']}, {result['behaviour']} actions"
+    table = Table("setting", "steps/s", "x official", "steps/CPU-s", "x official", "physics", title=title)
     base = result["steps_per_s"].get("official", {"wall": float("nan"), "cpu": float("nan")})
     for name, value in result["steps_per_s"].items():
         share = result["physics_share"].get(name)
@@ -143,10 +195,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is repeated")
     parser.add_argument("--tasks", nargs="+", default=["h1-walk", "h1-door"])
+    parser.add_argument("--behaviours", nargs="+", default=["expert", "random"], choices=["expert", "random"])
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = [measure(task, arguments.seconds, arguments.rounds) for task in arguments.tasks]
+    results = [
+        measure(task, behaviour, arguments.seconds, arguments.rounds)
+        for task in arguments.tasks
+        for behaviour in arguments.behaviours
+    ]
     if arguments.json:
         print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0], "results": results}))
     else:

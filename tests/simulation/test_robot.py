@@ -62,6 +62,24 @@ def test_fast_contacts_keep_feet_and_shins() -> None:
     assert fast.opt.timestep == 0.004
 
 
+@pytest.mark.parametrize(("hip_yaw", "hip_roll"), [(0.0, 0.0), (-0.4, 0.3), (0.4, -0.3)])
+def test_fast_hips_stop_where_the_thigh_meets_the_hip(hip_yaw: float, hip_roll: float) -> None:
+    """The full robot's thigh touches the hip's housing from 0.368 rad of extension on; there the fast joint ends."""
+    full, fast = build_model(get_task("h1-walk")), build_model(get_task("h1-walk"), contacts="fast")
+
+    def stopped(model: mujoco.MjModel, hip_pitch: float) -> bool:
+        data = mujoco.MjData(model)
+        data.qpos[2] = 2.0  # clear of the floor
+        data.joint("left_hip_yaw").qpos, data.joint("left_hip_roll").qpos = hip_yaw, hip_roll
+        data.joint("left_hip_pitch").qpos = hip_pitch
+        mujoco.mj_forward(model, data)
+        return data.nefc > data.nf  # a contact or a limit, beside the joints' friction
+
+    for model in (full, fast):
+        assert not stopped(model, 0.365)
+        assert stopped(model, 0.371)
+
+
 def test_what_is_drawn_does_not_change_physics() -> None:
     task = get_task("h1-reach")
     plain, drawn = build_model(task), build_model(task, visual=True)
