@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mwl import keys
 from mwl.errors import BadInput, SpecMismatch
-from mwl.experts.spec import ExpertSpec
+from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.motion.demonstrations import Demonstrations
 from mwl.simulation import get_task
 
@@ -68,7 +68,8 @@ class DemonstrationData(pl.LightningDataModule):
         demonstrations = Demonstrations.load(file)
         self.manifests.append(demonstrations.manifest)
         layout = get_task(demonstrations.manifest["task"]).layout
-        if spec.command is not None and demonstrations.command is None:
+        unknown = spec.command is not None and COMMANDS[spec.command].from_observation not in layout.slices
+        if unknown and demonstrations.command is None:
             raise SpecMismatch(f"{file}: holds no commands, but expert {spec.name} takes {spec.command!r}")
         if demonstrations.action.shape[-1] != spec.action_size:
             raise SpecMismatch(f"{file}: has {demonstrations.action.shape[-1]} actions, the robot {spec.action_size}")

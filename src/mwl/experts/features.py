@@ -12,12 +12,14 @@ from torch import Tensor
 
 from mwl.errors import SpecMismatch
 from mwl.motion import frames
+from mwl.motion.door import DOOR_X, DoorGeometry
 from mwl.motion.kinematics import HANDS, PointKinematics
 from mwl.simulation import get_task
 from mwl.simulation.robot import build_model
 
 EGOCENTRIC_SIZE = 50
 HAND_TARGET_SIZE = 6
+DOOR_STATE_SIZE, DOOR_SIZE = 6, 15
 MAX_HAND_ERROR = 0.5  # m; a target further away is one in the same direction
 
 
@@ -100,6 +102,34 @@ def hand_target(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
     error = target - hand
     error = error * (MAX_HAND_ERROR / error.norm(dim=-1, keepdim=True).clamp(min=MAX_HAND_ERROR))
     return torch.cat([hand + error, error], dim=-1)
+
+
+def door_state(observation: Tensor, layout: Layout) -> Tensor:
+    """Robot and door as a command `[N, 6]`: root from the shut leaf (x, y in m), hinge and hatch (rad), their rates."""
+    qpos, _ = robot_state(observation, layout)
+    angles, rates = observation[..., layout.slices["door_qpos"]], observation[..., layout.slices["door_qvel"]]
+    return torch.cat([qpos[:, 0:1] - DOOR_X, qpos[:, 1:2], angles, rates], dim=-1)
+
+
+def door(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
+    """Features of a skill at a door.
+
+    Args:
+        observation: `[N, O]`; layout: where its parts lie.
+        command: where robot and door are, `[N, 6]` as `door_state` gives it.
+
+    Returns:
+        `[N, 15]`: the command, both hands in the leaf's frame, and the right hand's way to the grip on the bar, m.
+    """
+    qpos, _ = robot_state(observation, layout)
+    root = torch.cat([command[:, 0:1] + DOOR_X, command[:, 1:2], qpos[:, 2:]], dim=-1)
+    at_door = _door_geometry().measure(torch.cat([root, command[:, 2:4]], dim=-1))
+    return torch.cat([command, at_door.hands.flatten(1), at_door.grip - at_door.hands[:, 1]], dim=-1)
+
+
+@lru_cache(maxsize=1)
+def _door_geometry() -> DoorGeometry:
+    return DoorGeometry(build_model(get_task("h1-door")))
 
 
 @lru_cache(maxsize=1)

@@ -37,6 +37,15 @@ COMMANDS = {
         read=features.hand_target_command,
         featurise=features.hand_target,
     ),
+    "door": CommandKind(
+        size=features.DOOR_STATE_SIZE,
+        feature_size=features.DOOR_SIZE,
+        meaning="pelvis from the middle of the shut leaf (x through the doorway, y to the free edge, m), angles of "
+        "hinge and hatch in rad, their rates in rad/s",
+        from_observation="door_qpos",
+        read=features.door_state,
+        featurise=features.door,
+    ),
     "velocity": CommandKind(
         size=3,
         feature_size=3,

@@ -7,14 +7,15 @@ from typing import Any
 from mwl.errors import BadInput
 from mwl.motion.clips import MotionClip, check_clip, check_file
 from mwl.motion.demonstrators import load_demonstration_config, record
+from mwl.motion.door_teacher import is_door_config, load_door_config, train_door_teacher
 from mwl.motion.teacher import load_config, train_teacher
 
 
 def train(config: str, out: str) -> Path:
-    """Train a tracking teacher.
+    """Train a teacher: of a gait, or at the door.
 
     Args:
-        config: YAML of the teacher, for example `conf/demonstrators/walk_teacher.yaml`.
+        config: YAML with `teacher:` or `door_teacher:`, for example `conf/demonstrators/walk_teacher.yaml`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
     """
 
@@ -23,6 +24,8 @@ def train(config: str, out: str) -> Path:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             print(shown, file=sys.stderr, flush=True)
 
+    if is_door_config(config):
+        return train_door_teacher(load_door_config(config), out, report)
     return train_teacher(load_config(config), out, report)
 
 

@@ -29,9 +29,9 @@ class DoorConfig:
     scale: DoorActionScale = field(default_factory=DoorActionScale)
     reward: DoorRewardConfig = field(default_factory=DoorRewardConfig)
     episode_steps: int = 300
-    benchmark_start_share: float = 0.30
-    near_start_share: float = 0.15
-    open_start_share: float = 0.15
+    benchmark_start_share: float = 0.35
+    near_start_share: float = 0.20
+    open_start_share: float = 0.08
     """The other episodes begin in states reached before."""
     kick_std: float = 0.2  # m/s in x and y
     kick_interval: float = 2.0  # s
@@ -94,10 +94,11 @@ class DoorEnv:
         self._generator = torch.Generator().manual_seed(seed)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._from_benchmark = torch.ones(self.num_envs, dtype=torch.bool)
-        self._furthest = torch.zeros(self.num_envs)
+        self._earned = torch.ones(self.num_envs, dtype=torch.bool)  # the leaf was not open to begin with
+        self._furthest, self._turned = torch.zeros(self.num_envs), torch.zeros(self.num_envs)
         width = simulation.model.nq + simulation.model.nv + self.controller.memory().shape[-1]
         self._archive = Archive(width, self._generator)
-        self._metrics = {"opened": 0.0, "past_ratchet": 0.0, "wide_open": 0.0}
+        self._metrics = {"turned": 0.0, "opened": 0.0, "past_ratchet": 0.0, "wide_open": 0.0}
 
     def reset(self) -> Tensor:
         """Begin every episode at a random age, lest they all end at once; returns the observation `[N, O]`."""
@@ -144,6 +145,7 @@ class DoorEnv:
         )
         reward = door_reward(states, self.config.reward)
         self._furthest = torch.maximum(self._furthest, qpos[:, 26])
+        self._turned = torch.maximum(self._turned, qpos[:, 27])
         self._keep(qpos, qvel, terminated | (upright < 0.9))
         self._begin(terminated | truncated)
         return observation, reward, terminated, truncated
@@ -160,7 +162,7 @@ class DoorEnv:
 
     def _keep(self, qpos: Tensor, qvel: Tensor, unfit: Tensor) -> None:
         """Put a few of the present states into the archive."""
-        chosen = torch.nonzero(~unfit & (self._uniform(0, 1, self.num_envs) < 0.02)).squeeze(-1)
+        chosen = torch.nonzero(~unfit & self._earned & (self._uniform(0, 1, self.num_envs) < 0.02)).squeeze(-1)
         if len(chosen):
             states = torch.cat([qpos, qvel, self.controller.memory()], dim=-1)[chosen]
             self._archive.add(states, Archive.progress(qpos[chosen, 26], qpos[chosen, 27]))
@@ -202,7 +204,8 @@ class DoorEnv:
         self._simulation.reset(mask.numpy(), qpos.double().numpy(), qvel.double().numpy())
         self._age = torch.where(mask, 0, self._age)
         self._from_benchmark = torch.where(mask, draw < config.benchmark_start_share, self._from_benchmark)
-        self._furthest = torch.where(mask, 0.0, self._furthest)
+        self._earned = torch.where(mask, ~opened, self._earned)
+        self._furthest, self._turned = self._furthest * ~mask, self._turned * ~mask
 
     def _near_the_door(self, qpos: Tensor) -> Tensor:
         """Standing poses `[N, 28]` within a step of the handle, the leaf shut."""
@@ -226,9 +229,10 @@ class DoorEnv:
         return _turned(qpos, self._uniform(-0.4, 0.4, count))
 
     def _report(self, ended: Tensor) -> None:
-        """Running means over episodes from the benchmark's start: largest hinge angle, and what it passed."""
-        for hinge in self._furthest[ended].tolist():
-            seen = {"opened": hinge, "past_ratchet": float(hinge > RATCHET + 0.02), "wide_open": float(hinge > 0.9)}
+        """Running means over episodes from the benchmark's start: largest angles, and what the hinge passed."""
+        for hinge, hatch in zip(self._furthest[ended].tolist(), self._turned[ended].tolist(), strict=True):
+            passed = {"past_ratchet": float(hinge > RATCHET + 0.02), "wide_open": float(hinge > 0.9)}
+            seen = {"turned": hatch, "opened": hinge, **passed}
             for name, value in seen.items():
                 self._metrics[name] += 0.02 * (value - self._metrics[name])
 

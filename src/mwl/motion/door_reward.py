@@ -14,17 +14,17 @@ from torch import Tensor
 class DoorRewardConfig:
     """Weights of the terms, per control step."""
 
-    posture: float = 0.20
-    near_grip: float = 0.15
+    posture: float = 0.10
+    near_grip: float = 0.5
     """For the right hand's nearness to the bar, as long as the leaf isn't wide open."""
-    hatch: float = 0.25
-    hinge: float = 1.0
+    hatch: float = 0.8
+    hinge: float = 2.0
     """Per rad of the leaf."""
-    opening: float = 0.3
+    opening: float = 0.5
     """Per rad/s of the leaf, once the bolt is free."""
-    behind_edge: float = 0.20
+    behind_edge: float = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""
-    passed: float = 0.5
+    passed: float = 0.6
     """Per m of the root's way through, once the leaf is open."""
     action_rate: float = 0.010
     action_size: float = 0.004
@@ -53,8 +53,7 @@ def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
     wide = ((hinge - 0.4) / 0.4).clamp(0, 1)
     free = ((states.hatch - 0.6) / 0.4).clamp(0, 1).maximum((hinge / 0.1).clamp(0, 1))
     ajar = ((hinge - 0.15) / 0.15).clamp(0, 1)
-    at_grip = 0.5 * (1 - (states.grip_distance / 0.4).tanh()) + 0.5 * torch.exp(-((states.grip_distance / 0.08) ** 2))
-    behind = 0.5 * (1 - (states.edge_distance / 0.4).tanh()) + 0.5 * torch.exp(-((states.edge_distance / 0.12) ** 2))
+    at_grip, behind = _nearness(states.grip_distance), _nearness(states.edge_distance)
     return (
         config.posture * states.posture
         + config.near_grip * at_grip.maximum(wide)
@@ -66,4 +65,13 @@ def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
         - config.action_rate * states.action_change.square().mean(dim=-1)
         - config.action_size * states.action.square().mean(dim=-1)
         - config.fall * states.fallen.float()
+    )
+
+
+def _nearness(distance: Tensor) -> Tensor:
+    """1 at distance 0 m, with a slope that draws from 1 m away and steeper ones within 25 cm and 8 cm."""
+    return (
+        0.4 * (1 - distance).clamp(min=0)
+        + 0.3 * torch.exp(-((distance / 0.25) ** 2))
+        + 0.3 * torch.exp(-((distance / 0.08) ** 2))
     )

@@ -34,6 +34,12 @@ class DoorTeacherConfig:
     ppo: PPOConfig = field(default_factory=lambda: PPOConfig(discount=0.985, entropy=0.001, hidden=(256, 256)))
 
 
+def is_door_config(path: Path | str) -> bool:
+    """Whether a teacher's YAML is of one at the door."""
+    file = Path(path)
+    return file.is_file() and any(line.startswith("door_teacher:") for line in file.read_text("utf-8").splitlines())
+
+
 def load_door_config(path: Path | str) -> DoorTeacherConfig:
     """Read the YAML of a teacher at the door.
 
