@@ -18,6 +18,7 @@ from mwl import tracking
 from mwl.errors import BadInput, MwlError
 
 _INTERRUPTED = 130
+_DATA_SETS = ("minari", "lerobot")
 _DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
 
 
@@ -116,10 +117,11 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
         sub.set_defaults(run=run)
         return sub
 
-    sub = action("import", _motion_import, "bring a clip to the robot, check it and write a preview beside it")
+    sub = action("import", _motion_import, "bring a clip to the robot, check and preview it; or a data set in")
     sub.add_argument("clip", type=Path)
-    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1"))
+    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1", *_DATA_SETS))
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
+    sub.add_argument("--task", help="whose observations a data set holds, where it does not say")
     sub.add_argument("--fps", type=float, help="frames per second of an h1 file that does not say (default 30)")
     sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -127,6 +129,10 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub.add_argument("file", type=Path)
     sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    sub = action("export", _motion_export, "write a recording as a data set of another format")
+    sub.add_argument("file", type=Path, help="recording (.npz)")
+    sub.add_argument("--format", required=True, choices=_DATA_SETS)
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
     sub.add_argument("config")
     sub.add_argument("--out", required=True, metavar="FOLDER")
@@ -228,8 +234,10 @@ def _play(options: argparse.Namespace) -> int:
 
 
 def _motion_import(options: argparse.Namespace) -> int:
-    from mwl.motion.commands import import_clip
+    from mwl.motion.commands import import_clip, import_data
 
+    if options.format in _DATA_SETS:
+        return _wrote(import_data(options.clip, options.format, options.out, options.task))
     report = import_clip(options.clip, options.format, options.out, options.fps, options.film)
     _print(options.json, report, lambda: _lines(report))
     return _wrote(Path(report["clip"]))
@@ -241,6 +249,12 @@ def _motion_check(options: argparse.Namespace) -> int:
     report = check(options.file, options.film)
     _print(options.json, report, lambda: _lines(report))
     return 0
+
+
+def _motion_export(options: argparse.Namespace) -> int:
+    from mwl.motion.commands import export_data
+
+    return _wrote(export_data(options.file, options.format, options.out))
 
 
 def _lines(report: dict[str, Any]) -> str:

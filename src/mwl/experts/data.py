@@ -37,10 +37,16 @@ class DemonstrationData(pl.LightningDataModule):
         batch_size: steps per batch.
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of the episodes, the last ones, kept for validation.
+        memmap: folder in which the steps are memory-mapped; None keeps them in memory.
     """
 
     def __init__(
-        self, files: list[str], batch_size: int = 256, batches_per_epoch: int = 500, validation_share: float = 0.1
+        self,
+        files: list[str],
+        batch_size: int = 256,
+        batches_per_epoch: int = 500,
+        validation_share: float = 0.1,
+        memmap: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -50,6 +56,7 @@ class DemonstrationData(pl.LightningDataModule):
             raise BadInput(f"data.validation_share is {validation_share}, it must lie in [0, 1)")
         self.files = [Path(file) for file in files]
         self.batch_size, self.batches_per_epoch, self.validation_share = batch_size, batches_per_epoch, validation_share
+        self.memmap = memmap
         self.manifests: list[dict] = []
         self.train: TensorDict | None = None
         self.validation: TensorDict | None = None
@@ -61,7 +68,8 @@ class DemonstrationData(pl.LightningDataModule):
             SpecMismatch: the expert takes a command that the data do not hold, or the data are of another robot.
         """
         parts = [self._read(file, spec) for file in self.files]
-        self.train = torch.cat([train for train, _ in parts])
+        train: TensorDict = torch.cat([train for train, _ in parts])  # type: ignore[assignment]
+        self.train = train if self.memmap is None else train.memmap(self.memmap)
         self.validation = torch.cat([validation for _, validation in parts])
 
     def _read(self, file: Path, spec: ExpertSpec) -> tuple[TensorDict, TensorDict]:

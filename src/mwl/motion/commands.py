@@ -74,6 +74,27 @@ def import_clip(
     return {"clip": str(written), **check_clip(moved), **_preview(moved, written, film)}
 
 
+def import_data(folder: Path | str, format: str, out: Path | str, task: str | None = None) -> Path:
+    """Read a data set of demonstrations and write it as a recording.
+
+    Args:
+        folder: the data set.
+        format: `minari` or `lerobot`.
+        out: file to write (.npz); its manifest goes beside it (.json).
+        task: benchmark task whose observations it holds, where the data set does not say.
+    """
+    from mwl.motion.exchange import import_demonstrations
+
+    return import_demonstrations(folder, format, task).save(out, half=False)
+
+
+def export_data(file: Path | str, format: str, out: Path | str) -> Path:
+    """Write a recording as a data set of another format, `minari` or `lerobot`, into a new folder."""
+    from mwl.motion.exchange import export_demonstrations
+
+    return export_demonstrations(file, format, out)
+
+
 def check(file: Path | str, film: bool = False) -> dict[str, Any]:
     """Say whether a motion clip or a recording is well-formed, and how plausible a clip is; a clip gets a preview.
 

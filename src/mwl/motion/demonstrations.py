@@ -67,6 +67,7 @@ class Demonstrations:
         episode: `[T]` number of the episode each step belongs to.
         command: `[T, C]`, or None for a skill without command.
         executed_action: `[T, A]` what moved the robot, or None where it was not kept.
+        reward: `[T]` of the task for the executed step, or None where it was not kept.
         manifest: task, demonstrator, noise, seeds, licence and environment steps spent.
     """
 
@@ -76,6 +77,7 @@ class Demonstrations:
     manifest: dict[str, Any]
     command: Tensor | None = None
     executed_action: Tensor | None = None
+    reward: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.action)
@@ -89,7 +91,7 @@ class Demonstrations:
         path.parent.mkdir(parents=True, exist_ok=True)
         kind = np.float16 if half else np.float32
         arrays = {"observation": self.observation, "action": self.action, "command": self.command}
-        arrays["executed_action"] = self.executed_action
+        arrays |= {"executed_action": self.executed_action, "reward": self.reward}
         plain = {name: value.numpy().astype(kind) for name, value in arrays.items() if value is not None}
         plain["episode"] = self.episode.numpy().astype(np.int32)
         scratch = path.with_suffix(".tmp.npz")
@@ -192,6 +194,7 @@ def record_demonstrations(demonstrator: Demonstrator, env: HumanoidEnv, config: 
         episode=torch.arange(count).unsqueeze(-1).expand(count, config.steps)[keep.T],
         command=flat.get("command"),
         executed_action=flat["executed"] if config.keep_executed else None,
+        reward=flat["reward"],
         manifest=manifest,
     )
 
@@ -221,6 +224,7 @@ def _play(
         for name, value in now.items():
             gathered.setdefault(name, []).append(value.clone())
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
+        gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
         alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > LOWEST_ROOT)
         push = kicked & (torch.rand(config.episodes, generator=generator) < 0.02 / config.kick_interval)
         observation = kick(env, push, config.kick_std, generator) if push.any() else state[keys.OBSERVATION]
