@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from tensordict import TensorDict
 from torch.utils.data import DataLoader, IterableDataset
 
-from mwl import keys
 from mwl.errors import BadInput, SpecMismatch
+from mwl.experts.dagger import Dagger, DaggerConfig, Student, labelled
 from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.motion.demonstrations import Demonstrations
 from mwl.simulation import get_task
@@ -38,6 +39,7 @@ class DemonstrationData(pl.LightningDataModule):
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of the episodes, the last ones, kept for validation.
         memmap: folder in which the steps are memory-mapped; None keeps them in memory.
+        dagger: let a live demonstrator label what the student itself runs into; None trains on the files alone.
     """
 
     def __init__(
@@ -47,19 +49,21 @@ class DemonstrationData(pl.LightningDataModule):
         batches_per_epoch: int = 500,
         validation_share: float = 0.1,
         memmap: str | None = None,
+        dagger: DaggerConfig | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["dagger"])  # a checkpoint holds plain values alone
         if not files:
             raise BadInput("data.files is empty: name at least one demonstration file")
         if not 0 <= validation_share < 1:
             raise BadInput(f"data.validation_share is {validation_share}, it must lie in [0, 1)")
         self.files = [Path(file) for file in files]
         self.batch_size, self.batches_per_epoch, self.validation_share = batch_size, batches_per_epoch, validation_share
-        self.memmap = memmap
+        self.memmap, self.dagger = memmap, Dagger(dagger) if dagger is not None else None
         self.manifests: list[dict] = []
         self.train: TensorDict | None = None
         self.validation: TensorDict | None = None
+        self._batches: Batches | None = None
 
     def prepare(self, spec: ExpertSpec) -> None:
         """Read the files and compute the features of an expert.
@@ -67,6 +71,7 @@ class DemonstrationData(pl.LightningDataModule):
         Raises:
             SpecMismatch: the expert takes a command that the data do not hold, or the data are of another robot.
         """
+        self.manifests = []
         parts = [self._read(file, spec) for file in self.files]
         train: TensorDict = torch.cat([train for train, _ in parts])  # type: ignore[assignment]
         self.train = train if self.memmap is None else train.memmap(self.memmap)
@@ -81,23 +86,59 @@ class DemonstrationData(pl.LightningDataModule):
             raise SpecMismatch(f"{file}: holds no commands, but expert {spec.name} takes {spec.command!r}")
         if demonstrations.action.shape[-1] != spec.action_size:
             raise SpecMismatch(f"{file}: has {demonstrations.action.shape[-1]} actions, the robot {spec.action_size}")
-        features = spec.featurise(demonstrations.observation, layout, demonstrations.command)
-        data = TensorDict({keys.FEATURES: features, keys.ACTION: demonstrations.action}, batch_size=[len(features)])
+        data = labelled(demonstrations, spec)
         last = demonstrations.episode.max() + 1
         held_out = demonstrations.episode >= last - round(self.validation_share * int(last))
         return data[~held_out], data[held_out]
 
-    def train_dataloader(self) -> DataLoader:
-        """Random batches of the training episodes."""
+    def aggregate(self, epoch: int, spec: ExpertSpec, student: Student) -> bool:
+        """Add what a live demonstrator says of the student's states, if that is due; says whether it was.
+
+        Args:
+            epoch: the epoch about to begin.
+            spec: the expert.
+            student: its actions `[N, A]` of features `[N, F]` so far.
+        """
+        if self.dagger is None or not self.dagger.due(epoch):
+            return False
+        self.dagger.collect(spec, student)
+        if self._batches is not None:  # the epoch about to begin draws from them
+            self._batches.data = self.steps
+        return True
+
+    @property
+    def steps(self) -> TensorDict:
+        """All steps to train on: those of the files, and what was aggregated."""
         assert self.train is not None, "prepare before training"
-        batches = Batches(self.train, self.batch_size, self.batches_per_epoch)
-        return DataLoader(batches, batch_size=None, collate_fn=as_is)
+        if self.dagger is None or self.dagger.steps is None:
+            return self.train
+        together: TensorDict = torch.cat([self.train, self.dagger.steps])  # type: ignore[assignment, list-item]
+        return together
+
+    def train_dataloader(self) -> DataLoader:
+        """Random batches of all steps to train on."""
+        self._batches = Batches(self.steps, self.batch_size, self.batches_per_epoch)
+        return DataLoader(self._batches, batch_size=None, collate_fn=as_is)
 
     def val_dataloader(self) -> DataLoader:
         """All steps of the validation episodes as one batch (none without validation episodes)."""
         assert self.validation is not None, "prepare before validation"
         held_out = [self.validation] if len(self.validation) else []
         return DataLoader(held_out, batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was aggregated; the files themselves are read again."""
+        return {} if self.dagger is None else self.dagger.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what had been aggregated."""
+        if self.dagger is not None and state_dict:
+            self.dagger.load_state_dict(state_dict)
+
+    @property
+    def provenance(self) -> list[dict[str, Any]]:
+        """Manifests of the files and of what was aggregated."""
+        return [*self.manifests, *([] if self.dagger is None else self.dagger.manifests)]
 
 
 def as_is(batch: TensorDict) -> TensorDict:

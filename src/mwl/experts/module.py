@@ -83,7 +83,11 @@ class BehaviourCloning(pl.LightningModule):
         if data.train is None:
             data.prepare(self.spec)
         assert data.train is not None
-        self.network.fit_normaliser(data.train[keys.FEATURES], data.train[keys.ACTION])
+        self.network.fit_normaliser(data.train[keys.FEATURES], data.train[keys.ACTION], self.spec.ignored)
+
+    def on_train_epoch_start(self) -> None:
+        """Let a live demonstrator, where there is one, label the states that the student has come to visit."""
+        self._data().aggregate(self.current_epoch, self.spec, self.network)
 
     def _data(self) -> DemonstrationData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -131,7 +135,7 @@ class BehaviourCloning(pl.LightningModule):
             **self.spec.to_manifest(),
             "card": self.card,
             "metrics": measure_expert(self.spec, network, self.evaluation_episodes),
-            "provenance": provenance_of(self._data().manifests),
+            "provenance": provenance_of(self._data().provenance),
         }
 
 
@@ -145,5 +149,5 @@ def provenance_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "training_env_steps": trainings,
         "source": [m.get("source") for m in manifests],
         "licence": sorted({str(m.get("licence", "unknown")) for m in manifests}),
-        "demonstrations": [m["sha256"] for m in manifests],
+        "demonstrations": [m["sha256"] for m in manifests if "sha256" in m],
     }

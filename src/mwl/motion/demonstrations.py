@@ -5,7 +5,7 @@ to come back from states the demonstrator alone would never visit. Without that 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from mwl.simulation import HumanoidEnv
 SCHEMA = 1
 LOWEST_ROOT = 0.7  # m; a robot below it is falling, whatever the task's own limit
 _ARRAYS = ("observation", "action", "episode")
+Pilot = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+"""Actions `[N, A]` to execute at observations `[N, O]` under commands `[N, C]`, given the demonstrator's answers."""
 
 
 class Demonstrator(Protocol):
@@ -154,13 +156,16 @@ class RecordingConfig:
             raise BadInput("a recording needs at least one episode, one step and one noise level")
 
 
-def record_demonstrations(demonstrator: Demonstrator, env: HumanoidEnv, config: RecordingConfig) -> Demonstrations:
+def record_demonstrations(
+    demonstrator: Demonstrator, env: HumanoidEnv, config: RecordingConfig, pilot: Pilot | None = None
+) -> Demonstrations:
     """Record `config.episodes` short episodes at once from the benchmark's own resets.
 
     Args:
-        demonstrator: what acts; its clean answers become the labels.
+        demonstrator: its clean answers become the labels.
         env: batched task environment of `config.episodes` robots.
         config: amount and noise.
+        pilot: what acts instead of the demonstrator, which then only says what it would do.
 
     Returns:
         the steps of all episodes that stayed on their feet, and of the others up to shortly before the fall.
@@ -170,7 +175,7 @@ def record_demonstrations(demonstrator: Demonstrator, env: HumanoidEnv, config: 
     levels = torch.tensor([config.noise_levels[i % len(config.noise_levels)] for i in range(count)]).unsqueeze(-1)
     kicked = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.kicked_share
     kicked = kicked[torch.randperm(count, generator=generator)] if config.kick_std > 0 else torch.zeros_like(kicked)
-    frames = _play(demonstrator, env, config, levels, kicked, generator)
+    frames = _play(demonstrator, env, config, levels, kicked, generator, pilot)
     alive = frames.pop("alive")
     length = alive.sum(dim=0)
     length = torch.where(length < config.steps, length - config.drop_before_fall, length).clamp(min=0)
@@ -206,6 +211,7 @@ def _play(
     levels: Tensor,
     kicked: Tensor,
     generator: torch.Generator,
+    pilot: Pilot | None,
 ) -> dict[str, Tensor]:
     """Time-major frames `[T, N, ...]` of one batch of episodes."""
     state = env.reset()
@@ -216,7 +222,8 @@ def _play(
     for _ in range(config.steps):
         answer = demonstrator.act(observation)
         noise = levels * demonstrator.noise_scale * torch.randn(answer.shape, generator=generator)
-        executed = (answer + noise).clamp(-1, 1)
+        flown = answer if pilot is None else pilot(observation, demonstrator.command, answer)
+        executed = (flown + noise).clamp(-1, 1)
         demonstrator.executed(executed)
         now = {"observation": observation, "action": answer, "executed": executed, "alive": alive}
         if demonstrator.command is not None:

@@ -1,0 +1,104 @@
+"""Data set aggregation: the student acts, a live demonstrator says what it would have done there.
+
+Ross, Gordon and Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning",
+2011. It serves where noise-injected recordings leave states out that the student runs into.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from mwl import keys
+from mwl.errors import BadInput
+from mwl.experts.spec import ExpertSpec
+from mwl.motion.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
+from mwl.motion.demonstrators import build_demonstrator, load_demonstration_config
+from mwl.simulation import get_task, make_env
+
+Student = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DaggerConfig:
+    """Who is asked, how often, and how long the student acts."""
+
+    demonstrator: str
+    """YAML of the demonstrator, for example `conf/demonstrators/walk.yaml`; its `recording` is not used."""
+    rounds: int = 4
+    every_epochs: int = 1
+    """A round before every so many epochs, but not before the first: a student that knows nothing visits nothing."""
+    demonstrator_share: float = 0.5
+    """Share of the robots that the demonstrator steers in the first round; it halves from round to round."""
+    recording: RecordingConfig = field(
+        default_factory=lambda: RecordingConfig(episodes=8, steps=250, noise_levels=(0.0, 0.1), drop_before_fall=10)
+    )
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.every_epochs < 1 or not 0 <= self.demonstrator_share <= 1:
+            raise BadInput("data.dagger: rounds and every_epochs are at least 1, demonstrator_share lies in [0, 1]")
+
+
+class Dagger:
+    """Collects the student's states with the demonstrator's labels, round by round.
+
+    Attributes:
+        steps: features and labels so far, `[T]`; None before the first round.
+        manifests: what each round cost and where its labels come from.
+    """
+
+    def __init__(self, config: DaggerConfig) -> None:
+        self.config = config
+        self.rounds = 0
+        self.steps: TensorDict | None = None
+        self.manifests: list[dict[str, Any]] = []
+
+    def due(self, epoch: int) -> bool:
+        """Whether a round is to be collected before an epoch; true once for each, also after a resume."""
+        return self.rounds < min(self.config.rounds, epoch // self.config.every_epochs)
+
+    @torch.no_grad()
+    def collect(self, spec: ExpertSpec, student: Student) -> None:
+        """One round: roll out the student and keep the demonstrator's answers.
+
+        Args:
+            spec: what the student reads.
+            student: actions `[N, A]` of features `[N, F]`.
+        """
+        described = load_demonstration_config(self.config.demonstrator)
+        seed = self.config.recording.seed + 1 + self.rounds
+        recording = replace(self.config.recording, seed=seed)
+        env = make_env(described.task, num_envs=recording.episodes, seed=seed)
+        layout = env.task.layout
+        share = self.config.demonstrator_share * 0.5**self.rounds
+        steered = (torch.arange(recording.episodes) < round(share * recording.episodes)).unsqueeze(-1)
+
+        def pilot(observation: Tensor, command: Tensor | None, answer: Tensor) -> Tensor:
+            return torch.where(steered, answer, student(spec.featurise(observation, layout, command)))
+
+        recorded = record_demonstrations(build_demonstrator(described, env), env, recording, pilot)
+        fresh = labelled(recorded, spec)
+        self.steps = fresh if self.steps is None else torch.cat([self.steps, fresh])  # type: ignore[assignment, list-item]
+        self.manifests.append(recorded.manifest)
+        self.rounds += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors, numbers and dicts."""
+        steps = {} if self.steps is None else {str(key): value.clone() for key, value in self.steps.items()}
+        return {"rounds": self.rounds, "steps": steps, "manifests": self.manifests}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.rounds, self.manifests = int(state["rounds"]), list(state["manifests"])
+        if state["steps"]:
+            self.steps = TensorDict(state["steps"], batch_size=[len(state["steps"][keys.ACTION])])
+
+
+def labelled(demonstrations: Demonstrations, spec: ExpertSpec) -> TensorDict:
+    """Features and clean labels of an expert, `[T]`."""
+    layout = get_task(demonstrations.manifest["task"]).layout
+    features = spec.featurise(demonstrations.observation, layout, demonstrations.command)
+    return TensorDict({keys.FEATURES: features, keys.ACTION: demonstrations.action}, batch_size=[len(features)])
