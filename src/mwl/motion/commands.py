@@ -1,6 +1,7 @@
 """What `mwl motion` does, as plain functions: train a teacher, record demonstrations, import and check clips."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,26 @@ from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.door_teacher import is_door_config, load_door_config, train_door_teacher
 from mwl.motion.teacher import load_config, train_teacher
 
+Report = Callable[[dict[str, float]], None]
 
-def train(config: str, out: str) -> Path:
+
+def train(config: str, out: str, report: Report | None = None) -> Path:
     """Train a teacher: of a gait, or at the door.
 
     Args:
         config: YAML with `teacher:` or `door_teacher:`, for example `conf/demonstrators/walk_teacher.yaml`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
+        report: called with the metrics of every iteration; None prints every tenth to stderr.
     """
-
-    def report(metrics: dict[str, float]) -> None:
-        if metrics["iteration"] % 10 == 0:
-            shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            print(shown, file=sys.stderr, flush=True)
-
+    report = report or _print_every_tenth
     if is_door_config(config):
         return train_door_teacher(load_door_config(config), out, report)
     return train_teacher(load_config(config), out, report)
+
+
+def _print_every_tenth(metrics: dict[str, float]) -> None:
+    if metrics["iteration"] % 10 == 0:
+        print(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), file=sys.stderr, flush=True)
 
 
 def demonstrate(config: str, out: str) -> Path:

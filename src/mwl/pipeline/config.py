@@ -29,6 +29,26 @@ class FitStage:
 
 
 @dataclass(frozen=True)
+class TeacherStage:
+    """Train a teacher, as `mwl motion train`."""
+
+    config: str
+    """YAML of the teacher, path relative to the current folder."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Merged over the YAML."""
+
+
+@dataclass(frozen=True)
+class DemonstrationsStage:
+    """Record a demonstrator, as `mwl motion demonstrate`; the result folder holds `recording.npz`."""
+
+    config: str
+    """YAML of the demonstrator, path relative to the current folder."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Merged over the YAML, for example `{teacher: "${teacher_walk}"}`."""
+
+
+@dataclass(frozen=True)
 class EvaluateStage:
     """Run whole episodes of one agent on one task."""
 
@@ -67,9 +87,11 @@ class FollowStage:
     suite: str = "embedded"
 
 
-Stage = FitStage | EvaluateStage | CompareStage | FollowStage
+Stage = FitStage | TeacherStage | DemonstrationsStage | EvaluateStage | CompareStage | FollowStage
 KINDS: dict[str, type] = {
     "fit": FitStage,
+    "teacher": TeacherStage,
+    "demonstrations": DemonstrationsStage,
     "evaluate": EvaluateStage,
     "compare": CompareStage,
     "follow": FollowStage,
@@ -208,6 +230,12 @@ def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
     config = read_yaml(default) if default else {}
     config = merge(config, read_yaml(path))
     filled: dict[str, Any] = substitute(merge(config, stage.overrides), folder)
+    return filled
+
+
+def motion_settings(stage: TeacherStage | DemonstrationsStage, folder: Path) -> dict[str, Any]:
+    """What the teacher or demonstrator is made of: its file, the overrides; references filled in."""
+    filled: dict[str, Any] = substitute(merge(read_yaml(Path(stage.config)), stage.overrides), folder)
     return filled
 
 

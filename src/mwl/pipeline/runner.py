@@ -21,9 +21,22 @@ from rich.console import Console
 from mwl import tracking
 from mwl.errors import BadInput, StageFailed
 from mwl.pipeline import fingerprint, worker
-from mwl.pipeline.config import FitStage, Pipeline, Stage, dependencies, load, order, stage_config, substitute
+from mwl.pipeline.config import (
+    DemonstrationsStage,
+    FitStage,
+    Pipeline,
+    Stage,
+    TeacherStage,
+    dependencies,
+    load,
+    motion_settings,
+    order,
+    stage_config,
+    substitute,
+)
 from mwl.pipeline.display import Display
 from mwl.pipeline.fit import WORK, resolved_config, work_folder
+from mwl.pipeline.produce import check_settings
 from mwl.pipeline.worker import Job
 
 STATE = "state.json"
@@ -31,6 +44,8 @@ PARENT = "mlflow_parent_run"
 LOCK = "lock"
 _GRACE_S = 60.0  # a round of the world model may take this long; checkpoints are written between rounds
 _MODULES = {
+    "teacher": ("mwl.pipeline.produce", "mwl.motion.commands"),
+    "demonstrations": ("mwl.pipeline.produce", "mwl.motion.commands"),
     "evaluate": ("mwl.evaluation.run", "mwl.world_model", "mwl.experts", "mwl.simulation"),
     "compare": ("mwl.evaluation.compare",),
     "follow": ("mwl.pipeline.follow", "mwl.world_model"),
@@ -90,13 +105,18 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
         config = stage_config(stage, pipeline.folder)
         complete = resolved_config(config, files=[path, Path(stage.config)])
         modules = {"mwl.pipeline.callbacks"} | fingerprint.class_modules(config)
+    elif isinstance(stage, TeacherStage | DemonstrationsStage):
+        settings = motion_settings(stage, pipeline.folder)
+        check_settings(kind, settings, stage.config)
+        config = complete = {"settings": settings}
+        modules = set(_MODULES[kind])
     else:
         config = complete = substitute(asdict(stage), pipeline.folder)
         modules = set(_MODULES[kind])
-    settings = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer.logger")}
+    counted = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer.logger")}
     key = fingerprint.digest_of(
         {
-            "config": settings,
+            "config": counted,
             "inputs": fingerprint.input_digests(config, exclude=pipeline.folder),
             "code": fingerprint.code_version(modules),
         }

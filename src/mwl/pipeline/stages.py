@@ -36,6 +36,20 @@ def _fit(job: Job, report: Report) -> dict[str, Any]:
     return {}
 
 
+def _teacher(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.pipeline.produce import train_to_folder
+
+    return train_to_folder(
+        job.config["settings"], Path(job.output), Path(job.work), job.experiment, job.parent_run, report
+    )
+
+
+def _demonstrations(job: Job, report: Report) -> dict[str, Any]:
+    from mwl.pipeline.produce import record_to_folder
+
+    return record_to_folder(job.config["settings"], Path(job.output), Path(job.work), job.experiment, job.parent_run)
+
+
 def _evaluate(job: Job, report: Report) -> dict[str, Any]:
     from mwl.evaluation.run import EvaluationConfig, evaluate_to_folder
 
@@ -70,6 +84,8 @@ def _follow(job: Job, report: Report) -> dict[str, Any]:
 
 _KINDS: dict[str, Callable[[Job, Report], dict[str, Any]]] = {
     "fit": _fit,
+    "teacher": _teacher,
+    "demonstrations": _demonstrations,
     "evaluate": _evaluate,
     "compare": _compare,
     "follow": _follow,

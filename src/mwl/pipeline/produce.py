@@ -1,0 +1,100 @@
+"""The stages that make motion data: train a teacher, record a demonstrator."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mwl import tracking
+from mwl.errors import ConfigError
+from mwl.handoff import MANIFEST, atomic_folder
+
+RECORDING = "recording"  # name of the files of a recording in its result folder: recording.npz and recording.json
+Report = Callable[[float, str], None]
+
+
+def check_settings(kind: str, settings: dict[str, Any], where: str) -> None:
+    """Refuse settings of a teacher or demonstrator that don't fit, before anything is started.
+
+    Raises:
+        ConfigError: an entry that the configuration doesn't know, or a bad value.
+    """
+    from mwl.motion.demonstrators import load_demonstration_config
+    from mwl.motion.door_teacher import is_door_config, load_door_config
+    from mwl.motion.teacher import load_config
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _written(settings, Path(scratch))
+        try:
+            if kind == "demonstrations":
+                load_demonstration_config(path)
+            elif is_door_config(str(path)):
+                load_door_config(path)
+            else:
+                load_config(path)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(path), where)) from error
+
+
+def train_to_folder(
+    settings: dict[str, Any], output: Path, work: Path, experiment: str, parent: str | None, report: Report
+) -> dict[str, Any]:
+    """Train a teacher as `mwl motion train` does; an interrupted training goes on from its checkpoint.
+
+    Args:
+        settings: content of the teacher's YAML.
+        output: result folder, which appears when complete.
+        work: where the checkpoint lies until then.
+        experiment, parent: MLflow experiment and run.
+        report: called with (fraction done, text).
+    """
+    from mwl.motion.commands import train
+
+    config = _written(settings, work)
+    total = max((part["iterations"] for part in settings.values() if "iterations" in part), default=0)
+
+    def tell(metrics: dict[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(shown, file=sys.stderr, flush=True)
+        report(min(1.0, metrics["iteration"] / total) if total else 0.0, shown[:60])
+
+    trained = train(str(config), str(work / "teacher"), tell)
+    with atomic_folder(output) as folder:
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+    metrics = json.loads((output / MANIFEST).read_text(encoding="utf-8")).get("metrics", {})
+    return _logged("teacher", output, metrics, experiment, parent)
+
+
+def record_to_folder(
+    settings: dict[str, Any], output: Path, work: Path, experiment: str, parent: str | None
+) -> dict[str, Any]:
+    """Record a demonstrator as `mwl motion demonstrate` does; the folder holds `recording.npz` and its manifest."""
+    from mwl.motion.commands import demonstrate
+
+    config = _written(settings, work)
+    with atomic_folder(output) as folder:
+        demonstrate(str(config), str(folder / f"{RECORDING}.npz"))
+    manifest = json.loads((output / f"{RECORDING}.json").read_text(encoding="utf-8"))
+    figures = {name: manifest[name] for name in ("steps", "falls", "episodes")}
+    return _logged("demonstrations", output, figures, experiment, parent)
+
+
+def _written(settings: dict[str, Any], work: Path) -> Path:
+    path = work / "config.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+def _logged(kind: str, output: Path, figures: dict[str, Any], experiment: str, parent: str | None) -> dict[str, float]:
+    """The figures that are numbers, after they went to MLflow."""
+    numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+    tags = {tracking.KIND_TAG: kind, tracking.STAGE_TAG: output.name}
+    with tracking.run(experiment, output.name, parent=parent, tags=tags) as run_id:
+        for name, value in numbers.items():
+            tracking.client().log_metric(run_id, name, value)
+    return numbers
