@@ -12,6 +12,7 @@ from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingCon
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.reach import Reach, ReachConfig
+from mwl.motion.sampling import SamplingConfig, SamplingMPC
 from mwl.motion.teacher import TrackingPolicy
 from mwl.motion.user_policy import UserPolicy, UserPolicyConfig
 from mwl.simulation import HumanoidEnv, make_env
@@ -22,7 +23,7 @@ from mwl.simulation.robot import FRAME_SKIP
 class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
-    kind: Literal["stand", "reach", "tracking", "handle_pull", "policy"] = "stand"
+    kind: Literal["stand", "reach", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
     """Hand-over folder of the teacher, for `kind: tracking` and `kind: handle_pull`."""
@@ -30,6 +31,7 @@ class DemonstrationConfig:
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
     """A policy of your own, for `kind: policy`."""
     recording: RecordingConfig = field(default_factory=RecordingConfig)
@@ -59,6 +61,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         return LQRStand(env.model, FRAME_SKIP, config.balance)
     if config.kind == "reach":
         return Reach(env.model, FRAME_SKIP, config.reach)
+    if config.kind == "sampling_mpc":
+        return SamplingMPC(config.task, config.sampling)
     if config.kind == "policy":
         if config.policy is None:
             raise ConfigError("kind: policy needs policy: file, observations and actions (docs/motion.md)")
