@@ -11,9 +11,9 @@ from mwl.motion.gait import OBSERVATION_SIZE, GaitController, ResidualScale
 from mwl.motion.ppo import PPOConfig, RunningNormalizer
 from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.motion.teacher import TeacherConfig, TrackingPolicy, load_config, train_teacher
-from mwl.motion.tracking import SpeedCurriculum, TrackingConfig, TrackingEnv
+from mwl.motion.tracking import CommandConfig, SpeedCurriculum, TrackingConfig, TrackingEnv, draw_commands
 from mwl.motion.tracking_reward import low_force_share, stature
-from mwl.simulation import Simulation, build_model, get_task
+from mwl.simulation import Simulation, build_model, get_task, make_env
 
 
 @pytest.fixture
@@ -140,3 +140,30 @@ def test_a_misspelt_teacher_entry_is_one_clear_error(tmp_path):
     (tmp_path / "bad.yaml").write_text("teacher: {tracking: {kick_stdd: 0.1}}\n")
     with pytest.raises(ConfigError, match="kick_stdd"):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_random_commands_lie_in_their_ranges_and_repeat():
+    config = CommandConfig(
+        preferred_speed=1.1, preferred_share=0.25, forward=(-0.5, 1.6), sideways=(-0.3, 0.3), turning=(-0.6, 0.6)
+    )
+    commands = draw_commands(config, 4000, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(commands, draw_commands(config, 4000, torch.Generator().manual_seed(1)))
+    low, high = torch.tensor([config.forward, config.sideways, config.turning]).T
+    assert ((commands >= low) & (commands <= high)).all()
+    preferred = (commands == torch.tensor([1.1, 0.0, 0.0])).all(dim=-1)
+    # a share of 0.25 of 4000 has a standard deviation of 0.007
+    assert abs(preferred.float().mean() - 0.25) < 0.035
+
+
+def test_a_teacher_under_random_commands_says_what_it_was_asked_not_what_it_was_told(data_folder):
+    commands = CommandConfig(preferred_share=0.0, sideways=(0.2, 0.3), resample_interval=0.1)
+    robots = 16
+    teacher = TrackingPolicy.load(data_folder / "teachers/walk", commands=commands, gain=(1.0, 1.5, 1.0))
+    env = make_env("h1-walk", num_envs=robots, num_threads=1)
+    observation = env.reset()["observation"]
+    teacher.reset(observation)
+    first = teacher.command.clone()
+    assert ((first[:, 1] >= 0.2) & (first[:, 1] <= 0.3)).all()
+    for _ in range(20):  # four mean intervals: a robot keeps its command with probability 0.8^20 = 1 %
+        teacher.act(observation)
+    assert ((teacher.command - first).abs().amax(dim=-1) > 0).sum() >= robots - 3

@@ -1,36 +1,20 @@
 """Demonstrations as training data of one expert: features and labels, split into training and validation episodes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from tensordict import TensorDict
-from torch.utils.data import DataLoader, IterableDataset
 
 from mwl.errors import BadInput, SpecMismatch
+from mwl.experts.batches import BatchedSteps
 from mwl.experts.dagger import Dagger, DaggerConfig, Student, labelled
 from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.motion.demonstrations import Demonstrations
 from mwl.simulation import get_task
 
 
-class Batches(IterableDataset):
-    """Random batches of a TensorDict `[T]`, `count` of them per epoch, drawn in one indexing operation each."""
-
-    def __init__(self, data: TensorDict, batch_size: int, count: int) -> None:
-        self.data, self.batch_size, self.count = data, batch_size, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[TensorDict]:
-        for _ in range(self.count):
-            yield self.data[torch.randint(len(self.data), (self.batch_size,))]
-
-
-class DemonstrationData(pl.LightningDataModule):
+class DemonstrationData(BatchedSteps):
     """Loads demonstration files and hands out batches of features and clean action labels.
 
     Args:
@@ -51,19 +35,16 @@ class DemonstrationData(pl.LightningDataModule):
         memmap: str | None = None,
         dagger: DaggerConfig | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters(ignore=["dagger"])  # a checkpoint holds plain values alone
         if not files:
             raise BadInput("data.files is empty: name at least one demonstration file")
         if not 0 <= validation_share < 1:
             raise BadInput(f"data.validation_share is {validation_share}, it must lie in [0, 1)")
         self.files = [Path(file) for file in files]
-        self.batch_size, self.batches_per_epoch, self.validation_share = batch_size, batches_per_epoch, validation_share
+        self.validation_share = validation_share
         self.memmap, self.dagger = memmap, Dagger(dagger) if dagger is not None else None
         self.manifests: list[dict] = []
-        self.train: TensorDict | None = None
-        self.validation: TensorDict | None = None
-        self._batches: Batches | None = None
 
     def prepare(self, spec: ExpertSpec) -> None:
         """Read the files and compute the features of an expert.
@@ -102,29 +83,17 @@ class DemonstrationData(pl.LightningDataModule):
         if self.dagger is None or not self.dagger.due(epoch):
             return False
         self.dagger.collect(spec, student)
-        if self._batches is not None:  # the epoch about to begin draws from them
-            self._batches.data = self.steps
+        self.renew()
         return True
 
     @property
     def steps(self) -> TensorDict:
-        """All steps to train on: those of the files, and what was aggregated."""
-        assert self.train is not None, "prepare before training"
+        """Those of the files, and what was aggregated."""
+        recorded = super().steps
         if self.dagger is None or self.dagger.steps is None:
-            return self.train
-        together: TensorDict = torch.cat([self.train, self.dagger.steps])  # type: ignore[assignment, list-item]
+            return recorded
+        together: TensorDict = torch.cat([recorded, self.dagger.steps])  # type: ignore[assignment, list-item]
         return together
-
-    def train_dataloader(self) -> DataLoader:
-        """Random batches of all steps to train on."""
-        self._batches = Batches(self.steps, self.batch_size, self.batches_per_epoch)
-        return DataLoader(self._batches, batch_size=None, collate_fn=as_is)
-
-    def val_dataloader(self) -> DataLoader:
-        """All steps of the validation episodes as one batch (none without validation episodes)."""
-        assert self.validation is not None, "prepare before validation"
-        held_out = [self.validation] if len(self.validation) else []
-        return DataLoader(held_out, batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """What was aggregated; the files themselves are read again."""
@@ -139,8 +108,3 @@ class DemonstrationData(pl.LightningDataModule):
     def provenance(self) -> list[dict[str, Any]]:
         """Manifests of the files and of what was aggregated."""
         return [*self.manifests, *([] if self.dagger is None else self.dagger.manifests)]
-
-
-def as_is(batch: TensorDict) -> TensorDict:
-    """A batch needs no collating; torch's default would take a TensorDict apart."""
-    return batch

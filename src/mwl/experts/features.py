@@ -30,6 +30,9 @@ class Layout(Protocol):
     size: int
 
 
+HEADING = (4, 5)  # where cosine and sine of the heading stand in `egocentric`
+
+
 def egocentric(observation: Tensor, layout: Layout) -> Tensor:
     """Features of the robot's own state, the same on every task.
 
@@ -72,6 +75,13 @@ def robot_state(observation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         return observation[..., layout.slices["robot_qpos"]], observation[..., layout.slices["robot_qvel"]]
     except KeyError as error:
         raise SpecMismatch(f"the task's layout shows no {error}; experts need the robot's qpos and qvel") from error
+
+
+def along_x(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
+    """A velocity command `[N, 3]` that also turns back to the world's x axis, 1 rad/s per rad, at most 0.5 rad/s."""
+    qpos, _ = robot_state(observation, layout)
+    turning = (-frames.heading(frames.rotation_matrix(qpos[:, 3:7]))).clamp(-0.5, 0.5)
+    return torch.cat([command[:, :2], (command[:, 2] + turning).unsqueeze(-1)], dim=-1)
 
 
 def hand_target_command(observation: Tensor, layout: Layout) -> Tensor:

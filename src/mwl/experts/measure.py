@@ -14,6 +14,7 @@ from mwl import keys
 from mwl.experts.features import robot_state
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
+from mwl.motion import frames
 from mwl.motion.demonstrations import kick
 from mwl.motion.naturalness import foot_skate, joint_jerk, sole_positions
 from mwl.motion.reach import reachable_targets
@@ -23,6 +24,12 @@ from mwl.simulation.robot import CONTROL_DT, QPOS0, ROBOT_NQ
 KICK_STD, KICK_INTERVAL = 0.4, 2.0  # m/s in x and y; s
 LOWEST_HEAD = 1.2  # m; below it the robot no longer stands, though the benchmark lets an episode go on for longer
 SEED = 10_000  # far from the seeds of the demonstrations
+FORWARD = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.8, 1.1, 1.4, 1.6)
+FOLLOWED = [
+    *[(forward, 0.0, 0.0) for forward in FORWARD],
+    *[(forward, sideways, 0.0) for forward in (0.0, 0.5, 1.0) for sideways in (-0.3, -0.15, 0.15, 0.3)],
+    *[(forward, 0.0, turning) for forward in (0.0, 0.5, 1.0) for turning in (-0.6, -0.3, 0.3, 0.6)],
+]  # m/s forward, m/s sideways, rad/s: what a velocity expert is asked to follow
 Policy = Callable[[Tensor], Tensor]
 
 
@@ -115,7 +122,11 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
     plain = play_episodes(env, policy)
     kicked = play_episodes(env, policy, kick_std=KICK_STD)
     mean, half_width = confidence(plain.returns)
-    reaching = measure_reaching(policy, make_env(spec.task, num_envs=50)) if spec.command == "hand_target" else {}
+    skill = {}
+    if spec.command == "hand_target":
+        skill = measure_reaching(policy, make_env(spec.task, num_envs=50))
+    elif spec.command == "velocity":
+        skill = measure_following(spec, network)
     return {
         "task": spec.task,
         "suite": "embedded",
@@ -129,7 +140,7 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
         "kick_std": KICK_STD,
         "kick_return_mean": float(kicked.returns.mean()),
         "kick_survival": float((~kicked.fell).float().mean()),
-        **reaching,
+        **skill,
         "env_steps": int(plain.lengths.sum() + kicked.lengths.sum()),
     }
 
@@ -158,6 +169,37 @@ def measure_reaching(policy: Policy, env: HumanoidEnv, seconds: float = 5.0, see
         "targets": float(len(final)),
         "within_5_cm": float((final < 0.05).float().mean()),
         "distance_median_m": float(final.median()),
+    }
+
+
+@torch.no_grad()
+def measure_following(
+    spec: ExpertSpec, network: PolicyNetwork, seconds: float = 12.0, seed: int = SEED
+) -> dict[str, Any]:
+    """How well an expert follows velocity commands: the largest error of each axis over commands of `FOLLOWED`.
+
+    Velocities are averaged in the heading frame from the fourth second on.
+    """
+    commands = torch.tensor(FOLLOWED)
+    env = make_env(spec.task, num_envs=len(commands), seed=seed)
+    layout, state = env.task.layout, env.reset()
+    settled, velocities = round(4.0 / CONTROL_DT), []
+    fell = torch.zeros(len(commands), dtype=torch.bool)
+    for step in range(round(seconds / CONTROL_DT)):
+        action = network(spec.featurise(state[keys.OBSERVATION], layout, commands))
+        state = env.step(state.set(keys.ACTION, action))[keys.NEXT].exclude(keys.REWARD)
+        fell |= _head_height(env) < LOWEST_HEAD
+        if step >= settled:
+            qpos, qvel = robot_state(state[keys.OBSERVATION], layout)
+            yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+            velocities.append(torch.cat([frames.to_heading(yaw, qvel[:, :3])[:, :2], qvel[:, 5:6]], dim=-1))
+    error = (torch.stack(velocities).mean(dim=0) - commands).abs().amax(dim=0)
+    return {
+        "commands": len(commands),
+        "command_falls": int(fell.sum()),
+        "forward_error_max": float(error[0]),
+        "sideways_error_max": float(error[1]),
+        "turning_error_max": float(error[2]),
     }
 
 

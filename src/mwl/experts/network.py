@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mwl.errors import SpecMismatch
 
+IGNORED = 1e9  # standard deviation that makes a feature vanish
 INPUT_LIMIT = 5.0  # standard deviations; a feature never seen in training cannot push the network further
 
 
@@ -40,10 +41,11 @@ class PolicyNetwork(nn.Module):
         return layer
 
     @torch.no_grad()
-    def fit_normaliser(self, features: Tensor, actions: Tensor) -> None:
-        """Take mean and spread from training features `[T, F]` and actions `[T, A]`."""
+    def fit_normaliser(self, features: Tensor, actions: Tensor, ignored: tuple[int, ...] = ()) -> None:
+        """Take mean and spread from training features `[T, F]` and actions `[T, A]`; `ignored` features become zero."""
         self.input_mean.copy_(features.mean(0))
         self.input_std.copy_(features.std(0).clamp(min=1e-3))
+        self.input_std[list(ignored)] = IGNORED
         self.action_mean.copy_(actions.mean(0))
         self.action_std.copy_(actions.std(0).clamp(min=1e-3))
 

@@ -26,6 +26,10 @@ class CommandKind:
     """Part of the observation that tells the command where a task shows it; None if no task does."""
     read: Callable[[Tensor, Layout], Tensor] | None
     featurise: Callable[[Tensor, Layout, Tensor], Tensor]
+    by_default: Callable[[Tensor, Layout, Tensor], Tensor] | None = None
+    """What the declared default command comes to in a state; None takes it as it is."""
+    ignored: tuple[int, ...] = ()
+    """Features of the robot's state that a skill of this kind must not depend on."""
 
 
 COMMANDS = {
@@ -53,6 +57,8 @@ COMMANDS = {
         from_observation=None,
         read=None,
         featurise=lambda observation, layout, command: command,
+        by_default=features.along_x,
+        ignored=features.HEADING,
     ),
 }
 
@@ -104,6 +110,11 @@ class ExpertSpec:
         return features.EGOCENTRIC_SIZE + (COMMANDS[self.command].feature_size if self.command else 0)
 
     @property
+    def ignored(self) -> tuple[int, ...]:
+        """Features that the network must not see."""
+        return COMMANDS[self.command].ignored if self.command else ()
+
+    @property
     def action_size(self) -> int:
         """Number A of actions."""
         return len(self.joints)
@@ -121,7 +132,8 @@ class ExpertSpec:
         kind = COMMANDS[self.command]
         if kind.read is not None and kind.from_observation in layout.slices:
             return kind.read(observation, layout)
-        return observation.new_tensor(self.default_command).expand(observation.shape[0], -1)
+        default = observation.new_tensor(self.default_command).expand(observation.shape[0], -1)
+        return default if kind.by_default is None else kind.by_default(observation, layout, default)
 
     def featurise(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
         """Features `[N, F]` of observations `[N, O]` under commands `[N, C]` (None: the task's or the default)."""

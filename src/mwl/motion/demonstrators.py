@@ -14,6 +14,7 @@ from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.sampling import SamplingConfig, SamplingMPC
 from mwl.motion.teacher import TrackingPolicy
+from mwl.motion.tracking import CommandConfig
 from mwl.motion.user_policy import UserPolicy, UserPolicyConfig
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.simulation.robot import FRAME_SKIP
@@ -29,6 +30,10 @@ class DemonstrationConfig:
     """Hand-over folder of the teacher, for `kind: tracking` and `kind: handle_pull`."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
+    commands: CommandConfig | None = None
+    """Random commands within ranges instead, for a student that takes commands."""
+    command_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """What the teacher is told per unit of command, for one that gives less than it is told."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -71,7 +76,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
-    return TrackingPolicy.load(config.teacher, None if config.command is None else torch.tensor(config.command))
+    command = None if config.command is None else torch.tensor(config.command)
+    return TrackingPolicy.load(config.teacher, command, commands=config.commands, gain=config.command_gain)
 
 
 def record(config: DemonstrationConfig) -> Demonstrations:

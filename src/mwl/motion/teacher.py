@@ -11,17 +11,28 @@ from torch import Tensor
 
 from mwl.errors import ConfigError
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
+from mwl.motion import frames
 from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
-from mwl.motion.tracking import MAX_ACTION, TrackingConfig, TrackingEnv
+from mwl.motion.tracking import MAX_ACTION, CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, FRAME_SKIP, JOINT_NAMES, ROBOT, action_to_ctrl, ctrl_to_action
+from mwl.simulation.robot import (
+    CONTROL_DT,
+    CTRL_HIGH,
+    CTRL_LOW,
+    FRAME_SKIP,
+    JOINT_NAMES,
+    ROBOT,
+    action_to_ctrl,
+    ctrl_to_action,
+)
 
 STAGE = "teacher"
 Config = TypeVar("Config")
 FAST_TIMESTEP = 0.004  # s; half the benchmark's resolution, and the policies transfer without loss
 FAST_FRAME_SKIP = 5
+HEADING_MEMORY = 0.95  # share of its heading error that a robot under changing commands keeps per control step
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,9 @@ class TrackingPolicy:
         cycle: its gait.
         provenance: what `describe` tells.
         command: velocity command `[3]` or per robot `[N, 3]`: forward, sideways in m/s, turning in rad/s.
+        commands: random commands instead, which change within an episode; None keeps `command`. The robot then forgets
+            within half a second which heading it meant to have: a student sees the commanded rate, but no such plan.
+        gain: what the teacher is told per unit of command `[3]`, for one that gives less than it is told.
     """
 
     def __init__(
@@ -144,20 +158,24 @@ class TrackingPolicy:
         cycle: GaitCycle,
         provenance: dict[str, Any],
         command: Tensor | None = None,
+        commands: CommandConfig | None = None,
+        gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> None:
         self.name = f"tracking_{config.name}"
         self.config, self.agent, self.cycle, self.provenance = config, agent, cycle, provenance
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
+        self._gain = torch.tensor(gain)
+        self._commands, self._generator = commands, torch.Generator().manual_seed(0)
         self._controller: GaitController | None = None
         self.noise_scale = self._action_noise_scale()
 
     @classmethod
-    def load(cls, folder: Path | str, command: Tensor | None = None) -> "TrackingPolicy":
-        """Load a teacher's hand-over folder."""
+    def load(cls, folder: Path | str, command: Tensor | None = None, **options: Any) -> "TrackingPolicy":
+        """Load a teacher's hand-over folder; `options` are `commands` and `gain`."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         checkpoint = read_checkpoint(folder)
         provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
-        return cls.from_parts(checkpoint["hyper_parameters"], checkpoint["state_dict"], provenance, command)
+        return cls.from_parts(checkpoint["hyper_parameters"], checkpoint["state_dict"], provenance, command, **options)
 
     @classmethod
     def from_parts(
@@ -166,17 +184,18 @@ class TrackingPolicy:
         weights: dict[str, Tensor],
         provenance: dict[str, Any],
         command: Tensor | None = None,
+        **options: Any,
     ) -> "TrackingPolicy":
         """Build it from what a checkpoint holds."""
         config = config_from_plain({"teacher": hyper_parameters})
         agent = ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo)
         agent.load_state_dict(weights)
-        return cls(config, agent, GaitCycle.load(config.cycle), provenance, command)
+        return cls(config, agent, GaitCycle.load(config.cycle), provenance, command, **options)
 
     @property
     def command(self) -> Tensor | None:
-        """What the robots are told now, `[N, 3]`."""
-        return None if self._controller is None else self._controller.target
+        """What the robots should do now, `[N, 3]`."""
+        return None if self._controller is None else self._controller.target / self._gain
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Start from standing where `mask` `[N]` holds, from observations `[N, O]`."""
@@ -186,7 +205,7 @@ class TrackingPolicy:
             self._controller = GaitController(self.cycle, tracking.scale, count, tracking.command.ramp_rate)
             mask = None
         everywhere = torch.ones(count, dtype=torch.bool) if mask is None else mask
-        target = self._told.expand(count, 3)
+        target = self._gain * self._told.expand(count, 3) if self._commands is None else self._draw(count)
         start = self.config.tracking.command.start_speed
         self._controller.restart(
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
@@ -196,11 +215,29 @@ class TrackingPolicy:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]` that begin with the robot's qpos and qvel."""
         assert self._controller is not None, "reset before act"
         qpos, qvel = observation[:, :26], observation[:, 26:51]
+        if self._commands is not None:
+            self._follow_random_commands(qpos)
         residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
         self._controller.advance()
         return torch.from_numpy(ctrl_to_action(targets.numpy()))
+
+    def _draw(self, count: int) -> Tensor:
+        assert self._commands is not None
+        return self._gain * draw_commands(self._commands, count, self._generator)
+
+    def _follow_random_commands(self, qpos: Tensor) -> None:
+        controller, config = self._controller, self._commands
+        assert controller is not None
+        assert config is not None
+        rotation = frames.rotation_matrix(qpos[:, 3:7])
+        kept = HEADING_MEMORY * controller.heading_error(rotation)
+        controller.desired_heading = frames.heading(rotation) - kept
+        if config.resample_interval > 0:
+            count = len(qpos)
+            change = torch.rand(count, 1, generator=self._generator) < CONTROL_DT / config.resample_interval
+            controller.target = torch.where(change, self._draw(count), controller.target)
 
     def executed(self, action: Tensor) -> None:
         """Hear which action `[N, 19]` was executed, so that the policy's previous action is the true one."""
@@ -212,7 +249,11 @@ class TrackingPolicy:
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
         licence = f"MIT; reference motion: {self.cycle.provenance.get('licence', 'unknown')}"
-        return {"licence": licence, **self.provenance, "command": self._told.tolist()}
+        return {
+            "licence": licence,
+            **self.provenance,
+            "command": self._told.tolist() if self._commands is None else plain(asdict(self._commands)),
+        }
 
     def _action_noise_scale(self) -> Tensor:
         """Benchmark action units `[19]` per unit of residual action; joints without residual get the shoulders'."""

@@ -39,6 +39,26 @@ class CommandConfig:
     """Mean time in s between changes of the command within an episode; 0 keeps it."""
 
 
+def draw_commands(
+    config: CommandConfig, count: int, generator: torch.Generator, preferred_speed: float | None = None
+) -> Tensor:
+    """Random commands `[count, 3]`: the preferred speed straight ahead, or evenly from the ranges.
+
+    Args:
+        config: ranges and shares.
+        count: how many.
+        generator: randomness.
+        preferred_speed: where a curriculum stands, m/s, which then also is the upper end of the forward range; None
+            takes the configured one.
+    """
+    fastest = config.forward[1] if preferred_speed is None else max(config.forward[1], preferred_speed)
+    speed = config.preferred_speed if preferred_speed is None else preferred_speed
+    low, high = torch.tensor([(config.forward[0], fastest), config.sideways, config.turning]).T
+    command = low + (high - low) * torch.rand(count, 3, generator=generator)
+    preferred = torch.rand(count, 1, generator=generator) < config.preferred_share
+    return torch.where(preferred, torch.tensor([speed, 0.0, 0.0]), command)
+
+
 @dataclass(frozen=True)
 class SpeedCurriculum:
     """Raises the preferred (and highest) speed while the policy keeps up: +step every `patience` iterations."""
@@ -177,13 +197,8 @@ class TrackingEnv:
         return low + (high - low) * torch.rand(*shape, generator=self._generator)
 
     def _draw_commands(self) -> Tensor:
-        config, count = self.config.command, self.num_envs
-        fastest = max(config.forward[1], self.preferred_speed) if self.config.curriculum else config.forward[1]
-        ranges = ((config.forward[0], fastest), config.sideways, config.turning)
-        command = torch.stack([self._uniform(low, high, count) for low, high in ranges], dim=-1)
-        preferred = self._uniform(0, 1, count) < config.preferred_share
-        straight = torch.tensor([self.preferred_speed, 0.0, 0.0])
-        return torch.where(preferred.unsqueeze(-1), straight, command)
+        speed = self.preferred_speed if self.config.curriculum else None
+        return draw_commands(self.config.command, self.num_envs, self._generator, speed)
 
     def _change_commands(self) -> None:
         interval = self.config.command.resample_interval
