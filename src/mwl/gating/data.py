@@ -1,19 +1,17 @@
 """Recorded states with the expert they came from: what the gate learns from before any world model exists."""
 
-import lightning.pytorch as pl
 import torch
 from tensordict import TensorDict
-from torch.utils.data import DataLoader
 
 from mwl import keys
 from mwl.errors import BadInput
-from mwl.experts.data import Batches, as_is
+from mwl.experts.batches import BatchedSteps
 from mwl.experts.features import egocentric
 from mwl.motion.demonstrations import Demonstrations
 from mwl.simulation import get_task
 
 
-class GateData(pl.LightningDataModule):
+class GateData(BatchedSteps):
     """Hands out batches of egocentric features and expert numbers, every expert equally often.
 
     Args:
@@ -30,18 +28,15 @@ class GateData(pl.LightningDataModule):
         batches_per_epoch: int = 200,
         validation_share: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters()
         if len(demonstrations) < 2 or not all(demonstrations.values()):
             raise BadInput("data.demonstrations needs at least two experts, each with at least one file")
         if not 0 < validation_share < 1:
             raise BadInput(f"data.validation_share is {validation_share}; it must lie in (0, 1)")
         self.demonstrations = demonstrations
-        self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
         self.validation_share = validation_share
         self.sources: list[dict] = []
-        self.train: TensorDict | None = None
-        self.validation: TensorDict | None = None
 
     def prepare(self, names: list[str]) -> None:
         """Read the files; EXPERT_ID counts in the order of `names`, those of the expert library.
@@ -66,17 +61,6 @@ class GateData(pl.LightningDataModule):
         episodes = int(recorded.episode.max()) + 1
         held_out = recorded.episode >= episodes - max(1, round(self.validation_share * episodes))
         return data[~held_out], data[held_out]
-
-    def train_dataloader(self) -> DataLoader:
-        """Random batches."""
-        assert self.train is not None, "prepare before training"
-        batches = Batches(self.train, self.batch_size, self.batches_per_epoch)
-        return DataLoader(batches, batch_size=None, collate_fn=as_is)
-
-    def val_dataloader(self) -> DataLoader:
-        """All held-out states as one batch."""
-        assert self.validation is not None, "prepare before validation"
-        return DataLoader([self.validation], batch_size=None, collate_fn=as_is)  # type: ignore[arg-type]
 
 
 def _balanced(data: TensorDict) -> TensorDict:
