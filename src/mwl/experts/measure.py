@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.experts.features import robot_state
+from mwl.experts.measure_door import measure_opening
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.motion import frames
@@ -127,6 +128,8 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
         skill = measure_reaching(policy, make_env(spec.task, num_envs=50))
     elif spec.command == "velocity":
         skill = measure_following(spec, network)
+    elif spec.command == "door":
+        skill = measure_opening(policy, make_env(spec.task, num_envs=episodes, seed=SEED + 1))
     return {
         "task": spec.task,
         "suite": "embedded",

@@ -29,8 +29,8 @@ class DoorConfig:
     scale: DoorActionScale = field(default_factory=DoorActionScale)
     reward: DoorRewardConfig = field(default_factory=DoorRewardConfig)
     episode_steps: int = 300
-    benchmark_start_share: float = 0.35
-    near_start_share: float = 0.20
+    benchmark_start_share: float = 0.30
+    near_start_share: float = 0.05
     open_start_share: float = 0.08
     """The other episodes begin in states reached before."""
     kick_std: float = 0.2  # m/s in x and y

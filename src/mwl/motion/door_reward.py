@@ -18,9 +18,9 @@ class DoorRewardConfig:
     near_grip: float = 0.5
     """For the right hand's nearness to the bar, as long as the leaf isn't wide open."""
     hatch: float = 0.8
-    hinge: float = 2.0
+    hinge: float = 3.0
     """Per rad of the leaf."""
-    opening: float = 0.5
+    opening: float = 1.5
     """Per rad/s of the leaf, once the bolt is free."""
     behind_edge: float = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""

@@ -15,7 +15,7 @@ from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy, parse_config, plain
 from mwl.motion.tracking import MAX_ACTION
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, ROBOT, action_to_ctrl, ctrl_to_action
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 
 STAGE = "door_teacher"
 
@@ -29,6 +29,8 @@ class DoorTeacherConfig:
     """Hand-over folder of a commanded walking teacher; its weights travel with this teacher's."""
     iterations: int = 1200
     """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
+    contacts: Contacts = "arms"
+    """Contact shapes of the robot in training; `full` are the benchmark's, at half the speed."""
     seed: int = 0
     door: DoorConfig = field(default_factory=DoorConfig)
     ppo: PPOConfig = field(default_factory=lambda: PPOConfig(discount=0.985, entropy=0.001, hidden=(256, 256)))
@@ -68,7 +70,7 @@ def train_door_teacher(
         report: called with the metrics of every iteration.
     """
     out = Path(out)
-    model = build_model(get_task("h1-door"), "arms", FAST_TIMESTEP)
+    model = build_model(get_task("h1-door"), config.contacts, FAST_TIMESTEP)
     simulation = Simulation(model, config.ppo.num_envs, frame_skip=FAST_FRAME_SKIP, num_threads=1)
     walker = TrackingPolicy.load(config.walker)
     env = DoorEnv(simulation, walker, config.door, config.seed)
