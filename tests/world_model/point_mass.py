@@ -100,15 +100,25 @@ class ToyGuidance:
         self.weights = torch.tensor([1.0, 0.0] if follow == "good" else [0.0, 1.0])
         self.current = None
         self.calls = 0
+        self.semantic_weights = self.weights
+        self.tuning = self.variants = None
 
     def reset(self, done: Tensor | None = None) -> None:
         pass
+
+    def per_action(self, fused: Tensor) -> Tensor:
+        return fused
+
+    def set_weights(self, weights: Tensor) -> None:
+        self.weights = weights
 
     def reference(self, observation: Tensor, *, hold: bool = True) -> TensorDict:
         self.calls += 1
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)
         experts = torch.stack([good, torch.sign(position)], dim=-2)
+        if self.tuning is not None:
+            experts = self.tuning(experts, None, self.variants if hold else None)
         return TensorDict(
             {
                 keys.EXPERT_ACTION: experts,

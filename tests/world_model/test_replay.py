@@ -78,3 +78,36 @@ def test_batch_holds_one_observation_more_than_actions() -> None:
     assert batch.features.shape == (H + 1, B, 2)
     assert torch.equal(batch.features[1:, :, 1], batch.reward + 1)  # the observation that followed each reward
     assert batch.reference is None
+
+
+def test_relabelled_rows_are_those_held_and_no_others() -> None:
+    replay = Replay(capacity=40, num_envs=2, horizon=2, batch_size=4)
+    frames = TensorDict(
+        {
+            keys.OBSERVATION: torch.arange(6.0).view(2, 3, 1),
+            keys.ACTION: torch.zeros(2, 3, 1),
+            keys.EPISODE: torch.zeros(2, 3, dtype=torch.int64),
+            keys.EXPERT_ACTION: torch.zeros(2, 3, 2, 1),
+            keys.REFERENCE_ACTION: torch.zeros(2, 3, 1),
+            keys.NEXT: {
+                keys.OBSERVATION: torch.arange(6.0).view(2, 3, 1) + 1,
+                keys.REFERENCE_ACTION: torch.zeros(2, 3, 1),
+            },
+        },
+        batch_size=[2, 3],
+    )
+    replay.extend(frames)
+
+    def advise(observation: torch.Tensor) -> TensorDict:
+        both = torch.stack([observation, -observation], dim=1)
+        return TensorDict(
+            {keys.EXPERT_ACTION: both, keys.REFERENCE_ACTION: 10 * observation}, batch_size=[len(observation)]
+        )
+
+    replay.relabel(advise)
+    assert len(replay) == 6
+    rows = replay.buffer[:3]
+    assert torch.equal(rows[keys.REFERENCE_ACTION], 10 * rows[keys.OBSERVATION])
+    assert torch.equal(rows[keys.EXPERT_ACTION][..., 1, :], -rows[keys.OBSERVATION])
+    after = rows[keys.NEXT]
+    assert torch.equal(after[keys.REFERENCE_ACTION], 10 * after[keys.OBSERVATION])

@@ -107,20 +107,25 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "beside"), [(12, True), (17, False)], ids=["seeding, replay beside", "planning, replay within"]
+    ("stop_at", "beside", "tuning"),
+    [(12, True, {}), (17, False, {}), (5, False, {"tune_steps": 96, "tune_window": 5})],
+    ids=["seeding, replay beside", "planning, replay within", "tuning"],
 )
-def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, beside: bool, tmp_path: Path) -> None:
+def test_resumed_training_ends_as_the_uninterrupted_one(
+    stop_at: int, beside: bool, tuning: dict[str, int], tmp_path: Path
+) -> None:
     sidecar = str(tmp_path / "replay") if beside else None
+    seed_steps = 240 - tuning.get("tune_steps", 0)
     pl.seed_everything(1)
-    whole = make_module(guided=True)
+    whole = make_module(guided=True, seed_steps=seed_steps, **tuning)
     data = fit(whole, steps=352)
     assert data.rounds == 22
 
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(make_module(guided=True), 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
+        fit(make_module(True, seed_steps, **tuning), 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
     pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
-    resumed = make_module(guided=True)
+    resumed = make_module(guided=True, seed_steps=seed_steps, **tuning)
     data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"), sidecar=sidecar)
     assert data.rounds == 22
     assert torch.equal(final_weights(resumed), final_weights(whole))

@@ -12,12 +12,13 @@ def region(**options) -> TrustRegion:
     settings = {"initial": 0.1, "largest": 1.0, "growth": 1.5, "window": 2, "tolerance": 0.1, **options}
     trust = TrustRegion(T, **settings)
     for step in range(5):  # the experts earn 1, 2, 3, 4, 5 at steps 0 to 4
-        trust.record_reference(torch.full((N,), float(step + 1)), torch.full((N,), step))
+        trust.reference.record(torch.full((N,), float(step + 1)), torch.full((N,), step))
     return trust
 
 
-def test_expectation_is_the_mean_per_step_and_overall_beyond() -> None:
-    assert region().expectation(torch.tensor([0, 4, 9])).tolist() == [1.0, 5.0, 3.0]
+def test_expectation_is_the_mean_per_step_and_beyond_that_of_the_later_half() -> None:
+    profile = region().reference  # of steps 0 to 4 the later half is 2 to 4
+    assert profile.expectation(torch.tensor([0, 4, 9])).tolist() == [1.0, 5.0, 4.0]
 
 
 @pytest.mark.parametrize(("reward", "spread"), [(2.75, 0.15), (2.6, 0.05)])

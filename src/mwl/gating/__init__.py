@@ -4,12 +4,14 @@ from mwl.gating.agent import ExpertAgent
 from mwl.gating.fusion import choose, compose, fuse
 from mwl.gating.guidance import Guidance, resolve_weights, weights_for
 from mwl.gating.network import Gate, LoadedGate, load_gate
+from mwl.gating.tuning import Tuning
 
 __all__ = [
     "ExpertAgent",
     "Gate",
     "Guidance",
     "LoadedGate",
+    "Tuning",
     "choose",
     "compose",
     "fuse",

@@ -15,8 +15,9 @@ from mwl.experts.features import Layout, egocentric
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.gating.fusion import Mode, choose, compose, fuse
+from mwl.gating.fusion import Mode, choose, compose, fuse, limb_masks, override
 from mwl.gating.network import LoadedGate
+from mwl.gating.tuning import Tuning, joints_of
 
 
 class Guidance:
@@ -30,9 +31,12 @@ class Guidance:
         mode: `mixture` or `top1`.
         layout: where the parts of the observation lie; None infers it from the observation's size.
         margin: hysteresis of `top1`.
+        limbs: expert that has a limb to itself whatever the weights, by limb (`mwl.gating.fusion.LIMBS`): the mean of
+            two skills may be neither, yet arms and legs can each follow one.
+        tuning: adjusts the experts' actions; None takes them as they are.
 
     Raises:
-        BadInput: neither gate nor weights, unknown expert names, weights without sum, alpha outside [0, 1].
+        BadInput: neither gate nor weights, unknown limb or expert names, weights without sum, alpha outside [0, 1].
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Guidance:
         mode: Mode = "mixture",
         layout: Layout | None = None,
         margin: float = 0.1,
+        limbs: Mapping[str, str] | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         if gate is None and semantic_weights is None:
             raise BadInput("guidance needs a gate, semantic weights, or both; it has neither")
@@ -55,6 +61,10 @@ class Guidance:
         self.card_embeddings = None if gate is None else gate.embeddings_of(library.names)
         self.semantic_weights: Tensor | None = None
         self.current: Tensor | None = None  # [N] expert that `top1` follows
+        self.tuning = tuning
+        self.variants: Tensor | None = None  # [N, P] numbers of the tuning to try, one row per environment
+        self.limbs = dict(limbs or {})
+        self._limb_masks = limb_masks(self.limbs, library.names)
         self._alpha = alpha
         self.set_weights(semantic_weights)
 
@@ -73,11 +83,19 @@ class Guidance:
     def set_weights(self, weights: Mapping[str, float] | Tensor | None) -> None:
         """Follow another instruction from now on; None follows the gate alone.
 
+        Args:
+            weights: by expert name, or `[K]`, or `[N, K]` where environments follow different instructions.
+
         Raises:
-            BadInput: unknown expert names, negative weights, or all weights zero.
+            BadInput: unknown expert names, negative weights, all weights zero, or neither weights nor a gate.
         """
-        self.semantic_weights = None if weights is None else resolve_weights(weights, self.library.names)
-        self.current = None
+        if weights is None and self.gate is None:
+            raise BadInput("without a gate, guidance needs semantic weights; it can't do without both")
+        resolved = None if weights is None else resolve_weights(weights, self.library.names)
+        same = resolved is not None and self.semantic_weights is not None
+        if same and torch.equal(resolved, self.semantic_weights):  # type: ignore[arg-type]
+            return  # told the same again at every step, `top1` keeps its hysteresis
+        self.semantic_weights, self.current = resolved, None
 
     def reset(self, done: Tensor | None = None) -> None:
         """Forget which expert was followed, in environments `[N]` that begin a new episode (None: everywhere)."""
@@ -99,13 +117,25 @@ class Guidance:
             FUSED_WEIGHTS `[N, K]` (under `top1` one-hot) and the REFERENCE_ACTION `[N, A]` they compose.
         """
         count = len(observation)
-        advice = TensorDict({keys.EXPERT_ACTION: self.library.actions(observation, self.layout)}, batch_size=[count])
+        experts = self._expert_actions(observation, hold)
+        advice = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[count])
         fused = self._weights(observation, advice)
         if self.mode == "top1":
             fused = F.one_hot(self._chosen(fused, hold), self.num_experts).to(fused.dtype)
         advice[keys.FUSED_WEIGHTS] = fused
-        advice[keys.REFERENCE_ACTION] = compose(advice[keys.EXPERT_ACTION], fused)
+        advice[keys.REFERENCE_ACTION] = compose(experts, self.per_action(fused))
         return advice
+
+    def per_action(self, fused: Tensor) -> Tensor:
+        """Weights `[N, K]` of the experts, `[N, K, A]` where limbs follow experts of their own."""
+        return fused if self._limb_masks is None else override(fused, *self._limb_masks)
+
+    def _expert_actions(self, observation: Tensor, hold: bool) -> Tensor:
+        action = self.library.actions(observation, self.layout)
+        if self.tuning is None:
+            return action
+        joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
+        return self.tuning(action, joints, self.variants if hold else None)
 
     def _weights(self, observation: Tensor, advice: TensorDict) -> Tensor:
         """Fused weights `[N, K]`; what they are made of is added to the advice."""
@@ -142,12 +172,12 @@ class Guidance:
         return {
             "experts": experts,
             "gate": None if self.gate is None else self.gate.to_plain(),
-            "semantic_weights": None
-            if weights is None
-            else dict(zip(self.library.names, weights.tolist(), strict=True)),
+            "semantic_weights": None if weights is None else weights,
             "alpha": self._alpha,
             "mode": self.mode,
             "margin": self.margin,
+            "limbs": dict(self.limbs),
+            "tuning": None if self.tuning is None else self.tuning.to_plain(),
         }
 
     @classmethod
@@ -168,11 +198,13 @@ class Guidance:
             entries["mode"],
             layout,
             entries["margin"],
+            entries.get("limbs"),
+            None if entries.get("tuning") is None else Tuning.from_plain(entries["tuning"]),
         )
 
 
 def resolve_weights(weights: Mapping[str, float] | Tensor | Sequence[float], names: Sequence[str]) -> Tensor:
-    """Weights `[K]` in the order of `names`, scaled to sum 1; experts that are not named weigh nothing.
+    """Weights `[K]` or `[N, K]` in the order of `names`, scaled to sum 1; experts that are not named weigh nothing.
 
     Raises:
         BadInput: unknown names, another length than K, negative weights, or all weights zero.
@@ -183,11 +215,11 @@ def resolve_weights(weights: Mapping[str, float] | Tensor | Sequence[float], nam
             raise BadInput(f"semantic weights name {', '.join(unknown)}; the experts are {', '.join(names)}")
         weights = [float(weights.get(name, 0.0)) for name in names]
     values = torch.as_tensor(weights, dtype=torch.float32)
-    if values.shape != (len(names),):
+    if values.ndim not in (1, 2) or values.shape[-1] != len(names):
         raise BadInput(f"semantic weights have shape {list(values.shape)}; there are {len(names)} experts")
-    if not torch.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+    if not torch.isfinite(values).all() or (values < 0).any() or (values.sum(dim=-1) <= 0).any():
         raise BadInput(f"semantic weights {values.tolist()} must be finite, not negative, and not all zero")
-    return values / values.sum()
+    return values / values.sum(dim=-1, keepdim=True)
 
 
 def weights_for(

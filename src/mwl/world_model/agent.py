@@ -1,5 +1,6 @@
 """Acting with the world model: observe, ask the experts, plan, act."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from mwl import keys
-from mwl.errors import CorruptFile, UnknownAgent
+from mwl.errors import BadInput, CorruptFile, UnknownAgent
 from mwl.gating import ExpertAgent, Guidance
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.simulation.robot import ROBOT
@@ -61,6 +62,21 @@ class WorldModelAgent:
         if self.guidance is not None:
             self.guidance.reset(done)
 
+    def set_weights(self, weights: Mapping[str, float] | Tensor | None) -> None:
+        """Follow another instruction from the next step on, also in the middle of an episode.
+
+        The last plan's deviation is kept: it is a correction to the reference, whichever expert that comes from.
+
+        Args:
+            weights: by expert name, `[K]`, or `[N, K]`; None follows the gate alone.
+
+        Raises:
+            BadInput: the agent has no experts, or see `Guidance.set_weights`.
+        """
+        if self.guidance is None:
+            raise BadInput("this agent was trained without experts; it can't follow weights over them")
+        self.guidance.set_weights(weights)
+
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
         """Action `[N, A]` in [-1, 1] at observations `[N, O]`; without batch dimension likewise."""
@@ -70,7 +86,8 @@ class WorldModelAgent:
         advice = None if self.guidance is None else self.guidance.reference(observation)
         said = None
         if advice is not None:
-            said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
+            weights = self.guidance.per_action(advice[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
+            said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], weights)
         self.last = advice if advice is not None else TensorDict({}, batch_size=[len(observation)])
         action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
         self.last[keys.ACTION] = action

@@ -19,7 +19,8 @@ class Behaviour(TensorDictModuleBase):
         num_envs: N.
         action_size: A.
         warm_start: act by the experts rather than at random in the seed phase.
-        noise: standard deviations of the noise on the experts' actions, in units of spread; environments take turns.
+        noise: standard deviations of the noise on the experts' actions, in units of spread; pairs of environments take
+            turns.
     """
 
     def __init__(
@@ -29,7 +30,8 @@ class Behaviour(TensorDictModuleBase):
         self.agent, self.action_size = agent, action_size
         self.warm_start = warm_start and agent.guidance is not None
         self.seeding = True
-        self.noise = torch.tensor([noise[i % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
+        self.tuning = False  # variants are told apart by small differences in reward, which noise would drown
+        self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
         self.episode = torch.zeros(num_envs, dtype=torch.int64)
         self.episodes_begun = 0
         self.in_keys = [keys.OBSERVATION, keys.STEP_COUNT]
@@ -62,6 +64,8 @@ class Behaviour(TensorDictModuleBase):
         if self.agent.guidance is None:
             return torch.rand(len(observation), self.action_size) * 2 - 1
         self.agent.last = self.agent.guidance.reference(observation)
+        if self.tuning:
+            return self.agent.last[keys.REFERENCE_ACTION].clamp(-1, 1)
         if not self.warm_start:
             return torch.rand(len(observation), self.action_size) * 2 - 1
         reference = self.agent.last[keys.REFERENCE_ACTION]

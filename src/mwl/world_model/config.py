@@ -38,7 +38,7 @@ class LearningConfig:
     seed_steps: int = 5000
     """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
     learning_starts: int = 1000
-    """Environment steps before the first update."""
+    """Environment steps before the first update, not counting those of tuning."""
     discount: float | None = None
     """None derives it from the episode length, see `losses.discount_for`."""
     lr: float = 3e-4
@@ -127,6 +127,14 @@ class GuidanceConfig:
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
+    tune_steps: int = 0
+    """Environment steps, before the seed phase, in which the leading expert is tuned to the task, see `Tuner`."""
+    tune_window: int = 100
+    """Steps for which an environment tries a variant."""
+    tune_step_size: float = 0.5
+    """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
+    limbs: dict[str, str] | None = None
+    """Expert that has a limb to itself, by limb (legs, torso, arms, left_arms, ...); None shares all by weight."""
     lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
     """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
     lambda_weight: float = 3.0
@@ -144,3 +152,8 @@ class GuidanceConfig:
     """Steps per environment after which trust is adjusted."""
     trust_tolerance: float = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""
+
+    def __post_init__(self) -> None:
+        _require(self.tune_steps >= 0, f"guidance.tune_steps is {self.tune_steps}; it can't be negative")
+        _require(self.tune_window >= 5, f"guidance.tune_window is {self.tune_window}; it must be at least 5")
+        _require(self.tune_step_size > 0, f"guidance.tune_step_size is {self.tune_step_size}, not above 0")

@@ -39,7 +39,7 @@ class TwoHot(nn.Module):
         """Lower neighbour bin `[...]` and the share `[...]` of the upper one."""
         position = (symlog(value).clamp(self.low, self.high) - self.low) / self.width
         lower = position.floor().clamp(max=len(self.bins) - 2)
-        return lower.long(), position - lower
+        return lower.nan_to_num(0.0).long(), position - lower  # NaN stays in the share, and so in the loss
 
     def encode(self, value: Tensor) -> Tensor:
         """Two-hot distributions `[..., B]` of values `[...]`."""

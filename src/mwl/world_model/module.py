@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -13,20 +13,23 @@ from mwl import keys
 from mwl.errors import BadInput, NonFiniteLoss
 from mwl.experts.features import EGOCENTRIC_SIZE
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import Guidance, load_gate, weights_for
+from mwl.gating import Guidance, Tuning, load_gate, weights_for
 from mwl.gating.module import entropy_shortfall
+from mwl.motion.symmetry import joint_mirror
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
-from mwl.world_model.data import WorldModelData
+from mwl.world_model.data import EnvSpec, WorldModelData
 from mwl.world_model.losses import Batch, RunningScale, discount_for, lambda_at, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
 from mwl.world_model.trust import TrustRegion
+from mwl.world_model.tuner import Tuner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
+Phase = Literal["tune", "seed", "plan"]
 _UNGUIDED = Use(candidates=False, base=False, policy_base=False)
 
 
@@ -64,6 +67,8 @@ class WorldModelModule(pl.LightningModule):
         self.scale = RunningScale()
         self.model: WorldModel | None = None
         self.gate: torch.nn.Module | None = None
+        self.tuner: Tuner | None = None
+        self._phase: Phase = "tune"
         self._owed_updates = 0.0
         self._returns: list[float] = []
         self._return_so_far: Tensor | None = None
@@ -103,6 +108,8 @@ class WorldModelModule(pl.LightningModule):
         agent = WorldModelAgent(
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )
+        if self.guidance is not None and guiding.tune_steps > 0:
+            self.tuner = self._make_tuner(self.guidance, data.num_envs, spec)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
         data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
@@ -119,7 +126,16 @@ class WorldModelModule(pl.LightningModule):
         library = ExpertLibrary.load(config.experts)
         weights = weights_for(library, config.instruction, config.semantic_weights, config.semantic)
         gate = None if config.gate is None else load_gate(config.gate)
-        return Guidance(library, gate, weights, config.alpha, config.mode, self.observer.layout)
+        return Guidance(library, gate, weights, config.alpha, config.mode, self.observer.layout, limbs=config.limbs)
+
+    def _make_tuner(self, guidance: Guidance, num_envs: int, spec: EnvSpec) -> Tuner:
+        """Tune the experts that the instruction weighs most; where the gate alone decides, all of them alike."""
+        weights = guidance.semantic_weights
+        chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
+        mirror = None if spec.layout is None else joint_mirror()
+        guidance.tuning = Tuning(chosen, self.unit, mirror)
+        config = self.guiding
+        return Tuner(guidance.tuning, num_envs, spec.episode_steps, config.tune_window, config.tune_step_size)
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -153,19 +169,40 @@ class WorldModelModule(pl.LightningModule):
         """One round: collect N x k transitions, then make the updates they call for."""
         data = self._data()
         assert data.behaviour is not None
-        data.behaviour.seeding = data.env_steps < self.learning.seed_steps
+        self._enter_phase(data)
         data.behaviour.agent.spread = float(self.trust.spread)
         frames = data.collect()
         self._remember(frames, data)
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
-        if data.env_steps > self.learning.learning_starts:
+        if self._phase != "tune" and data.env_steps - self.guiding.tune_steps > self.learning.learning_starts:
             self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
         else:
             self._owed_updates = 0.0
         self._report(data, frames, metrics)
+
+    def _enter_phase(self, data: WorldModelData) -> None:
+        """Tune, then act by the experts, then plan; what the experts advised before they changed is written anew."""
+        assert data.behaviour is not None
+        assert data.replay is not None
+        tune_steps = self.guiding.tune_steps if self.tuner is not None else 0
+        phase: Phase = "plan"
+        if data.env_steps < tune_steps:
+            phase = "tune"
+        elif data.env_steps < tune_steps + self.learning.seed_steps:
+            phase = "seed"
+        data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase == "tune"
+        if self.tuner is not None and self.guidance is not None:
+            if phase == "seed" and self._phase == "tune":
+                self.tuner.begin_check()
+            elif phase == "plan" and self._phase == "seed":
+                self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
+            self.guidance.variants = None if phase == "plan" else self.tuner.variants
+            if phase != self._phase:
+                data.replay.relabel(lambda observation: self.guidance.reference(observation, hold=False))  # type: ignore[union-attr]
+        self._phase = phase
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
         """Put a round into the replay buffer, and learn from it how far plans may be trusted."""
@@ -184,10 +221,15 @@ class WorldModelModule(pl.LightningModule):
         for t in range(frames.shape[1]):
             now, after = frames[:, t], frames[:, t][keys.NEXT]
             reward, step = after[keys.REWARD].squeeze(-1), now[keys.STEP_COUNT].squeeze(-1)
-            if not data.behaviour.seeding:
-                self.trust.observe(reward, step, after[keys.TERMINATED].squeeze(-1))
+            fell = after[keys.TERMINATED].squeeze(-1)
+            if self._phase == "plan":
+                self.trust.observe(reward, step, fell)
+            elif self.tuner is not None and self._phase == "tune":
+                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION])
+            elif self.tuner is not None:
+                self.tuner.check(reward, step, clean)
             elif data.behaviour.warm_start:
-                self.trust.record_reference(reward[clean], step[clean])
+                self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))
 
     def _count_return(self, reward: Tensor, done: Tensor) -> None:
@@ -202,7 +244,8 @@ class WorldModelModule(pl.LightningModule):
         assert self.model is not None
         assert data.replay is not None
         if self.learning.center_values and self.model.value_offset == 0:
-            mean = data.replay.buffer[:][keys.NEXT, keys.REWARD].mean()
+            filled = len(data.replay) // data.num_envs
+            mean = data.replay.buffer[:filled][keys.NEXT, keys.REWARD].mean()
             self.model.value_offset.copy_(mean / (1 - self.discount))
 
     def _learn(self, data: WorldModelData, updates: int) -> dict[str, float]:
@@ -326,6 +369,11 @@ class WorldModelModule(pl.LightningModule):
             weights = frames[keys.FUSED_WEIGHTS].mean(dim=(0, 1)).tolist()
             names = self.guidance.library.names
             metrics |= {f"weights/{name}": weight for name, weight in zip(names, weights, strict=True)}
+        if self.tuner is not None:
+            metrics |= {
+                "tune/step_size": float(self.tuner.evolution.sigma),
+                "tune/distance": float(self.tuner.evolution.mean.norm()),
+            }
         self.log_dict({**metrics, "step": float(data.env_steps)})
         if self._returns:
             mean = sum(self._returns) / len(self._returns)
@@ -336,6 +384,7 @@ class WorldModelModule(pl.LightningModule):
         """Add what is neither weight nor data."""
         checkpoint["round_state"] = {
             "owed_updates": self._owed_updates,
+            "phase": self._phase,
             "returns": list(self._returns),
             "return_so_far": self._return_so_far,
         }
@@ -343,6 +392,7 @@ class WorldModelModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the checkpoint was written."""
         state = checkpoint["round_state"]
+        self._phase = state["phase"]
         self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])
         self._return_so_far = state["return_so_far"]
 

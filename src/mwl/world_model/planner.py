@@ -17,7 +17,7 @@ class Advice(NamedTuple):
 
     reference: Tensor  # [N, A]
     expert_action: Tensor  # [N, K, A]
-    weights: Tensor  # [N, K], composed the reference and compose those of imagined states
+    weights: Tensor  # [N, K] or [N, K, A], composed the reference and compose those of imagined states
 
 
 class Use(NamedTuple):
@@ -132,8 +132,8 @@ class Planner:
         repeats = len(z) // len(advice.weights)
         if not self.use.head:
             return advice.reference.repeat_interleave(repeats, dim=0)
-        weights = advice.weights.repeat_interleave(repeats, dim=0)
-        return torch.einsum("rk,rka->ra", weights, self.model.expert_actions(z))
+        weights = _per_action(advice.weights).repeat_interleave(repeats, dim=0)
+        return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
     def _expert_sequences(self, latent: Tensor, advice: Advice | None) -> tuple[Tensor, Tensor]:
         """The reference sequence `[H, N, A]` and those of it and every expert `[H, N, 1 + K, A]`.
@@ -147,12 +147,14 @@ class Planner:
         experts = advice.expert_action.shape[1]
         action = torch.cat([advice.reference.unsqueeze(1), advice.expert_action], dim=1)
         sequence = [action]
-        weights = torch.cat([advice.weights.unsqueeze(1), torch.eye(experts).expand(len(latent), -1, -1)], dim=1)
+        composed = _per_action(advice.weights).unsqueeze(1)
+        single = torch.eye(experts).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
+        weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
         for _ in range(1, self.horizon):
             if self.use.head:
                 z = self.model.next(z, sequence[-1])
-                action = torch.einsum("njk,njka->nja", weights, self.model.expert_actions(z))
+                action = (weights * self.model.expert_actions(z)).sum(dim=-2)
             sequence.append(action)
         stacked = torch.stack(sequence)
         return stacked[:, :, 0], stacked
@@ -183,6 +185,11 @@ class Planner:
 def shifted(deviation: Tensor) -> Tensor:
     """The plan `[H, N, A]` as seen one step later; what lies beyond its end is zero."""
     return torch.cat([deviation[1:], torch.zeros_like(deviation[:1])])
+
+
+def _per_action(weights: Tensor) -> Tensor:
+    """Weights `[N, K, A]`, or `[N, K, 1]` where all actions have the same."""
+    return weights if weights.ndim == 3 else weights.unsqueeze(-1)
 
 
 def _elites(actions: Tensor, value: Tensor, count: int) -> tuple[Tensor, Tensor]:

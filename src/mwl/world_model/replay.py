@@ -1,9 +1,11 @@
 """The replay buffer: transitions in lanes, one per environment, sampled as slices that never cross an episode."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 from torchrl.data import LazyTensorStorage, SliceSampler, TensorDictReplayBuffer
 
 from mwl import keys
@@ -49,6 +51,22 @@ class Replay:
         """Add transitions `[N, k]` of k steps."""
         kept = frames.select(*_KEPT, strict=False)
         self.buffer.extend(kept.transpose(0, 1).contiguous())
+
+    def relabel(self, reference: Callable[[Tensor], TensorDict]) -> None:
+        """Write anew what the experts advise at all transitions held, after they changed.
+
+        Args:
+            reference: advice at observations `[M, O]`, see `Guidance.reference`.
+        """
+        rows = self.buffer[: len(self.buffer) // self.num_envs]  # new tensordict around the storage's own memory
+        if keys.REFERENCE_ACTION not in rows:
+            return
+        now = reference(rows[keys.OBSERVATION].flatten(0, -2))
+        after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2))
+        for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
+            rows[key].copy_(now[key].view_as(rows[key]))
+        held = rows[keys.NEXT, keys.REFERENCE_ACTION]
+        held.copy_(after[keys.REFERENCE_ACTION].view_as(held))
 
     def sample(self) -> TensorDict:
         """Transitions `[H, B]` of B slices, each within one episode."""

@@ -8,6 +8,37 @@ _SHRINKAGE = 0.5
 _SMALLEST = 0.1  # of the first spread; from nothing it could not recover
 
 
+class StepProfile(nn.Module):
+    """Mean reward per step since the episode began.
+
+    Args:
+        episode_steps: longest episode.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, episode_steps: int) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.register_buffer(name, torch.zeros(episode_steps, dtype=torch.float64))
+
+    def record(self, reward: Tensor, step: Tensor) -> None:
+        """Take rewards `[M]` at steps `[M]` into account."""
+        self.total.index_add_(0, step, reward.double())
+        self.count.index_add_(0, step, torch.ones_like(reward, dtype=torch.float64))
+
+    def expectation(self, step: Tensor) -> Tensor:
+        """Mean reward `[M]` at steps `[M]`; at steps that were not reached, that of the latest half of those reached.
+
+        Episodes begin with a start-up that later steps do not pay for.
+        """
+        reached = self.count > 0
+        late = reached & (reached.cumsum(0) > reached.sum() // 2)
+        overall = self.total[late].sum() / self.count[late].sum().clamp(min=1)
+        return torch.where(reached, self.total / self.count.clamp(min=1), overall)[step]
+
+
 class TrustRegion(nn.Module):
     """The planner's first standard deviation around the reference, widened while plans earn what the experts do.
 
@@ -29,8 +60,6 @@ class TrustRegion(nn.Module):
 
     spread: Tensor
     proven: Tensor
-    reference_sum: Tensor
-    reference_count: Tensor
     earned: Tensor
     expected: Tensor
     steps: Tensor
@@ -43,21 +72,9 @@ class TrustRegion(nn.Module):
         self.growth, self.window, self.tolerance = growth, window, tolerance
         for name in ("spread", "proven"):
             self.register_buffer(name, torch.tensor(float(initial), dtype=torch.float64))
-        for name, size in (("reference_sum", episode_steps), ("reference_count", episode_steps)):
-            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        self.reference = StepProfile(episode_steps)
         for name in ("earned", "expected", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
-
-    def record_reference(self, reward: Tensor, step: Tensor) -> None:
-        """Take rewards `[M]` of the experts at steps `[M]` since the episode began into account."""
-        self.reference_sum.index_add_(0, step, reward.double())
-        self.reference_count.index_add_(0, step, torch.ones_like(reward, dtype=torch.float64))
-
-    def expectation(self, step: Tensor) -> Tensor:
-        """The experts' mean reward `[M]` at steps `[M]`; their overall mean at steps they did not reach."""
-        overall = self.reference_sum.sum() / self.reference_count.sum().clamp(min=1)
-        per_step = self.reference_sum / self.reference_count.clamp(min=1)
-        return torch.where(self.reference_count > 0, per_step, overall)[step]
 
     @property
     def earned_share(self) -> float:
@@ -66,7 +83,7 @@ class TrustRegion(nn.Module):
 
     def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
         """Compare planned steps with the experts: rewards, steps since the episode began and falls, each `[N]`."""
-        expected = self.expectation(step)
+        expected = self.reference.expectation(step)
         rest = (self.episode_steps - 1 - step).clamp(0, _FALL_COSTS)
         self.earned += reward.double().sum()
         self.expected += expected.sum() + (terminated * rest * expected).sum()

@@ -1,0 +1,88 @@
+"""Small, steady adjustments of experts' actions, joint by joint: what a task pays for and a demonstration did not."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mwl.experts.features import Layout, robot_state
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
+
+_OFFSET = 0.02  # rad per unit of its number; chosen so that a unit of each number matters about equally
+_GAIN, _STIFFNESS = 0.1, 0.1  # shares
+_DAMPING = 0.004  # s
+_KINDS = 4
+
+
+class Joints(NamedTuple):
+    """Where the joints are and how fast they move, `[N, A]` in units of action (and per second)."""
+
+    position: Tensor
+    velocity: Tensor
+
+
+def joints_of(observation: Tensor, layout: Layout) -> Joints:
+    """Joints as the servos would be commanded to where they are."""
+    qpos, qvel = robot_state(observation, layout)
+    unit = torch.as_tensor(2 / (CTRL_HIGH - CTRL_LOW))
+    return Joints((qpos[:, 7:26] - torch.as_tensor(CTRL_LOW)) * unit - 1, qvel[:, 6:25] * unit)
+
+
+class Tuning(nn.Module):
+    """Adjusts the actions of some experts by four numbers per joint.
+
+    These are an offset, a gain on the movement around the expert's mean action, a stiffness (how far the target moves
+    to where the joint is: a position servo's force is proportional to their distance) and a damping (share of the
+    joint's velocity). Zero leaves an expert as it is. Left and right share their numbers, offsets mirrored, which
+    halves what is to be found; a trunk joint that mirrors onto its own negative gets no offset.
+
+    Args:
+        chosen: `[K]` bool, the experts that are adjusted, all alike.
+        unit: `[A]` action per radian.
+        mirror: index and sign `[A]` as of `mwl.motion.symmetry.joint_mirror`; None for actions without sides.
+    """
+
+    numbers: Tensor
+    centre: Tensor
+
+    def __init__(self, chosen: Tensor, unit: Tensor, mirror: tuple[Tensor, Tensor] | None = None) -> None:
+        super().__init__()
+        own = torch.arange(len(unit))
+        index, sign = mirror or (own, torch.ones(len(unit)))
+        groups, self._group = torch.minimum(own, index).unique(return_inverse=True)
+        side = torch.where(index < own, sign, torch.ones_like(sign))
+        self._side = side.masked_fill((index == own) & (sign < 0), 0.0)
+        self.chosen, self.unit, self.mirror = chosen, unit, mirror
+        self.register_buffer("numbers", torch.zeros(_KINDS * len(groups)))
+        self.register_buffer("centre", torch.zeros(len(chosen), len(unit)))
+
+    def forward(self, action: Tensor, joints: Joints | None, numbers: Tensor | None = None) -> Tensor:
+        """Adjusted actions `[N, K, A]`.
+
+        Args:
+            action: `[N, K, A]` of the experts.
+            joints: None where a task shows none; stiffness and damping then do nothing.
+            numbers: `[N, P]` to try, one row per environment; None takes those found.
+        """
+        numbers = self.numbers.unsqueeze(0) if numbers is None else numbers
+        per_joint = numbers.view(len(numbers), _KINDS, 1, -1)[..., self._group]
+        offset, gain, stiffness, damping = per_joint.unbind(dim=1)
+        change = _OFFSET * offset * self._side * self.unit + _GAIN * gain * (action - self.centre)
+        if joints is not None:
+            change = change + _STIFFNESS * stiffness * (joints.position.unsqueeze(1) - action)
+            change = change + _DAMPING * damping * joints.velocity.unsqueeze(1)
+        return torch.where(self.chosen[:, None], (action + change).clamp(-1, 1), action)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as plain values and tensors, to be read back by `from_plain`."""
+        mirror = None if self.mirror is None else list(self.mirror)
+        return {"chosen": self.chosen, "unit": self.unit, "mirror": mirror, "state_dict": self.state_dict()}
+
+    @classmethod
+    def from_plain(cls, entries: Mapping[str, Any]) -> "Tuning":
+        """The tuning that `to_plain` described."""
+        mirror = None if entries["mirror"] is None else (entries["mirror"][0], entries["mirror"][1])
+        tuning = cls(entries["chosen"], entries["unit"], mirror)
+        tuning.load_state_dict(entries["state_dict"])
+        return tuning
