@@ -118,9 +118,17 @@ def _read_bvh(path: Path) -> Landmarks:
     table = values.reshape(frames, len(channels))
     joints = {name: _Joint(parents[name], offsets[name], _bvh_rotation(table, channels, name)) for name in offsets}
     root_columns = [i for i, (_, kind) in enumerate(channels) if kind.endswith("position")][:3]
-    return Landmarks(
-        1 / step, _z_up(_forward(joints, table[:, root_columns], _bvh_names(joints)), _CMU_UNIT), path.name
-    )
+    positions = _z_up(_forward(joints, table[:, root_columns], _bvh_names(joints)), _CMU_UNIT)
+    return Landmarks(1 / step, _without_rest_pose(positions), path.name)
+
+
+def _without_rest_pose(positions: dict[str, Array]) -> dict[str, Array]:
+    """Positions without a first frame that many conversions put there and that is no part of the motion."""
+    if len(next(iter(positions.values()))) < 3:
+        return positions
+    first, second = np.max([np.linalg.norm(np.diff(track[:3], axis=0), axis=1) for track in positions.values()], axis=0)
+    jumps = first > 10 * second + 0.1  # m; a body that moves so fast in one frame does not stop in the next
+    return {name: track[1:] for name, track in positions.items()} if jumps else positions
 
 
 def _bvh_rotation(table: Array, channels: list[tuple[str, str]], name: str) -> Array:

@@ -13,18 +13,20 @@ from scipy.spatial.transform import Rotation
 
 from mwl.errors import MissingDependency
 from mwl.motion.clips import FPS, MotionClip
+from mwl.motion.footing import hold, level_soles, plant, standing_frames
 from mwl.motion.naturalness import floor_height, sole_positions
 from mwl.motion.readers import Landmarks
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import QPOS0
+from mwl.simulation.robot import JOINT_NAMES, QPOS0
 
 Array = NDArray[np.float64]
 THIGH, SHANK = 0.4, 0.4  # m, of the robot
 UPPER_ARM, FOREARM = 0.33, 0.31  # m, shoulder to elbow and elbow to hand
 HIP_OFFSET = np.array([0.04, 0.2029, -0.1742])  # m, left leg's hip pitch axis in the pelvis frame
 SHOULDER_OFFSET = np.array([0.0, 0.212, 0.413])  # m, left shoulder in the frame of the trunk
+ABOVE_LEGS = slice(7 + JOINT_NAMES.index("torso"), None)  # of a pose
 _ITERATIONS = 8
-_FIRST_ITERATIONS = 60
+_FIRST_ITERATIONS = 300
 
 
 def retarget(landmarks: Landmarks) -> MotionClip:
@@ -38,8 +40,12 @@ def retarget(landmarks: Landmarks) -> MotionClip:
     except ImportError as error:
         raise MissingDependency("retargeting needs mink: pip install 'mwl[retarget]'") from error
     tracks = _resample(landmarks)
-    pelvis, trunk = _frames(tracks)
-    root = _root_path(tracks)
+    root, pelvis, targets = _targets(tracks)
+    standing = {side: standing_frames(targets[f"{side}_ankle_link"][0], FPS) for side in ("left", "right")}
+    heading = np.unwrap(np.arctan2(pelvis[:, 1, 0], pelvis[:, 0, 0]))
+    for side, frames in standing.items():
+        facing = Rotation.from_euler("z", hold(heading, frames)[:, None]).as_matrix()
+        targets[f"{side}_ankle_link"] = plant(targets[f"{side}_ankle_link"][0], frames), facing
     model = build_model(get_task("h1-stand"))
     configuration = mink.Configuration(model)
     tasks = _tasks(mink)
@@ -51,14 +57,16 @@ def retarget(landmarks: Landmarks) -> MotionClip:
     configuration.update(start)
     poses = np.zeros((len(root), model.nq))
     for t in range(len(root)):
-        for name, target in _targets(tracks, root, pelvis, trunk, t).items():
-            rotation = mink.SO3(_quaternion(target[1]))
-            tasks[name].set_target(mink.SE3.from_rotation_and_translation(rotation, target[0]))
+        for name, (place, rotation) in targets.items():
+            turn = mink.SO3(_quaternion(rotation[t]))
+            tasks[name].set_target(mink.SE3.from_rotation_and_translation(turn, place[t]))
         for _ in range(_FIRST_ITERATIONS if t == 0 else _ITERATIONS):
             velocity = mink.solve_ik(configuration, [*tasks.values(), posture], 1 / FPS, "daqp", limits=limits)
             configuration.integrate_inplace(velocity, 1 / FPS)
         poses[t] = configuration.q
-    poses[:, 7:] = np.clip(_smooth(poses[:, 7:]), *model.jnt_range[1:].T)
+    poses[:, ABOVE_LEGS] = _smooth(poses[:, ABOVE_LEGS])  # legs smoothed joint by joint would let the feet slide
+    poses[:, 7:] = np.clip(poses[:, 7:], *model.jnt_range[1:].T)
+    poses = level_soles(poses, standing)
     poses[:, 2] -= floor_height(sole_positions(poses))
     provenance = {"source": landmarks.source, "method": "inverse kinematics of limb directions (mink)"}
     return MotionClip.from_poses(FPS, poses, provenance)
@@ -108,28 +116,30 @@ def _root_path(tracks: dict[str, Array]) -> Array:
     return path
 
 
-def _targets(
-    tracks: dict[str, Array], root: Array, pelvis: Array, trunk: Array, t: int
-) -> dict[str, tuple[Array, Array]]:
-    """World position and rotation of every tracked body at frame t."""
-    targets = {"pelvis": (root[t], pelvis[t]), "torso_link": (root[t], trunk[t])}
+def _targets(tracks: dict[str, Array]) -> tuple[Array, Array, dict[str, tuple[Array, Array]]]:
+    """Root path `[T, 3]`, pelvis rotations `[T, 3, 3]`, and world positions and rotations of every tracked body."""
+    pelvis, trunk = _frames(tracks)
+    root = _root_path(tracks)
+    upright = np.broadcast_to(np.eye(3), pelvis.shape)
+    targets = {"pelvis": (root, pelvis), "torso_link": (root, trunk)}
     for side, sign in (("left", 1.0), ("right", -1.0)):
         mirror = np.array([1.0, sign, 1.0])
-        point = {mark: tracks[f"{side}_{mark}"][t] for mark in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")}
-        knee = root[t] + pelvis[t] @ (HIP_OFFSET * mirror) + THIGH * _unit(point["knee"] - point["hip"])
+        point = {mark: tracks[f"{side}_{mark}"] for mark in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")}
+        knee = root + pelvis @ (HIP_OFFSET * mirror) + THIGH * _unit(point["knee"] - point["hip"])
         ankle = knee + SHANK * _unit(point["ankle"] - point["knee"])
-        elbow = root[t] + trunk[t] @ (SHOULDER_OFFSET * mirror) + UPPER_ARM * _unit(point["elbow"] - point["shoulder"])
+        elbow = root + trunk @ (SHOULDER_OFFSET * mirror) + UPPER_ARM * _unit(point["elbow"] - point["shoulder"])
         hand = elbow + FOREARM * _unit(point["wrist"] - point["elbow"])
         for body, place in (("knee_link", knee), ("ankle_link", ankle), ("elbow_link", elbow), ("hand", hand)):
-            targets[f"{side}_{body}"] = (place, np.eye(3))
-    return targets
+            targets[f"{side}_{body}"] = (place, upright)
+    return root, pelvis, targets
 
 
 def _tasks(mink: Any) -> dict[str, Any]:
     """One task per tracked body; costs (position, orientation) as measured to keep ankles within millimetres."""
-    costs = {"pelvis": (10.0, 10.0), "torso_link": (0.0, 5.0)}
+    about_z = np.array([0.0, 0.0, 0.5])  # where a foot faces; the ankle's own joint is set by `level_soles`
+    costs: dict[str, tuple[float, Any]] = {"pelvis": (10.0, 10.0), "torso_link": (0.0, 5.0)}
     for side in ("left", "right"):
-        costs |= {f"{side}_ankle_link": (20.0, 0.0), f"{side}_knee_link": (2.0, 0.0)}
+        costs |= {f"{side}_ankle_link": (20.0, about_z), f"{side}_knee_link": (2.0, 0.0)}
         costs |= {f"{side}_hand": (3.0, 0.0), f"{side}_elbow_link": (2.0, 0.0)}
     return {
         body: mink.FrameTask(body, "body", position_cost=position, orientation_cost=orientation, lm_damping=1e-3)
