@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mwl.errors import ConfigError
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, ROBOT_NQ, ctrl_to_action
+from mwl.simulation.rewards import STAND_HEIGHT
+from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, ROBOT_NQ, ROBOT_NV, ctrl_to_action
 from mwl.simulation.task import Measurement, SensorIndex, Task
 
 Array = NDArray[np.float64]
@@ -38,8 +39,12 @@ class SamplingConfig:
     least_spread: float = 0.01
     balance_weight: float = 10.0
     """Per m^2 between the feet's middle and the point over which the centre of mass would come to rest."""
-    posture_weight: float = 0.1
+    height_weight: float = 20.0
+    """Per m^2 that the head is lower than where the reward wants it."""
+    posture_weight: float = 1.0
     """Per rad^2 of mean deviation from the reset pose."""
+    motion_weight: float = 0.01
+    """Per (rad/s)^2 of mean joint velocity."""
     effort_weight: float = 0.5
     """Per rad^2 of mean change between knots."""
     timestep: float = 0.004  # s, of the trials
@@ -162,8 +167,16 @@ class SamplingMPC:
         feet = (measured["left_foot_position"] + measured["right_foot_position"]) / 2
         resting = measured["pelvis_position"][:, :2] + _FALL_TIME * measured["com_velocity"][:, :2]
         balance = np.square(resting - feet[:, :2] - [_FOOT_LEAD, 0]).sum(axis=1)
+        low = np.square(np.maximum(0.0, STAND_HEIGHT - measured["head_position"][:, 2]))
         posture = np.square(measured.qpos[:, 7:ROBOT_NQ] - QPOS0[7:]).mean(axis=1)
-        return self.config.balance_weight * balance + self.config.posture_weight * posture
+        motion = np.square(measured.qvel[:, 6:ROBOT_NV]).mean(axis=1)
+        config = self.config
+        return (
+            config.balance_weight * balance
+            + config.height_weight * low
+            + config.posture_weight * posture
+            + config.motion_weight * motion
+        )
 
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: a plan starts from the state that was reached."""
