@@ -104,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
-    _add_experts(command("experts", _unreachable, "hand experts to other programs", as_json=False))
+    _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
 
@@ -148,6 +148,12 @@ def _add_experts(experts: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=_experts_export)
     sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
+    text = "measure an expert again: return, falls, kicks, naturalness; renews its manifest"
+    sub = actions.add_parser("measure", help=text, description=text)
+    sub.set_defaults(run=_experts_measure)
+    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("--episodes", type=int, default=20)
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def _unreachable(options: argparse.Namespace) -> int:
@@ -279,6 +285,14 @@ def _experts_export(options: argparse.Namespace) -> int:
     from mwl.experts.export import export_onnx
 
     return _wrote(export_onnx(options.folder, options.out))
+
+
+def _experts_measure(options: argparse.Namespace) -> int:
+    from mwl.experts.remeasure import measure
+
+    metrics = measure(options.folder, options.episodes)
+    _print(options.json, metrics, lambda: _lines(metrics))
+    return 0
 
 
 def _wrote(path: Path) -> int:

@@ -1,13 +1,16 @@
 """The shipped experts do what their cards say, from the benchmark's own resets."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from mwl import keys, make_env
+from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.measure import confidence, measure_reaching, play_episodes
+from mwl.experts.remeasure import measure
 from mwl.motion.clips import MotionClip, check_clip
 
 WALKING_CLIP = Path(__file__).parents[2].parent / "shared/motion/h1_walk_cmu_mink.npz"
@@ -69,3 +72,19 @@ def test_confidence_interval_of_four_returns():
     mean, half_width = confidence(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     assert mean == pytest.approx(2.5)
     assert half_width == pytest.approx(2.054, abs=1e-3)
+
+
+def test_measuring_again_renews_the_metrics_alone(data_folder, tmp_path):
+    shutil.copytree(data_folder / "experts/stand", tmp_path / "stand")
+    metrics = measure(tmp_path / "stand", episodes=2)
+    before, after = Expert.load(data_folder / "experts/stand").manifest, Expert.load(tmp_path / "stand").manifest
+    assert after["metrics"] == metrics
+    assert metrics["episodes"] == 2
+    # a robot that stands still: its feet rest but for the first second's rise, and its joints hardly move
+    assert metrics["foot_skate"] < 0.01
+    assert metrics["fall_rate"] == 0
+    assert {key: value for key, value in after.items() if key != "metrics"} == {
+        key: value for key, value in before.items() if key != "metrics"
+    }
+    with pytest.raises(BadInput, match="at least 2"):
+        measure(tmp_path / "stand", episodes=1)
