@@ -19,7 +19,11 @@ from mwl.handoff import MANIFEST, sha256_of
 
 _CONSTRAINTS = Path("constraints.txt")
 _DATA = Path("data")
-_OPTIONAL = {"mink": "pip install -c constraints.txt -e '.[retarget]'"}
+_OPTIONAL = {
+    "mink": "pip install -c constraints.txt -e '.[retarget]'",
+    "onnxruntime": "pip install -c constraints.txt -e '.[export]'",
+    "minari": "pip install -c constraints.txt -e '.[datasets]'",
+}
 _REQUIRED = ("torch", "lightning", "torchrl", "tensordict", "mujoco", "gymnasium", "open-clip-torch", "mlflow")
 
 
