@@ -41,7 +41,7 @@ def test_tiny_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert measured == agents | {("h1-reach", "expert:reach")}
 
     followed = json.loads((output / "instruction" / "follow.json").read_text())
-    assert [part["skill"] for part in followed["parts"]] == ["stand", "walk"]
+    assert [step["skill"] for step in followed["plan"]] == ["stand", "walk"]
     for film in ("instruction/instruction.mp4", "look_walk_tdmpc2/episode.mp4"):
         assert (output / film).stat().st_size > 1000
     assert (output / "comparison" / "comparison.png").is_file()

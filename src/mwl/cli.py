@@ -92,14 +92,16 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
     sub.add_argument("instruction", help='for example "stand, then walk forward"')
     sub.add_argument("--frame", type=Path, metavar="IMG", help="picture of the scene")
-    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument("--plan", action="store_true", help="show the steps and what ends them")
+    _add_understanding(sub)
 
     sub = command("play", _play, "carry out an instruction in one episode and film it")
     sub.add_argument("instruction")
     sub.add_argument("--agents", required=True, nargs="+", metavar="SKILL=AGENT", help="who carries out which skill")
-    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    _add_understanding(sub)
     sub.add_argument("--task", default="h1-walk", help="whose world and reward")
-    sub.add_argument("--steps-per-clause", type=int, default=250)
+    sub.add_argument("--steps-per-clause", type=int, default=250, help="a step is left after so many, done or not")
+    sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
 
@@ -107,6 +109,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
+
+
+def _add_understanding(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument(
+        "--planner", default="clip", choices=("clip", "chat"), help="chat: a language model; clip stands by"
+    )
+    sub.add_argument("--chat-url", metavar="URL", help="OpenAI-compatible endpoint; default: MWL_CHAT_URL")
+    sub.add_argument("--chat-model", metavar="NAME", help="default: MWL_CHAT_MODEL; the key is read from MWL_CHAT_KEY")
 
 
 def _add_motion(motion: argparse.ArgumentParser) -> None:
@@ -207,17 +218,27 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _instruct(options: argparse.Namespace) -> int:
-    from mwl.evaluation.table import instruction_table
-    from mwl.pipeline.instruct import instruct
+    from mwl.pipeline.instruct import Question, instruct
+    from mwl.pipeline.instruct_view import view
 
-    answer = instruct(options.instruction, options.head, options.frame)
-    _print(options.json, answer, lambda: instruction_table(answer))
+    answer = instruct(
+        Question(
+            text=options.instruction,
+            head=options.head,
+            frame=options.frame,
+            planner=options.planner,
+            chat_url=options.chat_url,
+            chat_model=options.chat_model,
+        )
+    )
+    _print(options.json, answer, lambda: view(answer, steps=options.plan))
     return 0
 
 
 def _play(options: argparse.Namespace) -> int:
     from mwl.pipeline.config import FollowStage
     from mwl.pipeline.follow import follow
+    from mwl.pipeline.instruct_view import decisions
 
     agents = {}
     for pair in options.agents:
@@ -231,11 +252,15 @@ def _play(options: argparse.Namespace) -> int:
         agents=agents,
         task=options.task,
         steps_per_clause=options.steps_per_clause,
+        look_every=options.look_every,
+        planner=options.planner,
+        chat_url=options.chat_url,
+        chat_model=options.chat_model,
         seed=options.seed,
     )
     with _progress(options.instruction) as report:
         summary = follow(stage, options.video, report)
-    _print(options.json, summary, lambda: f"film: {options.video}")
+    _print(options.json, {**summary, "film": str(options.video)}, lambda: decisions(summary, options.video))
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Following an instruction: who acts when, hand-over without a past, and what is filmed and told."""
+"""Following an instruction: who acts when, what ends a step, what is filmed and told."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,11 @@ import torch
 from mwl.errors import BadInput
 from mwl.pipeline import follow as room
 from mwl.pipeline.config import FollowStage
-from mwl.pipeline.follow import InstructedAgent, Part, assign, follow
+from mwl.pipeline.follow import InstructedAgent, follow
+from mwl.semantics import Card, Clause, Director, SequencerConfig
+from mwl.simulation import get_task
+
+LAYOUT = get_task("h1-walk").layout
 
 
 class Constant:
@@ -27,62 +32,95 @@ class Constant:
         return torch.full((len(observation), 19), self.value)
 
 
-def parts() -> list[Part]:
-    return [
-        Part("stand", "stand", {"stand": 0.9, "walk": 0.1}, Constant(0.1)),
-        Part("walk forward", "walk", {"stand": 0.2, "walk": 0.8}, Constant(0.2)),
-    ]
-
-
-def test_clauses_take_turns_and_the_last_one_stays() -> None:
-    agent = InstructedAgent(parts(), steps_per_clause=3)
-    agent.reset()
-    observation = torch.zeros(1, 51)
-    acted = [round(float(agent.act(observation, step)[0, 0]), 1) for step in range(8)]
-    assert acted == [0.1] * 3 + [0.2] * 5
-    assert [part.agent.resets for part in agent.parts] == [1, 1], "each starts once, without a past"  # type: ignore[attr-defined]
-    agent.reset()
-    assert float(agent.act(observation)[0, 0]) == pytest.approx(0.1), "a new episode begins with the first clause"
-
-
-def test_episode_is_filmed_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "assign", lambda stage: parts())
-    stage = FollowStage("stand, then walk forward", "embedded", {}, task="h1-stand", steps_per_clause=10)
-    summary = follow(stage, tmp_path / "film.mp4")
-    assert (tmp_path / "film.mp4").stat().st_size > 1000
-    assert summary["steps"] <= 20
-    assert 0 <= summary["return"] <= summary["steps"], "a step's reward is at most 1"
-    assert [part["skill"] for part in summary["parts"]] == ["stand", "walk"]
-
-
-class Clause:
-    def __init__(self, text: str, **weights: float) -> None:
-        self.text, self.weights = text, weights
-
-
 class Head:
-    """Understands one instruction."""
+    """Understands a list of skills as a plan of them, and `a+b` as both at once."""
+
+    notice = ""
+
+    def __init__(self) -> None:
+        self.cards = [Card("stand", "stand still"), Card("walk", "walk")]
 
     @classmethod
     def load(cls, path: str) -> "Head":
         return cls()
 
-    def plan(self, text: str) -> list[Clause]:
-        return [Clause("stand", stand=0.9, walk=0.1), Clause("walk", stand=0.3, walk=0.7), Clause("stop", stand=1.0)]
+    def set_cards(self, cards: list[Card]) -> None:
+        self.cards = cards
+
+    def look(self, frame: Any) -> torch.Tensor:
+        return torch.ones(1)
+
+    def is_deictic(self, text: str) -> bool:
+        return False
+
+    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+        names = [card.name for card in self.cards]
+        steps = [step.split("+") for step in text.split(", ")]
+        return [Clause(" ".join(s), {n: (n in s) / len(s) for n in names}) for s in steps]
 
 
-def test_every_clause_goes_to_the_agent_of_its_heaviest_skill(monkeypatch: pytest.MonkeyPatch) -> None:
+def instructed(text: str, agents: dict[str, Constant], timeout: int = 3) -> InstructedAgent:
+    config = SequencerConfig(timeout=timeout, recover="")
+    return InstructedAgent(Director(Head(), text, lambda: None, sequencer=config), agents, LAYOUT)  # type: ignore[arg-type]
+
+
+def test_steps_take_turns_and_the_last_one_stays() -> None:
+    agents = {"stand": Constant(0.1), "walk": Constant(0.2)}
+    agent = instructed("stand, walk", agents)
+    agent.reset()
+    observation = torch.zeros(1, LAYOUT.size)
+    acted = [round(float(agent.act(observation, step)[0, 0]), 1) for step in range(10)]
+    assert acted == [0.1] * 3 + [0.2] * 7
+    assert [one.resets for one in agents.values()] == [1, 1], "each starts once, without a past"
+    assert [d.reason for d in agent.director.decisions] == ["time is up", "time is up"]
+    agent.reset()
+    assert float(agent.act(observation)[0, 0]) == pytest.approx(0.1), "a new episode begins with the first step"
+
+
+def test_skills_at_once_share_the_action() -> None:
+    agent = instructed("stand+walk", {"stand": Constant(0.1), "walk": Constant(0.3)})
+    assert float(agent.act(torch.zeros(1, LAYOUT.size))[0, 0]) == pytest.approx(0.2)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A head and agents that need no files; the addresses that were loaded."""
     loaded: list[str] = []
 
     def resolve(address: str) -> Any:
         loaded.append(address)
-        return type("Named", (), {"agent": Constant(0.0)})()
+        return SimpleNamespace(agent=Constant(0.0), manifest={})
 
-    monkeypatch.setattr("mwl.semantics.SemanticHead", Head)
+    monkeypatch.setattr(room, "SemanticHead", Head)
     monkeypatch.setattr(room, "resolve", resolve)
-    found = assign(FollowStage("...", "embedded", {"stand": "a", "walk": "b"}))
-    assert [part.skill for part in found] == ["stand", "walk", "stand"]
-    assert found[0].agent is found[2].agent
-    assert loaded == ["a", "b"], "an agent is loaded once"
+    return loaded
+
+
+def test_episode_is_filmed_and_every_decision_told(tmp_path: Path, shown: list[str]) -> None:
+    agents = {"stand": "a", "walk": "b"}
+    stage = FollowStage("stand, walk", "embedded", agents, task="h1-stand", steps_per_clause=8)
+    summary = follow(stage, tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").stat().st_size > 1000
+    assert summary["steps"] <= 20
+    assert 0 <= summary["return"] <= summary["steps"], "a step's reward is at most 1"
+    assert [step["skill"] for step in summary["plan"]] == ["stand", "walk"]
+    first = summary["decisions"][0]
+    assert (first["after"], first["reason"]) == (1, "time is up")
+    assert summary["finished"] or summary["fell"]
+    assert shown == ["a", "b"], "an agent is loaded once"
+
+
+def test_a_skill_without_agent_is_named_before_anything_starts(tmp_path: Path, shown: list[str]) -> None:
     with pytest.raises(BadInput, match="'walk'"):
-        assign(FollowStage("...", "embedded", {"stand": "a"}))
+        follow(FollowStage("stand, walk", "embedded", {"stand": "a"}), tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_planner_and_a_chat_without_endpoint_are_refused(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MWL_CHAT_URL", raising=False)
+    for planner, named in (("oracle", "oracle"), ("chat", "MWL_CHAT_URL")):
+        stage = FollowStage("stand", "embedded", {"stand": "a"}, planner=planner)
+        with pytest.raises(BadInput, match=named):
+            follow(stage, tmp_path / "film.mp4")

@@ -1,17 +1,27 @@
 """Instructions answered: weights, plan, refusal, and pictures that are none."""
 
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
 
-from mwl.errors import CorruptFile, MissingFile
-from mwl.pipeline.instruct import instruct, read_picture
+from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.pipeline.instruct import Question, instruct, read_picture
+from mwl.pipeline.instruct_view import view
 
-KEYS = {"instruction", "refused", "weights", "nearest", "plan"}
+KEYS = {"instruction", "refused", "reason", "weights", "nearest", "plan", "notice"}
+
+
+def ask(text: str, **more: Any) -> dict[str, Any]:
+    return instruct(Question(text, **more))
 
 
 def test_single_instruction_weighs_every_skill() -> None:
-    answer = instruct("please stay where you are, upright")
+    answer = ask("please stay where you are, upright")
     assert set(answer) == KEYS
     assert max(answer["weights"], key=answer["weights"].get) == "stand"
     assert sum(answer["weights"].values()) == pytest.approx(1.0, abs=1e-4)
@@ -19,20 +29,44 @@ def test_single_instruction_weighs_every_skill() -> None:
 
 
 def test_touching_is_reaching() -> None:
-    weights = instruct("touch the target with your left hand")["weights"]
+    weights = ask("touch the target with your left hand")["weights"]
     assert max(weights, key=weights.get) == "reach"
 
 
 def test_compound_instruction_becomes_a_sequence() -> None:
-    plan = instruct("stand, then walk forward")["plan"]
+    plan = ask("stand for two seconds, then walk until you are at the door")["plan"]
     assert [max(step["weights"], key=step["weights"].get) for step in plan] == ["stand", "walk"]
+    assert [(step["steps"], step["until"]) for step in plan] == [(100, "never"), (0, "at_door")]
 
 
 def test_what_no_skill_fits_is_refused_with_the_nearest() -> None:
-    answer = instruct("compose a symphony in four movements")
+    answer = ask("compose a symphony in four movements")
     assert answer["refused"]
     assert answer["weights"] == {}
     assert answer["nearest"]
+    assert "no skill fits" in answer["reason"]
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_nothing_said(text: str) -> None:
+    with pytest.raises(BadInput):
+        ask(text)
+
+
+@pytest.mark.parametrize("text", ["走路", "🚶🚪", "walk " * 2000])
+def test_what_is_no_english_sentence_is_refused_in_words(text: str) -> None:
+    answer = ask(text)
+    assert answer["refused"]
+    assert len(answer["reason"]) < 200
+
+
+def test_people_see_bars_steps_and_endings() -> None:
+    out = StringIO()
+    answer = ask("stand for two seconds, then walk until you are at the door")
+    Console(file=out, width=100).print(view(answer, steps=True))
+    assert "█" in out.getvalue()
+    assert "2 s are over" in out.getvalue()
+    assert "at door" in out.getvalue()
 
 
 def test_pictures(tmp_path: Path) -> None:
@@ -41,3 +75,7 @@ def test_pictures(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("not a picture")
     with pytest.raises(CorruptFile):
         read_picture(tmp_path / "bad.png")
+    Image.new("RGBA", (5, 3), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255, "a transparent picture lies on white"
+    Image.new("L", (1, 1)).save(tmp_path / "dot.jpg")
+    assert ask("walk forward", frame=tmp_path / "dot.jpg")["weights"]["walk"] > 0.5, "the words say what to do"

@@ -117,3 +117,12 @@ def test_nobody_at_the_endpoint(head: SemanticHead) -> None:
     assert planner.plan("walk forward") == head.plan("walk forward")
     with pytest.raises(BadInput):
         ChatConfig("file:///etc/passwd", "any")
+
+
+def test_a_step_may_wait_for_a_condition_that_is_known_and_for_no_other(head: SemanticHead, server: _Server) -> None:
+    step = {"text": "walk", "weights": {"walk": 1}, "until": "at_door"}
+    server.answers = [{"steps": [step]}]
+    planner = ChatPlanner(head, ChatConfig(server.address, "any", retries=0))
+    assert [clause.until for clause in planner.plan("go to the door")] == ["at_door"]
+    server.answers = [{"steps": [{**step, "until": "dawn"}]}]
+    assert planner.plan("walk forward") == head.plan("walk forward")

@@ -5,34 +5,42 @@ import pytest
 import torch
 
 from mwl.errors import BadInput
-from mwl.semantics.data import FrameData, augment, shows
+from mwl.semantics.data import NOTHING, FrameData, augment, patterns
+from mwl.semantics.scenes import differ, render_scenes
 
 
 def test_scenes_become_labelled_pictures() -> None:
-    data = FrameData({"h1-walk": "walk", "h1-door": "open_door"}, frames_per_scene=20, batch_size=8, batches=3)
+    data = FrameData(
+        {"h1-walk": "walk", "h1-door": "open_door"}, frames_per_scene=10, batch_size=8, batches=3, image_size=80
+    )
     data.setup("fit")
     batches = list(data.train_dataloader())
     assert len(batches) == 3
     pictures, skills = batches[0]
-    assert pictures.shape == (8, 96, 96, 3)
+    assert pictures.shape == (8, 80, 80, 3)
     assert pictures.dtype == torch.uint8
-    assert set(skills.tolist()) <= {0, 1}
+    assert set(skills.tolist()) <= {0, 1, NOTHING}
+    assert skills.tolist().count(NOTHING) == 1  # an eighth of 8
     held_out, _ = next(iter(data.val_dataloader()))
-    assert len(held_out) == 6  # 15 % of 20, twice
+    assert len(held_out) == 4  # 15 % of 10, rounded, twice
 
 
 def test_the_same_seed_renders_the_same_pictures() -> None:
-    first, second = (FrameData({"h1-walk": "walk", "h1-door": "open_door"}, frames_per_scene=16) for _ in range(2))
+    first, second = (
+        FrameData({"h1-walk": "walk", "h1-door": "open_door"}, frames_per_scene=6, image_size=80) for _ in range(2)
+    )
     first.setup("fit")
     second.setup("fit")
     assert torch.equal(first.train[0], second.train[0])  # type: ignore[index]
 
 
 def test_augmentation_stays_within_bytes() -> None:
-    pictures = torch.randint(0, 256, (16, 4, 4, 3), dtype=torch.uint8)
+    pictures = torch.randint(0, 256, (16, 80, 80, 3), dtype=torch.uint8)
     changed = augment(pictures)
     assert changed.dtype == torch.uint8
+    assert changed.shape == pictures.shape
     assert not torch.equal(changed, pictures)
+    assert patterns(3, 80).shape == (3, 80, 80, 3)
 
 
 def test_one_skill_alone_cannot_be_told_apart() -> None:
@@ -40,8 +48,20 @@ def test_one_skill_alone_cannot_be_told_apart() -> None:
         FrameData({"h1-walk": "walk", "h1-run": "walk"})
 
 
-def test_a_mark_is_seen_in_shade_and_missed_where_it_is_not() -> None:
-    picture = np.full((20, 20, 3), 150, dtype=np.uint8)
-    assert not shows(picture, [230, 51, 38])
-    picture[3, 4:8] = [115, 26, 19]  # the same red at half the light
-    assert shows(picture, [230, 51, 38])
+def test_a_thing_is_in_view_where_a_picture_differs_from_its_twin() -> None:
+    twin = np.full((20, 20, 3), 150, dtype=np.uint8)
+    picture = twin.copy()
+    assert not differ(picture, twin)
+    picture[3, 4:9] = [115, 26, 19]
+    assert not differ(picture, twin), "five pixels are one too few"
+    picture[4, 4] = [115, 26, 19]
+    assert differ(picture, twin)
+
+
+def test_every_picture_of_a_target_shows_it() -> None:
+    scenes = render_scenes("h1-walk", ["h1-reach"], 8, 96, 3, {})
+    reddish = (scenes["h1-reach"].float() @ torch.tensor([1.0, -0.5, -0.5])).amax(dim=(1, 2))
+    grey = (scenes["h1-walk"].float() @ torch.tensor([1.0, -0.5, -0.5])).amax(dim=(1, 2))
+    # Red of 230, 51, 38 gives 185 in full light. Where the ball is out of view, its shadow alone tells.
+    assert (reddish > 40).float().mean() >= 0.5
+    assert (grey < 40).all()

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from mwl.errors import CorruptFile, MissingFile
+from mwl.pipeline.fit import fit
 from mwl.semantics import Card
 from mwl.semantics.encoder import open_clip_encoder
 from mwl.semantics.head import Calibration, SemanticHead
 
+ROOT = Path(__file__).parents[2]
 SMALL = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -42,6 +44,9 @@ def test_a_local_folder_loads_and_runs_end_to_end(local_model: Path) -> None:
     torch.testing.assert_close(encoder.pictures(pictures).norm(dim=-1), torch.ones(2))
     head = SemanticHead(encoder, Calibration(refusal=-2.0))
     head.set_cards([Card("walk", "walk forward"), Card("stand", "stand still")])
+    head.deictic = ["go on"]
+    head.calibration = Calibration(refusal=-2.0, picture=-1.0)
+    assert head.weights("go on", pictures[0].numpy()) != head.weights("walk forward"), "the picture is looked at"
     assert sum(head.weights("walk forward").values()) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -55,12 +60,42 @@ def test_a_missing_or_damaged_checkpoint_is_named(local_model: Path, tmp_path: P
         open_clip_encoder(f"local-dir:{local_model}")
 
 
+def _fit(tmp_path: Path, config: str, *overrides: str) -> Path:
+    """Hand-over folder of the stage, fitted on a handful of pictures."""
+    few = ["--data.frames_per_scene=8", "--data.batches=2", "--data.batch_size=8", "--trainer.logger=false"]
+    return fit(["--config", config, *few, *overrides, f"--output={tmp_path / 'fitted'}"])
+
+
+def _check(folder: Path) -> SemanticHead:
+    """The fitted head weighs words and pictures, and carries no weights of the CLIP it is made from."""
+    head = SemanticHead.load(folder)
+    assert sum(head.weights("walk forward").values()) == pytest.approx(1.0, abs=1e-5)
+    assert head.picture_adapter is not None
+    frame = torch.randint(0, 255, (60, 80, 3), dtype=torch.uint8).numpy()
+    assert head.picture_scores(frame).shape == (3,)
+    assert (folder / "model.ckpt").stat().st_size < 5e6
+    return head
+
+
+def test_the_stage_fits_adapters_on_a_frozen_clip(local_model: Path, tmp_path: Path) -> None:
+    before = open_clip_encoder(f"local-dir:{local_model}")
+    folder = _fit(
+        tmp_path,
+        str(ROOT / "conf" / "semantic_vit_b32.yaml"),
+        f"--model.clip=local-dir:{local_model}",
+        "--model.pretrained=null",
+        "--data.image_size=32",
+    )
+    head = _check(folder)
+    pictures = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
+    torch.testing.assert_close(head.encoder.pictures(pictures), before.pictures(pictures))
+
+
 @pytest.mark.slow
-def test_vit_b_32_from_a_file_of_the_right_architecture(tmp_path: Path) -> None:
+def test_the_vit_b_32_configuration_runs_end_to_end_from_a_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32", pretrained=None)
     torch.save(model.state_dict(), tmp_path / "vit_b_32.pt")
-    encoder = open_clip_encoder("ViT-B-32", pretrained=str(tmp_path / "vit_b_32.pt"))
-    head = SemanticHead(encoder, Calibration(refusal=-2.0))
-    head.set_cards([Card("walk", "walk forward"), Card("stand", "stand still")])
-    assert set(head.weights("walk forward")) == {"walk", "stand"}
+    _check(
+        _fit(tmp_path, str(ROOT / "conf" / "semantic_vit_b32.yaml"), f"--model.pretrained={tmp_path / 'vit_b_32.pt'}")
+    )

@@ -112,6 +112,22 @@ def test_a_condition_and_a_duration_end_a_step(head: SemanticHead) -> None:
     ]
 
 
+WAVE = Card("wave", "wave the hand as a greeting", ["say hello with the hand", "wave"])
+
+
+@pytest.mark.parametrize("instruction", ["wave while walking", "while walking, wave", "walk and wave at the same time"])
+def test_what_is_done_at_once_is_weighed_at_once(head: SemanticHead, instruction: str) -> None:
+    head.set_cards([*head.cards, WAVE])
+    weights = head.weights(instruction)
+    assert weights["walk"] == pytest.approx(0.5, abs=0.1)
+    assert weights["wave"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_cannot_be_done_at_once_is_refused(head: SemanticHead) -> None:
+    with pytest.raises(NoSkillFits, match="peeling potatoes"):
+        head.weights("walk while peeling potatoes")
+
+
 def test_nearest_phrases_explain(head: SemanticHead) -> None:
     phrase, name, score = head.nearest("keep walking", 3)[0]
     assert (phrase, name) == ("keep walking", "walk")
@@ -134,7 +150,7 @@ def test_cards_must_differ_and_say_something(head: SemanticHead) -> None:
 
 
 def test_hand_over_round_trip_and_damage(head: SemanticHead, tmp_path: Path) -> None:
-    checkpoint = head.to_plain("sentence", None, head.encoder.model.visual.state_dict())
+    checkpoint = head.to_plain("sentence", None, head.encoder.visual.state_dict())
     folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
     again = SemanticHead.load(str(folder))
     frame = np.full((64, 64, 3), 127, dtype=np.uint8)
@@ -150,13 +166,13 @@ def test_hand_over_round_trip_and_damage(head: SemanticHead, tmp_path: Path) -> 
 
 
 def test_a_missing_or_foreign_sentence_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder._sentence_folder.cache_clear()
+    encoder.sentence_folder.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(encoder, "SENTENCE_PACKAGE", "no_such_package_here")
         with pytest.raises(MissingDependency, match="pip install"):
-            encoder._sentence_folder()
+            encoder.sentence_encoder()
     with monkeypatch.context() as patch:
         patch.setattr(encoder, "SENTENCE_SHA256", "0" * 64)
         with pytest.raises(CorruptFile):
-            encoder._sentence_folder()
-    encoder._sentence_folder.cache_clear()
+            encoder.sentence_folder()
+    encoder.sentence_folder.cache_clear()

@@ -30,7 +30,37 @@ def test_a_step_ends_after_its_time_and_the_last_one_stays() -> None:
     seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(600)]
     assert seen[:3] == [0, 0, 0]
     assert set(seen[3:]) == {1}
-    assert [(d.step, d.before, d.after, d.reason) for d in sequencer.decisions] == [(3, 0, 1, "time is up")]
+    first, last = sequencer.decisions
+    assert (first.step, first.before, first.after, first.reason) == (3, 0, 1, "time is up")
+    assert (last.before, last.after, last.reason) == (1, 2, "no progress"), "two steps, so 2 lies past the end"
+    assert sequencer.finished
+
+
+def test_a_step_that_waits_for_something_is_tried_once_more_before_it_is_left() -> None:
+    config = SequencerConfig(timeout=5, retries=1)
+    sequencer = Sequencer([Clause("reach", REACHING, until="hand_at_goal"), Clause("stand", STAND)], config)
+    seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(12)]
+    assert seen == [2] * 11 + [0], "left with the sixth update of the second try"
+    assert [d.reason for d in sequencer.decisions] == ["time is up: once more", "time is up"]
+
+
+def test_another_plan_takes_over_where_it_is_told_to() -> None:
+    sequencer = Sequencer([Clause("stand", STAND, steps=1), Clause("walk", WALK)])
+    for step in range(3):
+        sequencer.update(_observation(), REACH, step)
+    assert sequencer.place == [1]
+    sequencer.replan(
+        [Clause("stand", STAND), Clause("reach", REACHING), Clause("walk", WALK)], 1, 3, "the scene changed"
+    )
+    assert int(sequencer.update(_observation(), REACH, 3).argmax()) == 2
+    assert (sequencer.decisions[-1].after, sequencer.decisions[-1].reason) == (1, "the scene changed")
+
+
+def test_near_the_ground_is_no_fall_for_who_crawls() -> None:
+    crawl = {"stand": 0.0, "crawl": 1.0}
+    sequencer = Sequencer([Clause("crawl", crawl)])
+    assert int(sequencer.update(_observation(height=0.4), REACH, 0).argmax()) == 1
+    assert not sequencer.decisions
 
 
 def test_a_met_goal_ends_a_step_in_its_environment_alone() -> None:

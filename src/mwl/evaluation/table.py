@@ -1,7 +1,7 @@
 """Tables for people, on a terminal."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -50,24 +50,6 @@ def record_table(record: "Record") -> Table:
     }
     for name, value in lines.items():
         table.add_row(name, value)
-    return table
-
-
-def instruction_table(answer: dict[str, Any]) -> Table:
-    """Weights of every clause over the experts, or why the instruction was refused."""
-    table = Table(title=f"“{answer['instruction']}”")
-    if answer["refused"]:
-        table.add_column("no skill fits; the nearest are")
-        table.add_column("skill")
-        for near in answer["nearest"]:
-            table.add_row(near["phrase"], near["skill"])
-        return table
-    names = list(answer["weights"])
-    table.add_column("clause")
-    for name in names:
-        table.add_column(name, justify="right")
-    for step in answer["plan"]:
-        table.add_row(step["clause"], *(f"{step['weights'].get(name, 0.0):.2f}" for name in names))
     return table
 
 

@@ -74,7 +74,7 @@ class CompareStage:
 
 @dataclass(frozen=True)
 class FollowStage:
-    """Carry out an instruction of several clauses in one episode, each clause by the agent of its skill; film it."""
+    """Carry out an instruction in one episode, each step of its plan by the agents of its skills; film it."""
 
     instruction: str
     semantic: str
@@ -83,6 +83,13 @@ class FollowStage:
     """Skill name -> agent that carries it out."""
     task: str = "h1-walk"
     steps_per_clause: int = 250
+    """Control steps after which a step of the plan is left, done or not."""
+    look_every: int = 100
+    """Control steps between two looks at the scene; 0: only one, at the beginning."""
+    planner: str = "clip"
+    """`clip`, or `chat` for a language model at `chat_url`, behind which clip stands by."""
+    chat_url: str | None = None
+    chat_model: str | None = None
     seed: int = 1000
     suite: str = "embedded"
 

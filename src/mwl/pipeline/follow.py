@@ -1,143 +1,195 @@
-"""Carries out an instruction of several clauses in one episode: each clause by the agent of its skill, filmed."""
+"""Carries out an instruction in one episode: the director weighs, the agents of the skills act, a film is made."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from tensordict import TensorDict
+from torch import Tensor
 
 from mwl import keys, tracking
 from mwl.errors import BadInput
-from mwl.evaluation.agents import Agent, resolve
-from mwl.evaluation.video import Recorder
+from mwl.evaluation.agents import Agent, NamedAgent, resolve
+from mwl.evaluation.video import CONTROL_HZ, Recorder
 from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
+from mwl.pipeline.planner import choose_planner
+from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.simulation import make_env
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from mwl.semantics.progress import Layout
     from mwl.simulation import HumanoidEnv
 
 Report = Callable[[float, str], None]
 VIDEO = "instruction.mp4"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One clause of the instruction, and who carries it out."""
-
-    clause: str
-    skill: str
-    weights: dict[str, float]
-    agent: Agent
+FRAME_SIZE = (320, 240)  # pixels, width and height of the pictures that the director looks at
+SHARED = 0.3  # weight from which a skill acts besides the heaviest one, as in "wave while walking"
 
 
 class InstructedAgent:
-    """Follows the parts of an instruction in turn; the one now at work sees nothing of the others.
+    """Lets the agents of the skills act by the weights that the director gives; the others see nothing meanwhile.
 
     Args:
-        parts: in the order in which they are carried out.
-        steps_per_clause: control steps after which the next part takes over; the last one stays.
+        director: weighs the skills.
+        agents: who carries out which skill.
+        layout: of the observation.
     """
 
-    def __init__(self, parts: list[Part], steps_per_clause: int) -> None:
-        self.parts, self.steps_per_clause = parts, steps_per_clause
-        self.last: Any = None
-        self._place = -1
+    def __init__(self, director: Director, agents: Mapping[str, Agent], layout: "Layout") -> None:
+        self.director, self.agents, self.layout = director, dict(agents), layout
+        self.last: TensorDict | None = None
+        self.weights: dict[str, float] = {}
+        self._at_work: set[str] = set()
         self._step = 0
 
-    @property
-    def part(self) -> Part:
-        """The part at work."""
-        return self.parts[max(0, self._place)]
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin the plan again."""
+        self.director.sequencer.reset()
+        self._at_work, self._step = set(), 0
 
-    def reset(self, done: "Tensor | None" = None) -> None:
-        """Begin again with the first part."""
-        self._place, self._step = -1, 0
-
-    def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
-        """Actions [N, A] of the part at work; a part that takes over starts without a past."""
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Actions `[1, A]` of the skills at work, mixed by their weights; one that takes over starts without a past."""
         now = self._step if step is None else step
         self._step = now + 1
-        place = min(now // self.steps_per_clause, len(self.parts) - 1)
-        if place != self._place:
-            self._place = place
-            self.part.agent.reset()
-        action = self.part.agent.act(observation, now)
-        self.last = self.part.agent.last
-        return action
+        weights = self.director.update(observation[0], self.layout, now)
+        self.weights = dict(zip(self.director.sequencer.names, weights.tolist(), strict=True))
+        shares = self._shares()
+        for skill in set(shares) - self._at_work:
+            self.agents[skill].reset()
+        self._at_work = set(shares)
+        actions = [share * self.agents[skill].act(observation, now) for skill, share in shares.items()]
+        self.last = self.agents[max(shares, key=shares.__getitem__)].last
+        return torch.stack(actions).sum(dim=0)
+
+    def _shares(self) -> dict[str, float]:
+        """Skills that act now, with shares that sum to 1: the heaviest one, and others from `SHARED` on.
+
+        Raises:
+            BadInput: none of them has an agent.
+        """
+        heaviest = max(self.weights, key=self.weights.__getitem__)
+        chosen = {name: w for name, w in self.weights.items() if name == heaviest or w >= SHARED}
+        held = {name: w for name, w in chosen.items() if name in self.agents}
+        if heaviest not in held:
+            raise BadInput(missing_agent(self.director.clause.text, heaviest, self.agents))
+        return {name: weight / sum(held.values()) for name, weight in held.items()}
 
 
-def assign(stage: FollowStage) -> list[Part]:
-    """Understand the instruction and give each clause to the agent of its heaviest skill.
+def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:
+    """What to tell the user whose instruction asks for a skill that nobody carries out."""
+    known = ", ".join(sorted(agents))
+    return f"{clause!r} asks for {skill!r}, for which no agent was given (given: {known})"
+
+
+def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> SemanticHead:
+    """The semantic head, with the cards of the agents that bring one."""
+    head = SemanticHead.load(stage.semantic)
+    cards = {card.name: card for card in head.cards}
+    for skill, agent in agents.items():
+        if agent.manifest.get("stage") == "expert" and (card := agent.manifest.get("card")):
+            cards[skill] = Card(skill, card["description"], card.get("paraphrases", ()))
+    head.set_cards(list(cards.values()))
+    return head
+
+
+def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: Mapping[str, Any]) -> Director:
+    """Plan the instruction for the scene as it is.
 
     Raises:
-        NoSkillFits: a clause is too far from every skill.
-        BadInput: no agent was given for a clause's skill.
+        NoSkillFits: a step is too far from every skill.
+        BadInput: no agent was given for a step's skill.
     """
-    from mwl.semantics import SemanticHead
+    director = Director(
+        head,
+        stage.instruction,
+        lambda: env.render(0, *FRAME_SIZE),
+        choose_planner(head, stage.planner, stage.chat_url, stage.chat_model),
+        DirectorConfig(look_every=stage.look_every),
+        SequencerConfig(timeout=stage.steps_per_clause, recover="stand" if "stand" in skills else ""),
+        skills,
+    )
+    for clause in director.plan:
+        if (skill := heaviest(clause)) not in skills:
+            raise BadInput(missing_agent(clause.text, skill, skills))
+    return director
 
-    head = SemanticHead.load(stage.semantic)
-    agents: dict[str, Agent] = {}
-    parts = []
-    for clause in head.plan(stage.instruction):
-        weights = dict(clause.weights)
-        skill = max(weights, key=lambda name: weights[name])
-        if skill not in stage.agents:
-            known = ", ".join(sorted(stage.agents))
-            raise BadInput(f"{clause.text!r} asks for {skill!r}, for which no agent was given (given: {known})")
-        if skill not in agents:
-            agents[skill] = resolve(stage.agents[skill]).agent
-        parts.append(Part(clause.text, skill, weights, agents[skill]))
-    return parts
+
+def heaviest(clause: Clause) -> str:
+    """The skill of most weight."""
+    return max(clause.weights, key=lambda name: clause.weights[name])
 
 
 def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dict[str, Any]:
     """Run the episode and film it.
 
     Returns:
-        instruction, return, steps, fell, distance walked in m, and what each clause became.
+        instruction, return, steps, whether the plan was finished, fell, distance walked in m, the steps of the plan as
+        they stood at the end, and every decision with its reason.
     """
-    parts = assign(stage)
-    agent = InstructedAgent(parts, stage.steps_per_clause)
+    named = {skill: resolve(address) for skill, address in stage.agents.items()}
+    head = understand(stage, named)
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
-    recorder = Recorder(video)
-    steps = min(env.task.max_episode_steps, stage.steps_per_clause * len(parts))
-    total, fell = 0.0, False
-    step = 0
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(stage.seed)
         state = env.reset()
-        agent.reset()
-        start = _position(env)
-        for step in range(steps):
-            action = agent.act(state[keys.OBSERVATION], step)
-            recorder.caption = [f"“{stage.instruction}”", f"now: {agent.part.clause}  ({agent.part.skill})"]
-            recorder.weights = agent.part.weights
-            recorder(step, env, agent)
-            full = env.step(state.set(keys.ACTION, action))
-            after = full[keys.NEXT]
-            total += float(after[keys.REWARD])
-            fell = bool(after[keys.TERMINATED])
-            if bool(after[keys.DONE]):
-                break
-            state = after.exclude(keys.REWARD)
-            if report is not None and step % 10 == 0:
-                report(step / steps, agent.part.clause)
-        distance = float(np.linalg.norm(_position(env) - start))
+        director = direct(stage, head, env, named)
+        agent = InstructedAgent(director, {skill: found.agent for skill, found in named.items()}, env.task.layout)
+        recorder = Recorder(video)
+        outcome = _episode(stage, env, state, agent, recorder, report)
     recorder.close()
     return {
         "instruction": stage.instruction,
         "task": stage.task,
-        "return": total,
-        "steps": step + 1,
-        "fell": fell,
-        "distance_m": distance,
-        "parts": [{"clause": part.clause, "skill": part.skill, "weights": part.weights} for part in parts],
+        **outcome,
+        "finished": director.finished,
+        "plan": [{**asdict(clause), "skill": heaviest(clause)} for clause in director.plan],
+        "decisions": [asdict(decision) for decision in director.decisions],
+        "notice": head.notice,
     }
+
+
+def _episode(
+    stage: FollowStage,
+    env: "HumanoidEnv",
+    state: TensorDict,
+    agent: InstructedAgent,
+    recorder: Recorder,
+    report: Report | None,
+) -> dict[str, Any]:
+    """Act until the plan is finished, the robot falls, or the task's time is up."""
+    director, limit = agent.director, env.task.max_episode_steps
+    total, fell, step = 0.0, False, 0
+    start = _position(env)
+    for step in range(limit):
+        action = agent.act(state[keys.OBSERVATION], step)
+        if director.finished:
+            break
+        doing = director.clause
+        recorder.caption = [f"“{stage.instruction}”", f"now: {doing.text}  ({heaviest(doing)})", *_reason(director)]
+        recorder.weights = agent.weights
+        recorder(step, env, agent)
+        after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
+        total += float(after[keys.REWARD])
+        fell = bool(after[keys.TERMINATED])
+        if bool(after[keys.DONE]):
+            break
+        state = after.exclude(keys.REWARD)
+        if report is not None and step % 10 == 0:
+            report(step / limit, doing.text)
+    distance = float(np.linalg.norm(_position(env) - start))
+    return {"return": total, "steps": step + 1, "fell": fell, "distance_m": distance}
+
+
+def _reason(director: Director) -> list[str]:
+    """The latest decision, as a line of the film."""
+    if not director.decisions:
+        return []
+    latest = director.decisions[-1]
+    return [f"at {latest.step / CONTROL_HZ:.1f} s: {latest.reason}"]
 
 
 def _position(env: "HumanoidEnv") -> np.ndarray:

@@ -1,46 +1,72 @@
 """`mwl instruct`: what an instruction in plain words means for the experts."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mwl.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
 
 
-def instruct(text: str, head_path: str = "embedded", frame: Path | None = None) -> dict[str, Any]:
-    """Weights of an instruction over the experts, and of each of its clauses in order.
+@dataclass(frozen=True)
+class Question:
+    """What `mwl instruct` is asked.
 
     Args:
         text: the instruction.
-        head_path: semantic hand-over folder, or `embedded` for the shipped one.
+        head: semantic hand-over folder, `embedded`, `sentence` or `lexical`.
         frame: picture of the scene.
+        planner: `clip` or `chat`.
+        chat_url, chat_model: endpoint and model of the latter; None takes them from the environment.
+    """
+
+    text: str
+    head: str = "embedded"
+    frame: Path | None = None
+    planner: str = "clip"
+    chat_url: str | None = None
+    chat_model: str | None = None
+
+
+def instruct(question: Question) -> dict[str, Any]:
+    """Weights of an instruction over the experts, and its steps in order.
 
     Returns:
-        `instruction`, `refused`, `weights` of its first clause by expert name, the `nearest` phrases with skill and
-        closeness, and `plan`, a list of clauses with weights.
+        `instruction`, `refused`, `reason` of a refusal, `weights` of the instruction by expert name (of its first step,
+        if it has several), the `nearest` phrases with skill and closeness, `plan`, a list of steps with weights and
+        what ends them, and `notice`, what is to be known about the head that answered.
     """
+    text = question.text
     if not text.strip():
         raise BadInput("the instruction is empty; say what the robot should do")
-    picture = None if frame is None else read_picture(frame)
+    picture = None if question.frame is None else read_picture(question.frame)
+    from mwl.pipeline.planner import choose_planner
     from mwl.semantics import SemanticHead
 
-    head = SemanticHead.load(head_path)
+    head = SemanticHead.load(question.head)
+    planner = choose_planner(head, question.planner, question.chat_url, question.chat_model)
     near = [{"phrase": p, "skill": name, "score": round(float(score), 4)} for p, name, score in head.nearest(text, 3)]
-    answer: dict[str, Any] = {"instruction": text, "refused": False, "weights": {}, "nearest": near, "plan": []}
+    answer = {"instruction": text, "refused": False, "reason": "", "weights": {}, "nearest": near, "plan": []}
+    answer["notice"] = head.notice
     try:
-        if picture is not None:  # one look answers one request: what comes later would need a later look
-            answer["weights"] = head.weights(text, frame=picture)
-            answer["plan"] = [{"clause": text, "weights": answer["weights"]}]
-        else:
-            plan = head.plan(text)
-            answer["plan"] = [{"clause": clause.text, "weights": dict(clause.weights)} for clause in plan]
-            answer["weights"] = head.weights(text) if plan[0].recipe else dict(plan[0].weights)
-    except NoSkillFits:
-        return {**answer, "refused": True}
+        plan = planner.plan(text, picture)
+        whole = any(clause.recipe for clause in plan)
+        answer["weights"] = head.weights(text, picture) if whole and _is_one(plan) else dict(plan[0].weights)
+    except NoSkillFits as refusal:
+        return {**answer, "refused": True, "reason": str(refusal)}
+    answer["plan"] = [
+        {"clause": c.text, "weights": dict(c.weights), "until": c.until, "steps": c.steps, "recipe": c.recipe}
+        for c in plan
+    ]
     return answer
 
 
+def _is_one(plan: list[Any]) -> bool:
+    """Whether all steps come from one recipe."""
+    return len({clause.recipe for clause in plan}) == 1
+
+
 def read_picture(path: Path) -> Any:
-    """A picture file as RGB.
+    """A picture file as RGB; a transparent one is laid on white.
 
     Raises:
         MissingFile: no such file.
@@ -51,6 +77,8 @@ def read_picture(path: Path) -> Any:
     if not path.is_file():
         raise MissingFile(f"{path}: no such picture")
     try:
-        return Image.open(path).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+        picture = Image.open(path).convert("RGBA")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CorruptFile(f"{path}: not a picture that can be read") from error
+    ground = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(ground, picture).convert("RGB")

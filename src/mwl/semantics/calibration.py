@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import mannwhitneyu
 
+from mwl.semantics.negation import without_negation
+
 SHORT_CARD = 3  # paraphrases of a terse card
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def calibrate(
     Returns:
         the calibration, and `top1`, `refusal_auroc`, `calibration_error` and `balanced_refusal` on the same texts.
     """
-    labelled = [(text, head.names.index(name)) for name, texts in skills.items() for text in texts]
+    labelled = [(without_negation(text)[0], head.names.index(name)) for name, texts in skills.items() for text in texts]
     full = head.cards
     shorter = [replace(card, paraphrases=card.paraphrases[:SHORT_CARD]) for card in full]
     scores, near, away, labels = [], [], [], []
@@ -51,16 +53,47 @@ def _fit(
 
     best = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.01), np.log(0.5)), method="bounded")
     temperature = float(np.exp(best.x))
-    thresholds = np.unique(np.concatenate([near, away]))
-    balanced = [((near >= t).mean() + (away < t).mean()) / 2 for t in thresholds]
-    refusal = float(thresholds[int(np.argmax(balanced))])
+    refusal, balanced = between(near, away)
     metrics = {
         "top1": float((scores.argmax(-1) == labels).float().mean()),
         "refusal_auroc": auroc(near, away),
-        "balanced_refusal": float(max(balanced)),
+        "balanced_refusal": balanced,
         "calibration_error": expected_calibration_error((scores / temperature).softmax(-1), labels),
     }
     return replace(before, temperature=temperature, refusal=refusal), metrics
+
+
+def calibrate_pictures(
+    before: "Calibration", scores: torch.Tensor, owner: torch.Tensor, empty: torch.Tensor
+) -> tuple["Calibration", dict[str, float]]:
+    """Fit the closeness from which a picture decides what an instruction leaves open.
+
+    Args:
+        before: the calibration of the words.
+        scores: `[P, K]` closeness of pictures of scenes to each card.
+        owner: `[P]` the card whose scene a picture shows; -1 where no card is for it.
+        empty: `[Q, K]` closeness of pictures that show no scene.
+
+    Returns:
+        the calibration, and `picture_top1` and `picture_refusal_auroc` on the same pictures.
+    """
+    owned = owner >= 0
+    known, place = scores[owned], owner[owned]
+    without = known.scatter(1, place[:, None], -1.0)  # the same pictures for a library that lacks their skill
+    near = known.max(dim=1).values.numpy()
+    away = torch.cat([without, scores[~owned], empty]).max(dim=1).values.numpy()
+    picture, _ = between(near, away)
+    top1 = float((known.argmax(dim=1) == place).float().mean())
+    return replace(before, picture=picture), {"picture_top1": top1, "picture_refusal_auroc": auroc(near, away)}
+
+
+def between(near: np.ndarray, away: np.ndarray) -> tuple[float, float]:
+    """The threshold with the best balanced accuracy, in the middle of the gap it lies in, and that accuracy."""
+    values = np.unique(np.concatenate([near, away]))
+    edges = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])
+    balanced = [((near >= edge).mean() + (away < edge).mean()) / 2 for edge in edges]
+    best = int(np.argmax(balanced))
+    return float(edges[best]), float(balanced[best])
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:

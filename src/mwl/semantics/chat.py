@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 from mwl.errors import BadInput, MwlError, NoSkillFits
 from mwl.semantics.head import Clause, SemanticHead
+from mwl.semantics.progress import PREDICATES
 
 _log = logging.getLogger(__name__)
 MAX_ANSWER = 1 << 20  # bytes
@@ -60,12 +61,14 @@ class ChatPlanner:
     def __init__(self, head: SemanticHead, config: ChatConfig) -> None:
         self.head, self.config = head, config
 
-    def plan(self, text: str) -> list[Clause]:
-        """The steps of an instruction in order, each with its weights.
+    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+        """The steps of an instruction in order, each with its weights; "go on" and a picture are the head's to answer.
 
         Raises:
             NoSkillFits: no step of it fits a skill.
         """
+        if frame is not None and self.head.is_deictic(text):
+            return self.head.plan(text, frame)
         request = self._request(text)
         if (kept := self._kept(request)) is not None:
             return self._clauses(text, kept)
@@ -79,13 +82,14 @@ class ChatPlanner:
             self._keep(request, answer)
             return clauses
         _log.warning("the planner gave no valid plan; CLIP plans instead")
-        return self.head.plan(text)
+        return self.head.plan(text, frame)
 
     def _request(self, text: str) -> bytes:
         skills = [{"name": card.name, "description": card.description} for card in self.head.cards]
         task = (
             "Split the instruction to a humanoid robot into ordered steps, each for one or more of the skills given. "
-            'Answer with JSON alone: {"steps": [{"text": "...", "weights": {"<skill>": 0..1}}]}; '
+            'Answer with JSON alone: {"steps": [{"text": "...", "weights": {"<skill>": 0..1}, "until": "..."}]}; '
+            f"until may be left out, else it is one of {', '.join(PREDICATES)}; "
             'an instruction that no skill fits gets {"steps": []}.'
         )
         body = {
@@ -131,8 +135,11 @@ class ChatPlanner:
         return [self._clause(step) for step in steps]
 
     def _clause(self, step: Any) -> Clause:
-        if not isinstance(step, dict) or set(step) != {"text", "weights"} or not isinstance(step["text"], str):
-            raise BadAnswer("a step is not an object with text and weights")
+        if not isinstance(step, dict) or set(step) - {"until"} != {"text", "weights"}:
+            raise BadAnswer("a step is not an object with text and weights, and perhaps until")
+        text, until = step["text"], step.get("until", "never")
+        if not isinstance(text, str) or not isinstance(until, str) or until not in PREDICATES:
+            raise BadAnswer("text is no text, or until is no condition that is known")
         weights = step["weights"]
         if not isinstance(weights, dict) or not set(weights) <= set(self.head.names):
             raise BadAnswer("weights name skills that do not exist")
@@ -141,7 +148,7 @@ class ChatPlanner:
             raise BadAnswer("weights are not numbers of at least 0")
         if (total := sum(values)) <= 0:
             raise BadAnswer("weights are all 0")
-        return Clause(step["text"], {name: weights.get(name, 0) / total for name in self.head.names})
+        return Clause(text, {name: weights.get(name, 0) / total for name in self.head.names}, until)
 
     def _file(self, request: bytes) -> Path | None:
         if self.config.cache is None:

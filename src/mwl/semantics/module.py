@@ -1,7 +1,6 @@
-"""The stage that fits the semantic head: an image tower and a word adapter on a locked text tower, then calibration."""
+"""The stage that fits the semantic head: pictures drawn toward words, adapters on what is locked, then calibration."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl.errors import BadInput, MissingFile
-from mwl.semantics.calibration import calibrate
+from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import Card
-from mwl.semantics.data import FrameData
-from mwl.semantics.encoder import ClipEncoder, open_clip_encoder, sentence_clip
-from mwl.semantics.head import STAGE, Calibration, SemanticHead, load_phrases
+from mwl.semantics.data import NOTHING, FrameData, patterns
+from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.head import STAGE, Calibration, SemanticHead
 from mwl.semantics.network import WordAdapter, fit_adapter
+from mwl.semantics.shipped import load_phrases
 
 FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
 
@@ -25,10 +25,14 @@ FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
 class SemanticModule(pl.LightningModule):
     """Draws pictures of a scene toward the words for what it calls for; the text tower stays as it is.
 
+    Of the embedded architectures the image tower is trained. A pre-trained CLIP stays as it is on both sides, and a
+    small adapter after each is fitted.
+
     Args:
         cards: file with the cards of the experts (a YAML list of `name`, `description`, `paraphrases`).
         development: labelled instructions on which temperature and refusal are calibrated.
-        clip: `sentence` for the embedded architecture, else an open_clip name or `local-dir:FOLDER`.
+        clip: `sentence` for the embedded architecture, `lexical` for the fallback that needs no sentence encoder, else
+            an open_clip name or `local-dir:FOLDER`.
         pretrained: weights tag or file of an open_clip model.
         lr: peak step size of AdamW.
         temperature: of the contrastive loss.
@@ -61,20 +65,33 @@ class SemanticModule(pl.LightningModule):
         self.encoder: ClipEncoder | None = None
         self.visual: torch.nn.Module | None = None
         self.adapter: WordAdapter | None = None
+        self.picture_adapter: WordAdapter | None = None
         self.adapter_steps, self.stay = adapter_steps, stay
 
     def setup(self, stage: str) -> None:
         """Build the encoder and embed the words for every scene."""
         if self.encoder is not None:
             return
-        self.encoder = sentence_clip() if self.clip == "sentence" else open_clip_encoder(self.clip, self.pretrained)
-        self.visual = self.encoder.model.visual
-        skills = self._data().skills
+        data = self._data()
+        self.encoder = make_encoder(self.clip, self.pretrained, data.image_size)
+        skills = data.skills
         missing = [skill for skill in skills if skill not in self.bank["skills"]]
         if missing:
             raise BadInput(f"the phrase bank has no phrases for {', '.join(missing)}")
-        self.words = [self.encoder.texts(self.bank["skills"][skill]).clone() for skill in skills]
+        # Every skill of the bank is a wrong answer for a picture, not those alone that have a scene.
+        names = [*skills, *(name for name in self.bank["skills"] if name not in skills)]
+        self.words = [self.encoder.texts(self.bank["skills"][name]).clone() for name in names]
         self.adapter = fit_adapter(*self._phrases(), steps=self.adapter_steps, stay=self.stay)
+        if self._trains_tower:
+            self.visual = self.encoder.visual.requires_grad_(True)
+        else:
+            self.picture_adapter = WordAdapter(self.words[0].shape[-1], self.PICTURE_RANK)
+
+    PICTURE_RANK = 128
+
+    @property
+    def _trains_tower(self) -> bool:
+        return self.clip in (SENTENCE, LEXICAL)
 
     def _phrases(self) -> tuple[Tensor, Tensor]:
         """Embeddings `[P, E]` of the phrase bank and the group `[P]` of each: a skill, a topic, or "go on"."""
@@ -96,14 +113,26 @@ class SemanticModule(pl.LightningModule):
         means = [w[torch.randint(len(w), (4,))].mean(0) if sample else w.mean(0) for w in self.words]
         return self.adapter(F.normalize(torch.stack(means), dim=-1).to(self.device)).detach()
 
-    def _logits(self, pictures: Tensor, sample: bool) -> Tensor:
+    def _seen(self, pictures: Tensor) -> Tensor:
+        """Embeddings `[P, E]` of pictures, adapted where the tower is not trained."""
         assert self.encoder is not None
-        return self.encoder.pictures(pictures) @ self._targets(sample).T / self.temperature
+        if self.picture_adapter is None:
+            return self.encoder.pictures(pictures)
+        with torch.no_grad():
+            raw = self.encoder.pictures(pictures)
+        adapted: Tensor = self.picture_adapter(raw)
+        return adapted
+
+    def _logits(self, pictures: Tensor, sample: bool) -> Tensor:
+        return self._seen(pictures) @ self._targets(sample).T / self.temperature
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
-        """Contrastive loss over the skills, with other words for them in every batch."""
+        """Contrastive loss over the skills, with other words for them in every batch; no scene is like no skill."""
         pictures, skills = batch
-        loss = F.cross_entropy(self._logits(pictures, sample=True), skills)
+        log_probs = self._logits(pictures, sample=True).log_softmax(dim=-1)
+        scene = skills != NOTHING
+        per_picture = torch.where(scene, -log_probs.gather(1, skills.clamp(min=0)[:, None])[:, 0], -log_probs.mean(-1))
+        loss = per_picture.mean()
         if batch_idx % 10 == 0:
             self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -115,24 +144,26 @@ class SemanticModule(pl.LightningModule):
         self.log("val/frame_accuracy", accuracy, batch_size=len(skills), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on the image tower, one cycle of the step size."""
-        assert self.visual is not None
-        optimizer = torch.optim.AdamW(self.visual.parameters(), lr=self.lr, weight_decay=0.05)
+        """AdamW on the image tower or on the pictures' adapter, one cycle of the step size."""
+        trained = self.visual or self.picture_adapter
+        assert trained is not None
+        optimizer = torch.optim.AdamW(trained.parameters(), lr=self.lr, weight_decay=0.05)
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total, pct_start=0.15)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def handoff(self) -> dict[str, Any]:
         """Calibrate on the development instructions and give what the hand-over folder holds."""
         assert self.encoder is not None
-        assert self.visual is not None
-        self.encoder.model.cpu().eval()
         assert self.adapter is not None
+        self.encoder.visual.cpu().eval()
         adapter = self.adapter.cpu().eval()
-        head = SemanticHead(self.encoder, Calibration(), _all(self.bank["other"]), self.bank["deictic"], adapter)
+        pictures = None if self.picture_adapter is None else self.picture_adapter.cpu().eval()
+        background = [str(phrase) for phrases in self.bank["other"].values() for phrase in phrases]
+        head = SemanticHead(self.encoder, Calibration(), background, self.bank["deictic"], adapter, pictures)
         head.set_cards([Card(**card) for card in self.development["cards"]])
-        calibration, metrics = calibrate(head, self.development["skills"], self.development["far"])
-        head.calibration = replace(calibration, picture=head.calibration.picture)
+        head.calibration, metrics = calibrate(head, self.development["skills"], self.development["far"])
+        self._calibrate_pictures(head, metrics)
         head.set_cards(self.cards)
         seen = self.trainer.callback_metrics.get("val/frame_accuracy")
         if seen is not None:
@@ -140,16 +171,25 @@ class SemanticModule(pl.LightningModule):
         return {
             "stage": STAGE,
             "name": "semantic",
-            "checkpoint": head.to_plain(self.clip, self.pretrained, self.visual.state_dict()),
+            "checkpoint": head.to_plain(self.clip, self.pretrained, self.visual.state_dict() if self.visual else None),
             "card_names": head.names,
             "metrics": metrics,
             "provenance": {
-                "text_encoder": "all-MiniLM-L6-v2 (Apache-2.0)" if self.clip == "sentence" else self.clip,
+                "text_encoder": "all-MiniLM-L6-v2 (Apache-2.0)" if self.clip == SENTENCE else self.clip,
                 "frames": "rendered from the embedded simulation",
                 "phrases": "written by the project's authors",
             },
         }
 
-
-def _all(groups: dict[str, list[str]]) -> list[str]:
-    return [str(phrase) for phrases in groups.values() for phrase in phrases]
+    @torch.no_grad()
+    def _calibrate_pictures(self, head: SemanticHead, metrics: dict[str, float]) -> None:
+        """Set from which closeness a picture decides, on pictures that were not learned from."""
+        data = self._data()
+        assert data.validation is not None
+        pictures, skills = data.validation
+        cards = head.card_embeddings()
+        owners = torch.tensor([head.names.index(name) if name in head.names else NOTHING for name in data.skills])
+        empty = self._seen(torch.cat([patterns(16, data.image_size) for _ in range(8)])) @ cards.T
+        calibration, found = calibrate_pictures(head.calibration, self._seen(pictures) @ cards.T, owners[skills], empty)
+        head.calibration = calibration
+        metrics.update(found)

@@ -1,5 +1,7 @@
 """The adapter: a small residual map over a frozen text tower that learns which differences in wording matter."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,16 @@ class WordAdapter(nn.Module):
         """Unit embeddings `[..., E]` of unit embeddings `[..., E]`."""
         adapted: Tensor = F.normalize(embedding + self.up(self.down(embedding)), dim=-1)
         return adapted
+
+
+def adapter_from(weights: Mapping[str, Tensor] | None) -> WordAdapter | None:
+    """The adapter of stored weights; None for none."""
+    if not weights:
+        return None
+    rank, size = weights["down.weight"].shape
+    adapter = WordAdapter(size, rank)
+    adapter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return adapter.eval().requires_grad_(False)
 
 
 def wording_loss(

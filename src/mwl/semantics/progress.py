@@ -19,7 +19,10 @@ AT_DOOR, THROUGH_DOOR = 0.25, 1.2  # m along x, where the door's handle is in re
 class Layout(Protocol):
     """Names the parts of an observation."""
 
-    slices: Mapping[str, slice]
+    @property
+    def slices(self) -> Mapping[str, slice]:
+        """Where each part lies."""
+        ...
 
 
 def part(observation: Tensor, layout: Layout, name: str) -> Tensor:

@@ -20,22 +20,26 @@ class SequencerConfig:
 
     Args:
         timeout: control steps after which a step is left, done or not.
+        retries: how often a step that waits for a predicate begins again after a time-out or a halt, before it is left.
         stall: control steps without moving `stall_distance` after which a step that should get somewhere is left.
         stall_distance: m, by the root.
         moving: skills that should get somewhere.
+        low: skills with the root near the ground on purpose, in which that is no fall.
         recover: skill that takes over while the robot is about to fall, where the plan's library has it.
     """
 
     timeout: int = 400
+    retries: int = 1
     stall: int = 150
     stall_distance: float = 0.1
     moving: tuple[str, ...] = ("walk", "run", "crawl")
+    low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down")
     recover: str = "stand"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """That one environment went from one step of the plan to another, when and why."""
+    """That one environment went from one step of the plan to another, when and why; `after` may lie past the end."""
 
     step: int
     environment: int
@@ -63,13 +67,43 @@ class Sequencer:
         self.plan, self.config = list(plan), config or SequencerConfig()
         self.names = list(plan[0].weights)
         self.decisions: list[Decision] = []
-        self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
-        self._moving = torch.tensor([max(c.weights, key=c.weights.__getitem__) in self.config.moving for c in plan])
+        self._tabulate()
         self._place: Tensor | None = None
         self._elapsed: Tensor
+        self._tries: Tensor
         self._stalled: Tensor
         self._anchor: Tensor
         self._at_risk: Tensor
+
+    @property
+    def place(self) -> list[int]:
+        """The step of the plan that each environment is at; the length of the plan where all is done."""
+        return [] if self._place is None else self._place.clamp(min=0).tolist()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is done in every environment; the weights of its last step go on."""
+        return self._place is not None and bool((self._place >= len(self.plan)).all())
+
+    def replan(self, plan: Sequence[Clause], place: int, step: int, reason: str) -> None:
+        """Follow another plan over the same skills from its step `place` on, in every environment."""
+        before = self.place
+        self.plan = list(plan)
+        self._tabulate()
+        for environment, old in enumerate(before):
+            self._note(Decision(step, environment, old, place, reason))
+        if self._place is not None:
+            self._place[:] = place
+            self._elapsed[:], self._stalled[:], self._tries[:] = 0, 0, 0
+
+    def _tabulate(self) -> None:
+        plan = self.plan
+        self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
+        heaviest = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
+        self._moving = torch.tensor([skill in self.config.moving for skill in heaviest])
+        self._low = torch.tensor([skill in self.config.low for skill in heaviest])
+        self._waiting = torch.tensor([clause.until != "never" for clause in plan])
+        self._limits = torch.tensor([clause.steps or self.config.timeout for clause in plan])
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again, everywhere or in environments `done [N]`."""
@@ -91,34 +125,47 @@ class Sequencer:
         where = position(observation, layout)
         self._begin(where)
         assert self._place is not None
-        for index, clause in enumerate(self.plan[:-1]):
+        for index, clause in enumerate(self.plan):
             here = self._place == index
             if here.any():
                 self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
-        running = self._place < len(self.plan) - 1
         self._elapsed += 1
         still = (where - self._anchor).norm(dim=-1) < self.config.stall_distance
         self._stalled = torch.where(still, self._stalled + 1, 0)
         self._anchor = torch.where(still[:, None], self._anchor, where)
-        self._leave(running & (self._elapsed > self._limits()), where, step, "time is up")
-        stuck = running & self._moving[self._place] & (self._stalled > self.config.stall)
-        self._leave(stuck & (self._place < len(self.plan) - 1), where, step, "no progress")
+        self._give_up(self._elapsed > self._limits[self._now], where, step, "time is up")
+        self._give_up(self._moving[self._now] & (self._stalled > self.config.stall), where, step, "no progress")
         return self._guarded(observation, layout, step)
+
+    @property
+    def _now(self) -> Tensor:
+        """The step whose weights hold `[N]`: the last one where all is done."""
+        assert self._place is not None
+        return self._place.clamp(max=len(self.plan) - 1)
+
+    def _give_up(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
+        """Begin a step that waits for something again, or leave it."""
+        assert self._place is not None
+        mask = mask & (self._place < len(self.plan))
+        again = mask & self._waiting[self._now] & (self._tries < self.config.retries)
+        for environment in again.nonzero().flatten().tolist():
+            place = int(self._place[environment])
+            self._note(Decision(step, environment, place, place, f"{reason}: once more"))
+        self._tries = self._tries + again.long()
+        self._elapsed, self._stalled = torch.where(again, 0, self._elapsed), torch.where(again, 0, self._stalled)
+        self._leave(mask & ~again, where, step, reason)
 
     def _begin(self, where: Tensor) -> None:
         if self._place is None or len(self._place) != len(where):
             self._place = torch.full((len(where),), -1)
             self._elapsed = torch.zeros(len(where), dtype=torch.long)
+            self._tries = torch.zeros_like(self._elapsed)
             self._stalled, self._anchor = torch.zeros_like(self._elapsed), where.clone()
             self._at_risk = torch.zeros(len(where), dtype=torch.bool)
         fresh = self._place < 0
-        self._place[fresh], self._elapsed[fresh], self._stalled[fresh] = 0, 0, 0
+        self._place[fresh], self._elapsed[fresh], self._stalled[fresh], self._tries[fresh] = 0, 0, 0, 0
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
         self._at_risk = self._at_risk & ~fresh
-
-    def _limits(self) -> Tensor:
-        limits = [clause.steps or self.config.timeout for clause in self.plan]
-        return torch.tensor(limits)[self._place]
 
     def _leave(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
         assert self._place is not None
@@ -127,18 +174,17 @@ class Sequencer:
             self._note(Decision(step, environment, before, before + 1, reason))
         self._place = self._place + mask.long()
         self._elapsed = torch.where(mask, 0, self._elapsed)
-        self._stalled = torch.where(mask, 0, self._stalled)
+        self._stalled, self._tries = torch.where(mask, 0, self._stalled), torch.where(mask, 0, self._tries)
         self._anchor = torch.where(mask[:, None], where, self._anchor)
 
     def _guarded(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
         """The step's weights, or all weight on recovering while a fall is near."""
-        assert self._place is not None
-        weights = self._weights[self._place]
+        weights = self._weights[self._now]
         if self.config.recover not in self.names:
             return weights
-        risk = fall_risk(observation, layout)
+        risk = fall_risk(observation, layout) & ~self._low[self._now]
         for environment in (risk != self._at_risk).nonzero().flatten().tolist():
-            place = int(self._place[environment])
+            place = self.place[environment]
             reason = "about to fall: recover" if bool(risk[environment]) else "recovered: go on"
             self._note(Decision(step, environment, place, place, reason))
         self._at_risk = risk

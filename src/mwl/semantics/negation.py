@@ -1,0 +1,32 @@
+"""Negation: what an instruction forbids, taken out of what it asks for."""
+
+import re
+
+_NEGATION = re.compile(
+    r"\b(?:do not|don't|dont|never|not|without|instead of|no more|(?:stop|quit|cease)(?=\s+\w+ing\b))"
+    r"\s+(?P<what>[a-z ]+)",
+    re.IGNORECASE,
+)
+_REST = re.compile(r"\b(?:move|moving|budge|stir|go|step|leave|take)\b", re.IGNORECASE)
+_HALT = re.compile(r"^(?:stop|quit|cease|no more)\b", re.IGNORECASE)
+REST = "stay where you are, do not move"
+
+
+def without_negation(text: str) -> tuple[str, list[str]]:
+    """An instruction without what it forbids, and what it forbids; a bare prohibition of moving asks to stand."""
+    forbidden: list[str] = []
+    kept: list[str] = []
+    for part in re.split(r"[,;]|\bbut\b", text):
+        match = _NEGATION.search(part)
+        if match and not part[: match.start()].strip() and (_REST.search(part) or _HALT.match(match[0])):
+            kept.append(REST)
+        elif match:
+            if before := part[: match.start()].strip():
+                kept.append(before)
+            forbidden.append(match["what"].strip())
+        elif part.strip():
+            kept.append(part.strip())
+    if not forbidden and REST not in kept:
+        return text, []
+    actions = [part for part in kept if part != REST] or kept  # "stop running, walk" asks to walk
+    return ", ".join(actions), forbidden
