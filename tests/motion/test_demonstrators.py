@@ -116,7 +116,7 @@ def test_damaged_files_are_refused(small, tmp_path):
 
 
 def test_shipped_demonstrations_agree_with_their_manifests(data_folder):
-    for name in ("stand", "walk", "reach"):
+    for name in ("stand", "walk", "run", "reach"):
         data = Demonstrations.load(data_folder / f"demonstrations/{name}.npz")
         assert data.action.abs().max() <= 1
         assert {"licence", "source", "seed", "training_env_steps"} <= data.manifest.keys()
@@ -138,3 +138,9 @@ def test_manifest_counts_what_was_spent(tmp_path):
     manifest = json.loads(path.with_suffix(".json").read_text())
     assert manifest["recording_env_steps"] == 10
     assert manifest["training_env_steps"] == 0
+
+
+@pytest.mark.parametrize("name", ["stand", "stand_mpc", "reach", "walk"])
+def test_shipped_configurations_are_read(name, data_folder):
+    config = load_demonstration_config(data_folder.parent / f"conf/demonstrators/{name}.yaml")
+    assert config.recording.episodes >= 8

@@ -134,3 +134,15 @@ def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(MissingFile):
         export_demonstrations(tmp_path / "none.npz", "minari", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_lerobot_itself_reads_it(tmp_path):
+    lerobot_dataset = pytest.importorskip("lerobot.datasets.lerobot_dataset", reason="lerobot is not installed")
+    original = recording()
+    folder = export_demonstrations(original.save(tmp_path / "demo.npz", half=False), "lerobot", tmp_path / "out")
+    dataset = lerobot_dataset.LeRobotDataset("mwl/test", root=folder)
+    assert (dataset.num_episodes, dataset.num_frames, dataset.fps) == (3, 9, 50)
+    step = dataset[5]
+    torch.testing.assert_close(step["observation.state"], original.observation[5], rtol=0, atol=0)
+    torch.testing.assert_close(step["action"], original.action[5], rtol=0, atol=0)
+    assert step["task"] == "walk forward"
