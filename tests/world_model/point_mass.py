@@ -123,7 +123,7 @@ class ToyGuidance:
             {
                 keys.EXPERT_ACTION: experts,
                 keys.FUSED_WEIGHTS: self.weights.expand(len(observation), -1),
-                keys.REFERENCE_ACTION: torch.einsum("k,nka->na", self.weights, experts),
+                keys.REFERENCE_ACTION: (self.weights.unsqueeze(-1) * experts).sum(dim=-2),
             },
             batch_size=[len(observation)],
         )

@@ -75,3 +75,17 @@ def test_initial_weights_follow_the_mended_initialisation() -> None:
 def test_unknown_size_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadInput, match=r"2M.*0\.2M, 1M, 5M, 19M"):
         WorldModel(4, 2, "2M")
+
+
+def test_half_precision_agrees_with_single_within_its_rounding() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(5, 2, "0.2M", dropout=0.0, precision="bfloat16").eval()
+    torch.nn.init.normal_(model.reward_head[-1].weight, std=0.1)  # type: ignore[arg-type]
+    features, action = torch.randn(64, 5), torch.rand(64, 2)
+    z, reward = model.step(model.encode(features), action)
+    with model.autocast():
+        rough, rough_reward = model.step(model.encode(features), action)
+    assert not torch.equal(rough.float(), z)
+    assert torch.allclose(rough.float(), z, atol=0.02)  # 8 bits of mantissa on entries up to 1
+    assert rough_reward.dtype == torch.float32
+    assert (rough_reward - reward).abs().max() < 0.05 * reward.abs().max()

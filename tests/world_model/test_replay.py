@@ -12,14 +12,15 @@ N, H, B = 4, 3, 32
 
 def frames(episode: torch.Tensor, step: torch.Tensor, ends: torch.Tensor) -> TensorDict:
     """One step of N environments whose observation tells episode and step."""
+    count = len(episode)
     seen = torch.stack([episode, step], -1).float().unsqueeze(1)
     after = {
         keys.OBSERVATION: seen + torch.tensor([0.0, 1.0]),
-        keys.REWARD: step.float().view(N, 1, 1),
-        keys.TERMINATED: ends.view(N, 1, 1),
+        keys.REWARD: step.float().view(count, 1, 1),
+        keys.TERMINATED: ends.view(count, 1, 1),
     }
-    here = {keys.OBSERVATION: seen, keys.ACTION: torch.zeros(N, 1, 2), keys.EPISODE: episode.unsqueeze(1).clone()}
-    return TensorDict({**here, keys.NEXT: TensorDict(after, [N, 1])}, [N, 1])
+    here = {keys.OBSERVATION: seen, keys.ACTION: torch.zeros(count, 1, 2), keys.EPISODE: episode.unsqueeze(1).clone()}
+    return TensorDict({**here, keys.NEXT: TensorDict(after, [count, 1])}, [count, 1])
 
 
 def filled(steps: int, capacity: int) -> Replay:
@@ -111,3 +112,12 @@ def test_relabelled_rows_are_those_held_and_no_others() -> None:
     assert torch.equal(rows[keys.EXPERT_ACTION][..., 1, :], -rows[keys.OBSERVATION])
     after = rows[keys.NEXT]
     assert torch.equal(after[keys.REFERENCE_ACTION], 10 * after[keys.OBSERVATION])
+
+
+def test_a_single_environment_is_enough() -> None:
+    replay = Replay(capacity=20, num_envs=1, horizon=2, batch_size=4)
+    for step in range(4):
+        one = frames(torch.zeros(1), torch.full((1,), float(step)), torch.zeros(1, dtype=torch.bool))
+        replay.extend(one)
+    seen = replay.sample()[keys.OBSERVATION][..., 1]
+    assert torch.equal(seen[1], seen[0] + 1)

@@ -1,5 +1,6 @@
 """Rounds of acting and learning in the toy world: learning, determinism, resume, and what guidance may not do."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
 
 from mwl import keys
-from mwl.errors import NonFiniteLoss
+from mwl.errors import BadInput, NonFiniteLoss
 from mwl.pipeline.callbacks import RandomState
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
 
@@ -186,6 +187,73 @@ def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: 
     assert set(torch.load(path, weights_only=True)) == {"features", "action", "reward", "terminated"}
 
 
+def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(tmp_path: Path) -> None:
+    """The run that broke and went on ends as the one that never broke: the checkpoint holds no trace of it."""
+    pl.seed_everything(1)
+    whole = make_module(guided=True)
+    fit(whole, steps=320)
+
+    class SaveThenBreak(StopAfter):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.datamodule.rounds == self.rounds:  # type: ignore[attr-defined]
+                trainer.save_checkpoint(self.path)
+                with torch.no_grad():
+                    trainer.lightning_module.model.dynamics[0][0].bias.fill_(float("nan"))  # type: ignore[union-attr, index, operator]
+
+    pl.seed_everything(1)
+    broken = make_module(guided=True)
+    broken.diagnostics = str(tmp_path)
+    with pytest.raises(NonFiniteLoss):
+        fit(broken, 320, [SaveThenBreak(17, tmp_path / "last.ckpt")])
+    resumed = make_module(guided=True)
+    fit(resumed, 320, checkpoint=str(tmp_path / "last.ckpt"))
+    assert torch.equal(final_weights(resumed), final_weights(whole))
+
+
+def test_reward_that_is_not_finite_is_reported_with_its_batch(tmp_path: Path) -> None:
+    module = make_module(guided=False)
+    module.diagnostics = str(tmp_path)
+
+    class Break(Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            if trainer.datamodule.rounds == 12:  # type: ignore[attr-defined]
+                trainer.datamodule.replay.buffer[:20][keys.NEXT, keys.REWARD].fill_(float("nan"))  # type: ignore[attr-defined]
+
+    with pytest.raises(NonFiniteLoss, match="loss nan"):
+        fit(module, steps=320, callbacks=[Break()])
+    (path,) = tmp_path.iterdir()
+    assert torch.load(path, weights_only=True)["reward"].isnan().any()
+
+
+def test_wrong_expert_ends_no_worse_than_none() -> None:
+    """The bad expert thrusts off the edge; trust leaves it behind. Without experts 20 is reached in these steps."""
+    pl.seed_everything(0)
+    module = make_module(guided=True, seed_steps=480, warm_start=False, trust_window=5, trust_growth=2.0)
+    module.follow = "bad"
+    assert mean_return(ready_to_act(module, fit(module, steps=1200))) > 20
+
+
+def test_new_weights_are_followed_from_the_next_step_on() -> None:
+    pl.seed_everything(0)
+    module = make_module(guided=True)
+    agent = ready_to_act(module, fit(module, steps=256))
+    agent.spread = 1e-6
+    observation = torch.tensor([[0.4, -0.2, 0.0, 0.0], [0.4, -0.2, 0.0, 0.0]])
+    good = (-3 * observation[:, :2] - 9 * observation[:, 2:]).clamp(-1, 1)
+    assert torch.allclose(agent.act(observation), good, atol=1e-3)
+    agent.set_weights(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))  # only the second environment is told otherwise
+    told = agent.act(observation)
+    assert torch.allclose(told[0], good[0], atol=1e-3)
+    assert torch.allclose(told[1], observation[1, :2].sign(), atol=1e-3)
+
+
+def test_without_experts_there_is_nothing_to_weigh() -> None:
+    module = make_module(guided=False)
+    agent = ready_to_act(module, fit(module, steps=160))
+    with pytest.raises(BadInput, match="trained without experts"):
+        agent.set_weights({"good": 1.0})
+
+
 @pytest.mark.parametrize("rollout", ["head", "held"])
 @pytest.mark.parametrize("mode", ["value_gated", "constant", "off"])
 def test_every_switch_runs(mode: str, rollout: str) -> None:
@@ -198,5 +266,15 @@ def test_every_switch_runs(mode: str, rollout: str) -> None:
         policy_base=mode != "constant",
         planner_base=mode != "value_gated",
     )
+    constraints = {"value_gated": "uniform", "constant": "value", "off": "off"}
+    module.learning = replace(module.learning, policy_constraint=constraints[mode])
     fit(module, steps=288)
     assert torch.isfinite(final_weights(module)).all()
+
+
+def test_half_precision_learns_as_single_does() -> None:
+    """The toy's optimum is about 45 of 50; unguided learning in single precision passes 20 in these steps."""
+    pl.seed_everything(0)
+    module = make_module(guided=False, seed_steps=480)
+    module.network = replace(module.network, precision="bfloat16")
+    assert mean_return(ready_to_act(module, fit(module, steps=1200))) > 20

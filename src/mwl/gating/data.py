@@ -7,7 +7,7 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.batches import BatchedSteps
 from mwl.experts.features import egocentric
-from mwl.motion.demonstrations import Demonstrations
+from mwl.motion.demonstrators import load_demonstrations
 from mwl.simulation import get_task
 
 
@@ -15,7 +15,7 @@ class GateData(BatchedSteps):
     """Hands out batches of egocentric features and expert numbers, every expert equally often.
 
     Args:
-        demonstrations: files (.npz) by expert name.
+        demonstrations: files (.npz), or configurations of demonstrators (.yaml), by expert name.
         batch_size: states per batch.
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of each file's episodes, the last ones, kept for validation.
@@ -52,7 +52,7 @@ class GateData(BatchedSteps):
         self.train = _balanced(torch.cat([kept for kept, _ in parts]))
 
     def _read(self, file: str, expert: int) -> tuple[TensorDict, TensorDict]:
-        recorded = Demonstrations.load(file)
+        recorded = load_demonstrations(file)
         self.sources.append(recorded.manifest)
         features = egocentric(recorded.observation, get_task(recorded.manifest["task"]).layout)
         data = TensorDict(

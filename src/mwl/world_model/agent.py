@@ -89,7 +89,8 @@ class WorldModelAgent:
             weights = self.guidance.per_action(advice[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
             said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], weights)
         self.last = advice if advice is not None else TensorDict({}, batch_size=[len(observation)])
-        action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
+        with self.model.autocast():
+            action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
         self.last[keys.ACTION] = action
         return action
 

@@ -23,6 +23,8 @@ class NetworkConfig:
     """In the first block of every Q network."""
     activation: Literal["mish", "silu"] = "mish"
     """`mish` as in TD-MPC2, or `silu`, a third of the cost on a CPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products; weights, norms and losses stay float32. `bfloat16` pays from 5M up."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ class LearningConfig:
     Values are then learned from the first update on instead of growing over some thousand, and small differences
     between actions fall where the bins are finest.
     """
+    policy_constraint: Literal["off", "uniform", "value"] = "off"
+    """Hold the policy to the actions in the replay, most of them the planner's (TD-M(PC)^2, arXiv 2502.03550).
+
+    `uniform` weighs them alike, `value` by the softmax of their Q within the batch (BOOM, arXiv 2511.00423).
+    """
+    policy_constraint_weight: float = 0.3
+    """Weight of that term, times A / 61 as there."""
+    demonstrations: list[str] | None = None
+    """Recorded demonstrations with rewards, of which a share of every batch is drawn early on."""
+    demonstration_share: float = 0.5
+    demonstration_steps: int = 20_000
+    """Environment steps after which batches hold own experience alone."""
     target_rate: float = 0.01
     """Share by which the target Q networks follow per update."""
     grad_clip: float = 20.0
@@ -64,6 +78,8 @@ class LearningConfig:
         _require(self.horizon >= 1, f"learning.horizon is {self.horizon}; it must be at least 1")
         _require(self.batch_size >= 1, f"learning.batch_size is {self.batch_size}; it must be at least 1")
         _require(self.updates_per_step > 0, f"learning.updates_per_step is {self.updates_per_step}, not above 0")
+        share = self.demonstration_share
+        _require(0 <= share < 1, f"learning.demonstration_share is {share}; it must lie in [0, 1)")
         valid = self.discount is None or 0 < self.discount < 1
         _require(valid, f"learning.discount is {self.discount}; it must lie in (0, 1)")
 

@@ -114,10 +114,11 @@ class WorldModelData(pl.LightningDataModule):
         if self.env is None:
             self.env, self.spec = self.make_env()
 
-    def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> None:
-        """Say what acts, and how the replay buffer is sampled."""
+    def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> Replay:
+        """Say what acts, and how the replay buffer is sampled; returns that buffer."""
         self.behaviour = behaviour
         self.replay = Replay(self.capacity, self.num_envs, horizon, batch_size)
+        return self.replay
 
     def start(self) -> None:
         """Make the collector, whose reset begins the episodes or, after a resume, goes on with the restored ones."""

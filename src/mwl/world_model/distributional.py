@@ -19,6 +19,11 @@ def symexp(x: Tensor) -> Tensor:
     return x.sign() * x.abs().expm1()
 
 
+def _widened(logits: Tensor) -> Tensor:
+    """Logits in at least single precision: bins lie 0.2 apart in symlog space, where half precision sees steps."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
 class TwoHot(nn.Module):
     """Codec between numbers and distributions over bins.
 
@@ -50,7 +55,8 @@ class TwoHot(nn.Module):
 
     def decode(self, logits: Tensor) -> Tensor:
         """Values `[...]`: the expected bin in symlog space, mapped back."""
-        return symexp(logits.softmax(dim=-1) @ self.bins)
+        with torch.autocast(logits.device.type, enabled=False):
+            return symexp(_widened(logits).softmax(dim=-1) @ self.bins)
 
     def loss(self, logits: Tensor, value: Tensor) -> Tensor:
         """Cross-entropy `[...]` between logits `[..., B]` and the two-hot target of values `[...]`.
@@ -58,7 +64,7 @@ class TwoHot(nn.Module):
         Only the two bins that the target touches are read, so the target is never written out.
         """
         lower, share = self._position(value)
-        log_probs = F.log_softmax(logits, dim=-1)
+        log_probs = F.log_softmax(_widened(logits), dim=-1)
         below = log_probs.gather(-1, lower.unsqueeze(-1)).squeeze(-1)
         above = log_probs.gather(-1, lower.unsqueeze(-1) + 1).squeeze(-1)
         return -((1 - share) * below + share * above)

@@ -163,6 +163,35 @@ def policy_losses(
     return PolicyLosses(improvement, guidance, q.detach(), sample.entropy.detach().mean(), followed)
 
 
+def constraint_loss(
+    model: WorldModel,
+    latents: Tensor,
+    action: Tensor,
+    scale: Tensor,
+    rho: float,
+    reference: Tensor | None = None,
+    by_value: bool = False,
+) -> Tensor:
+    """Negative log-probability of recorded actions under the policy, over the running scale.
+
+    Args:
+        model: its Q weights get no gradient.
+        latents: `[H, B, D]`, detached.
+        action: `[H, B, A]` as they were executed.
+        scale: running scale S of Q.
+        rho: weight of each further step.
+        reference: `[H, B, A]` around which the policy is centred.
+        by_value: weigh actions by the softmax of Q / S over the batch, so that good ones are followed.
+    """
+    cost = -model.log_prob(latents, action, reference) / scale
+    if by_value:
+        with torch.no_grad():
+            q = model.q(latents, action, model.draw()).amin(dim=0)
+            cost_weight = (q / scale).softmax(dim=-1) * q.shape[-1]
+        cost = cost * cost_weight
+    return weighted_mean(cost, rho)
+
+
 def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int, earned_share: float = 1.0) -> float:
     """The weight lambda: 0, constant, falling linearly to 0 with the steps, or with the square of the trust earned."""
     if mode == "off":

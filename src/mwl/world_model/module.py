@@ -21,10 +21,20 @@ from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import EnvSpec, WorldModelData
-from mwl.world_model.losses import Batch, RunningScale, discount_for, lambda_at, model_losses, policy_losses
+from mwl.world_model.demonstrations import transitions
+from mwl.world_model.losses import (
+    Batch,
+    RunningScale,
+    constraint_loss,
+    discount_for,
+    lambda_at,
+    model_losses,
+    policy_losses,
+)
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
+from mwl.world_model.replay import Replay
 from mwl.world_model.trust import TrustRegion
 from mwl.world_model.tuner import Tuner
 
@@ -112,7 +122,19 @@ class WorldModelModule(pl.LightningModule):
             self.tuner = self._make_tuner(self.guidance, data.num_envs, spec)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
-        data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
+        replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
+        if self.learning.demonstrations:
+            self._add_demonstrations(replay, self.learning.demonstrations, spec)
+
+    def _add_demonstrations(self, replay: Replay, paths: list[str], spec: EnvSpec) -> None:
+        rows = transitions(paths, spec.task, spec.observation_size)
+        if self.guidance is not None:
+            advice = self.guidance.reference(rows[keys.OBSERVATION], hold=False)
+            for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
+                rows[key] = advice[key]
+            after = self.guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False)
+            rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
+        replay.add_demonstrations(rows)
 
     def make_guidance(self) -> Guidance | None:
         """Load experts and gate and settle the instruction's weights; None without guidance.
@@ -253,9 +275,13 @@ class WorldModelModule(pl.LightningModule):
         assert self.model is not None
         assert data.replay is not None
         self.model.train()
+        early = data.env_steps < self.learning.demonstration_steps
+        data.replay.share = self.learning.demonstration_share if early else 0.0
         total: dict[str, Tensor] = {}
         for i in range(updates):
-            metrics = self._update(data.replay.sample_batch(self.observer), last=i == updates - 1)
+            batch = data.replay.sample_batch(self.observer)
+            with self.model.autocast():
+                metrics = self._update(batch, last=i == updates - 1)
             for name, value in metrics.items():
                 total[name] = total.get(name, 0.0) + value
         return {name: float(value) / updates for name, value in total.items()}
@@ -302,7 +328,10 @@ class WorldModelModule(pl.LightningModule):
             guiding.lambda_mode == "value_gated",
             self.unit,
         )
-        self._descend(optimizer, parts.improvement + weight * parts.guidance, batch, step=not last)
+        loss = parts.improvement + weight * parts.guidance
+        if learning.policy_constraint != "off":
+            loss = loss + self._constraint(batch, latents[:-1])
+        self._descend(optimizer, loss, batch, step=not last)
         if last:  # Lightning counts steps, and saves checkpoints, by its own wrapper alone
             self.optimizers()[1].step()  # type: ignore[index]
         self.scale.update(parts.q[0])
@@ -313,6 +342,14 @@ class WorldModelModule(pl.LightningModule):
             "train/entropy": parts.entropy,
             "train/followed": parts.followed,
         }
+
+    def _constraint(self, batch: Batch, latents: Tensor) -> Tensor:
+        assert self.model is not None
+        learning = self.learning
+        reference = batch.reference[:-1] if batch.reference is not None and self.use.policy_base else None
+        by_value = learning.policy_constraint == "value"
+        loss = constraint_loss(self.model, latents, batch.action, self.scale.value, learning.rho, reference, by_value)
+        return learning.policy_constraint_weight * self.model.action_size / 61 * loss
 
     def _update_gate(self, optimizer: torch.optim.Optimizer, batch: Batch, latent: Tensor) -> Tensor:
         """Raise the weight of experts whose action the model values above the others', `[B, K]` advantages.

@@ -1,8 +1,10 @@
 """The networks of TD-MPC2: encoder, latent dynamics, reward, termination, an ensemble of Qs and a policy prior."""
 
+import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 
 _REFERENCE_LIMIT = 0.999  # a reference action at a bound still leaves the policy a gradient
 _LOG_STD_LOW, _LOG_STD_HIGH = -10.0, 2.0
+_LOG_STD_LIKELY = math.log(0.05)
+_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 DRAWN = 2  # Q networks drawn for every target and every estimate
 
 
@@ -36,6 +40,9 @@ SIZES = {
     "5M": ModelSize(latent=512, mlp=512, encoder=256),
     "19M": ModelSize(latent=768, mlp=1024, encoder=1024, encoder_layers=3),
 }
+
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class InputNorm(nn.Module):
@@ -96,9 +103,10 @@ class WorldModel(nn.Module):
         num_q: number of Q networks, where it shall differ from the size's.
         dropout: in the first block of every Q network.
         activation: one of `ACTIVATIONS`.
+        precision: one of `PRECISIONS`, of the matrix products under `autocast`.
 
     Raises:
-        BadInput: unknown size or activation, or fewer than two Q networks.
+        BadInput: unknown size, activation or precision, or fewer than two Q networks.
     """
 
     value_offset: Tensor
@@ -112,15 +120,22 @@ class WorldModel(nn.Module):
         num_q: int | None = None,
         dropout: float = 0.01,
         activation: str = "mish",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
-        for what, name, known in (("model size", size, SIZES), ("activation", activation, ACTIVATIONS)):
+        known_names: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+            ("model size", size, SIZES),
+            ("activation", activation, ACTIVATIONS),
+            ("precision", precision, PRECISIONS),
+        )
+        for what, name, known in known_names:
             if name not in known:
                 raise BadInput(f"unknown {what} {name!r}; there are {', '.join(known)}")
         widths = SIZES[size]
         self.num_q = num_q or widths.num_q
         if self.num_q < DRAWN:
             raise BadInput(f"num_q is {self.num_q}; at least {DRAWN} Q networks are needed")
+        self.precision = PRECISIONS[precision]
         self.action_size, self.num_experts = action_size, num_experts
         latent, hidden = widths.latent, [widths.mlp] * 2
         self.latent_size = latent
@@ -143,6 +158,11 @@ class WorldModel(nn.Module):
         self.qs = Ensemble(self.num_q, latent + action_size, widths.mlp, bins, bend, dropout)
         self.target_qs = deepcopy(self.qs).requires_grad_(False)
         self.target_qs.dropout = 0.0
+
+    def autocast(self) -> torch.autocast:
+        """Context in which matrix products are taken in the model's precision."""
+        kind = next(self.parameters()).device.type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     def encode(self, features: Tensor) -> Tensor:
         """Latent `[..., D]` of features `[..., F]`."""
@@ -198,15 +218,30 @@ class WorldModel(nn.Module):
             reference: `[..., A]` action around which the policy is centred; an untrained policy then acts like the
                 experts, and learning moves it from there as far as the values carry it. None centres it on 0.
         """
+        mean, log_std = self._distribution(latent, reference)
+        noise = torch.randn_like(mean)
+        # A times the entropy before the squashing, as the reference computes it: it works better than the exact one.
+        log_prob = (-0.5 * noise**2 - log_std - _HALF_LOG_TAU).sum(dim=-1)
+        entropy = -self.action_size * log_prob
+        return PolicySample((mean + noise * log_std.exp()).tanh(), mean.tanh(), entropy)
+
+    def log_prob(self, latent: Tensor, action: Tensor, reference: Tensor | None = None) -> Tensor:
+        """Log-probability `[...]` of actions `[..., A]` under the policy prior, before the squashing.
+
+        Its standard deviation counts as at least 0.05, the planner's smallest: a policy that has become certain must
+        not be driven by what the planner's noise adds.
+        """
+        mean, log_std = self._distribution(latent, reference)
+        log_std = log_std.clamp(min=_LOG_STD_LIKELY)
+        gap = (action.clamp(-_REFERENCE_LIMIT, _REFERENCE_LIMIT).atanh() - mean) / log_std.exp()
+        return (-0.5 * gap.square() - log_std - _HALF_LOG_TAU).sum(dim=-1)
+
+    def _distribution(self, latent: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the standard deviation `[..., A]` before the squashing."""
         mean, log_std = self.policy_head(latent).chunk(2, dim=-1)
         if reference is not None:
             mean = mean + reference.clamp(-_REFERENCE_LIMIT, _REFERENCE_LIMIT).atanh()
-        log_std = _LOG_STD_LOW + (_LOG_STD_HIGH - _LOG_STD_LOW) / 2 * (log_std.tanh() + 1)
-        noise = torch.randn_like(mean)
-        # A times the entropy before the squashing, as the reference computes it: it works better than the exact one.
-        log_prob = (-0.5 * noise**2 - log_std - 0.9189385332046727).sum(dim=-1)
-        entropy = -self.action_size * log_prob
-        return PolicySample((mean + noise * log_std.exp()).tanh(), mean.tanh(), entropy)
+        return mean, _LOG_STD_LOW + (_LOG_STD_HIGH - _LOG_STD_LOW) / 2 * (log_std.tanh() + 1)
 
     @torch.no_grad()
     def follow_targets(self, tau: float) -> None:

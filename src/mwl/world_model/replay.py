@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import LazyTensorStorage, SliceSampler, TensorDictReplayBuffer
+from torchrl.data import LazyTensorStorage, ReplayBuffer, SliceSampler
 
 from mwl import keys
 from mwl.world_model.losses import Batch
@@ -37,7 +37,9 @@ class Replay:
 
     def __init__(self, capacity: int, num_envs: int, horizon: int, batch_size: int) -> None:
         self.num_envs, self.horizon, self.batch_size = num_envs, horizon, batch_size
-        self.buffer = TensorDictReplayBuffer(
+        self.demonstrations: ReplayBuffer | None = None
+        self.share = 0.0  # of each batch that is drawn from the demonstrations
+        self.buffer = ReplayBuffer(
             storage=LazyTensorStorage(max(capacity // num_envs, 1) * num_envs, ndim=2),
             sampler=SliceSampler(slice_len=horizon, traj_key=keys.EPISODE, strict_length=True),
             batch_size=batch_size * horizon,
@@ -52,15 +54,32 @@ class Replay:
         kept = frames.select(*_KEPT, strict=False)
         self.buffer.extend(kept.transpose(0, 1).contiguous())
 
+    def add_demonstrations(self, rows: TensorDict) -> None:
+        """Keep transitions `[T]` apart, of which `share` of every batch is drawn.
+
+        TorchRL's `OfflineToOnlineReplayBuffer` does the same for storages of one dimension and no slices.
+        """
+        self.demonstrations = ReplayBuffer(
+            storage=LazyTensorStorage(len(rows)),
+            sampler=SliceSampler(slice_len=self.horizon, traj_key=keys.EPISODE, strict_length=True),
+        )
+        self.demonstrations.extend(rows)
+
     def relabel(self, reference: Callable[[Tensor], TensorDict]) -> None:
         """Write anew what the experts advise at all transitions held, after they changed.
 
         Args:
             reference: advice at observations `[M, O]`, see `Guidance.reference`.
         """
-        rows = self.buffer[: len(self.buffer) // self.num_envs]  # new tensordict around the storage's own memory
-        if keys.REFERENCE_ACTION not in rows:
-            return
+        held = [self.buffer[: len(self.buffer) // self.num_envs]]  # new tensordicts around the storage's own memory
+        if self.demonstrations is not None:
+            held.append(self.demonstrations[:])
+        for rows in held:
+            if keys.REFERENCE_ACTION in rows:
+                self._advise(rows, reference)
+
+    @staticmethod
+    def _advise(rows: TensorDictBase, reference: Callable[[Tensor], TensorDict]) -> None:
         now = reference(rows[keys.OBSERVATION].flatten(0, -2))
         after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2))
         for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
@@ -70,7 +89,12 @@ class Replay:
 
     def sample(self) -> TensorDict:
         """Transitions `[H, B]` of B slices, each within one episode."""
-        rows = self.buffer.sample()
+        taught = round(self.share * self.batch_size) if self.demonstrations is not None else 0
+        rows = self.buffer.sample((self.batch_size - taught) * self.horizon)
+        if taught:
+            assert self.demonstrations is not None
+            others = self.demonstrations.sample(taught * self.horizon)
+            rows = torch.cat([rows, others.select(*rows.keys(True, True))])
         return rows.view(self.batch_size, self.horizon).transpose(0, 1)
 
     def sample_batch(self, observer: Observer) -> Batch:
@@ -97,7 +121,7 @@ class Replay:
         writer = self.buffer._writer.state_dict()
         if not filled:
             return {"rows": None, "writer": writer}
-        rows = self.buffer[:filled].exclude("index")
+        rows = self.buffer[:filled]
         return {"rows": {_joined(key): value.clone() for key, value in rows.items(True, True)}, "writer": writer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
