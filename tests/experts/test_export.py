@@ -58,12 +58,9 @@ def test_the_walk_expert_acts_alike_and_says_how_to_use_it(data_folder, tmp_path
     path = export_onnx(data_folder / "experts/walk", tmp_path / "walk.onnx")
     expert, layout = Expert.load(data_folder / "experts/walk"), get_task("h1-walk").layout
     observation = observations(layout.size, 16)
-    if expert.spec.command is not None:
-        command = torch.tensor(expert.spec.default_command).expand(16, -1).contiguous()
-        action = run(path, observation, command)
-    else:
-        action = run(path, observation)
-    torch.testing.assert_close(action, expert.act(observation, layout), atol=1e-5, rtol=0)
+    command = torch.tensor([[0.5, 0.1, -0.2]]).repeat(16, 1)
+    action = run(path, observation, command)
+    torch.testing.assert_close(action, expert.act(observation, layout, command), atol=1e-5, rtol=0)
     told = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
     assert json.loads(told["joint_names"]) == list(JOINT_NAMES)
     targets = np.array(json.loads(told["action_offset"])) + np.array(json.loads(told["action_scale"])) * action.numpy()

@@ -10,7 +10,7 @@ from mwl.errors import BadInput, SpecMismatch
 from mwl.experts.batches import BatchedSteps
 from mwl.experts.dagger import Dagger, DaggerConfig, Student, labelled
 from mwl.experts.spec import COMMANDS, ExpertSpec
-from mwl.motion.demonstrations import Demonstrations
+from mwl.motion.demonstrators import load_demonstrations
 from mwl.simulation import get_task
 
 
@@ -18,7 +18,8 @@ class DemonstrationData(BatchedSteps):
     """Loads demonstration files and hands out batches of features and clean action labels.
 
     Args:
-        files: demonstration files (.npz), all of the kind the expert can read.
+        files: demonstration files (.npz), all of the kind the expert can read; a demonstrator's configuration (.yaml)
+            among them is recorded when the fit begins.
         batch_size: steps per batch.
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of the episodes, the last ones, kept for validation.
@@ -59,7 +60,7 @@ class DemonstrationData(BatchedSteps):
         self.validation = torch.cat([validation for _, validation in parts])
 
     def _read(self, file: Path, spec: ExpertSpec) -> tuple[TensorDict, TensorDict]:
-        demonstrations = Demonstrations.load(file)
+        demonstrations = load_demonstrations(file)
         self.manifests.append(demonstrations.manifest)
         layout = get_task(demonstrations.manifest["task"]).layout
         unknown = spec.command is not None and COMMANDS[spec.command].from_observation not in layout.slices

@@ -149,5 +149,5 @@ def provenance_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "training_env_steps": trainings,
         "source": [m.get("source") for m in manifests],
         "licence": sorted({str(m.get("licence", "unknown")) for m in manifests}),
-        "demonstrations": [m["sha256"] for m in manifests if "sha256" in m],
+        "demonstrations": [made for m in manifests if (made := m.get("sha256", m.get("config")))],
     }

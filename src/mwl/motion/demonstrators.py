@@ -8,6 +8,7 @@ import jsonargparse
 import torch
 
 from mwl.errors import ConfigError
+from mwl.motion.approach import Approach, ApproachConfig
 from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
@@ -24,10 +25,10 @@ from mwl.simulation.robot import FRAME_SKIP
 class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
-    kind: Literal["stand", "reach", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
+    kind: Literal["stand", "reach", "approach", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for `kind: tracking` and `kind: handle_pull`."""
+    """Hand-over folder of the teacher, for the kinds `tracking`, `approach` and `handle_pull`."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     commands: CommandConfig | None = None
@@ -36,6 +37,7 @@ class DemonstrationConfig:
     """What the teacher is told per unit of command, for one that gives less than it is told."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
+    approach: ApproachConfig = field(default_factory=ApproachConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
     """A policy of your own, for `kind: policy`."""
@@ -76,6 +78,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
+    if config.kind == "approach":
+        return Approach(env.model, FRAME_SKIP, TrackingPolicy.load(config.teacher), config.approach)
     command = None if config.command is None else torch.tensor(config.command)
     return TrackingPolicy.load(config.teacher, command, commands=config.commands, gain=config.command_gain)
 
@@ -84,3 +88,17 @@ def record(config: DemonstrationConfig) -> Demonstrations:
     """Record what a configuration asks for; the same configuration gives the same data."""
     env = make_env(config.task, num_envs=config.recording.episodes, seed=config.recording.seed)
     return record_demonstrations(build_demonstrator(config, env), env, config.recording)
+
+
+def load_demonstrations(file: Path | str) -> Demonstrations:
+    """Demonstrations from a recording (.npz), or recorded now as a demonstrator's configuration (.yaml) says.
+
+    Raises:
+        MissingFile, CorruptFile: the recording does not exist or is damaged.
+        ConfigError: the configuration is missing or wrong.
+    """
+    if Path(file).suffix not in (".yaml", ".yml"):
+        return Demonstrations.load(file)
+    demonstrations = record(load_demonstration_config(file))
+    demonstrations.manifest["config"] = str(file)
+    return demonstrations

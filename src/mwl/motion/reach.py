@@ -158,6 +158,11 @@ class Reach:
         self._stand.reset(observation, mask)
         self._retarget(mask)
 
+    def aim(self, targets: Tensor) -> None:
+        """Reach for these world positions `[N, 3]` in m from the next reset on."""
+        self._pool, self._random = targets, False
+        self.targets = targets[:0]
+
     def _draw_pool(self, model: mujoco.MjModel, size: int = 1024) -> Tensor:
         """Targets `[size, 3]` relative to the pelvis: reachable ones, and a share beyond in their directions."""
         pool = reachable_targets(model, size, self._generator)

@@ -166,6 +166,7 @@ class TrackingPolicy:
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
         self._gain = torch.tensor(gain)
         self._commands, self._generator = commands, torch.Generator().manual_seed(0)
+        self._steered = commands is not None
         self._controller: GaitController | None = None
         self.noise_scale = self._action_noise_scale()
 
@@ -211,12 +212,24 @@ class TrackingPolicy:
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
         )
 
+    def steer(self, command: Tensor) -> None:
+        """Tell the robots `[N, 3]`: forward, sideways in m/s, turning in rad/s from whatever heading they have."""
+        assert self._controller is not None, "reset before steer"
+        self._controller.target, self._steered = self._gain * command, True
+
+    def reference(self) -> Tensor:
+        """Joint angles `[N, 19]` of the gait at its present phase, rad."""
+        assert self._controller is not None, "reset before reference"
+        return self._controller.reference().joints
+
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]` that begin with the robot's qpos and qvel."""
         assert self._controller is not None, "reset before act"
         qpos, qvel = observation[:, :26], observation[:, 26:51]
         if self._commands is not None:
-            self._follow_random_commands(qpos)
+            self._change_commands(len(qpos))
+        if self._steered:
+            self._forget_heading(qpos)
         residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
@@ -227,17 +240,20 @@ class TrackingPolicy:
         assert self._commands is not None
         return self._gain * draw_commands(self._commands, count, self._generator)
 
-    def _follow_random_commands(self, qpos: Tensor) -> None:
+    def _change_commands(self, count: int) -> None:
         controller, config = self._controller, self._commands
         assert controller is not None
         assert config is not None
+        if config.resample_interval > 0:
+            change = torch.rand(count, 1, generator=self._generator) < CONTROL_DT / config.resample_interval
+            controller.target = torch.where(change, self._draw(count), controller.target)
+
+    def _forget_heading(self, qpos: Tensor) -> None:
+        controller = self._controller
+        assert controller is not None
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         kept = HEADING_MEMORY * controller.heading_error(rotation)
         controller.desired_heading = frames.heading(rotation) - kept
-        if config.resample_interval > 0:
-            count = len(qpos)
-            change = torch.rand(count, 1, generator=self._generator) < CONTROL_DT / config.resample_interval
-            controller.target = torch.where(change, self._draw(count), controller.target)
 
     def executed(self, action: Tensor) -> None:
         """Hear which action `[N, 19]` was executed, so that the policy's previous action is the true one."""
