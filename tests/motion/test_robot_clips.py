@@ -68,7 +68,7 @@ def test_import_writes_clip_and_picture(tmp_path):
         ("ragged.csv", "1,2,3\n1,2\n", "ragged"),
         ("words.csv", "a,b\nc,d\n", "words"),
         ("empty.csv", "", "empty"),
-        ("noise.npz", "no archive", "noise"),
+        ("noise.npz", "no archive", r"no \.npz archive"),
     ],
 )
 def test_what_is_no_motion_is_refused(name, content, message, tmp_path):

@@ -4,6 +4,7 @@ Retargeting needs directions of limbs and the path of the hips, nothing else, so
 landmark positions, in metres, z up, x forward at heading 0. No body model is needed.
 """
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,8 @@ _AMASS_ENTRIES = {"poses", "root_orient", "pose_body", "trans", "mocap_framerate
 
 
 def _read_amass(path: Path) -> Landmarks:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no .npz archive, or a truncated one")
     with np.load(path, allow_pickle=False) as arrays:
         # only what is needed: some of AMASS's other entries are pickles, which are never read
         content = {name: arrays[name] for name in _AMASS_ENTRIES & set(arrays.files)}

@@ -4,6 +4,7 @@ All end as a clip at 50 Hz. Only plain numbers are read, no pickles.
 """
 
 import csv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,8 @@ def _read_csv(path: Path) -> tuple[float | None, Array]:
 
 
 def _read_npz(path: Path) -> tuple[float | None, Array]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no .npz archive, or a truncated one")
     with np.load(path, allow_pickle=False) as arrays:
         stored = set(arrays.files)
         fps = float(arrays["fps"]) if "fps" in stored else None
