@@ -1,13 +1,14 @@
 """From an untrained teacher to an expert: the stages of `conf/pipelines/experts.yaml`, as small as can be."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
-from mwl.pipeline.config import load
+from mwl.pipeline.config import load, merge, references
 from mwl.pipeline.runner import run_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -23,27 +24,32 @@ SHORT_FIT = {
 
 @pytest.fixture
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The three stages that end in the walk expert, in a pipeline of their own; the folder is that of the project."""
+    """The stages that end in the walk expert, as small as can be, in a pipeline of their own run from the project."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    small = {"teacher": SMALL_TEACHER, "demonstrations": SMALL_RECORDING, "fit": SHORT_FIT}
     stages = yaml.safe_load(PIPELINE.read_text())["stages"]
-    walk = {name: stages[name] for name in ("teacher_walk", "record_walk", "walk")}
-    walk["teacher_walk"].setdefault("overrides", {}).update(SMALL_TEACHER)
-    walk["record_walk"].setdefault("overrides", {}).update(SMALL_RECORDING)
-    walk["walk"]["overrides"]["data"]["init_args"].update(SHORT_FIT["data"]["init_args"])
-    walk["walk"]["overrides"] |= {key: value for key, value in SHORT_FIT.items() if key != "data"}
+    chosen = {
+        name: merge(stages[name], {"overrides": small[stages[name]["kind"]]}) for name in needed_by("walk", stages)
+    }
     path = tmp_path / "chain.yaml"
-    path.write_text(yaml.safe_dump({"name": "chain", "output": str(tmp_path / "out"), "stages": walk}))
+    path.write_text(yaml.safe_dump({"name": "chain", "output": str(tmp_path / "out"), "stages": chosen}))
     return path
+
+
+def needed_by(name: str, stages: dict[str, Any]) -> list[str]:
+    """A stage and all that it needs, what comes first in front."""
+    before = [other for needed in sorted(set(references(stages[name]))) for other in needed_by(needed, stages)]
+    return [*dict.fromkeys(before), name]
 
 
 def test_a_teacher_becomes_an_expert(chain: Path, tmp_path: Path) -> None:
     result = run_pipeline(chain)
-    assert result.ran == ["teacher_walk", "record_walk", "walk"]
-    expert = Expert.load(tmp_path / "out/walk")
-    assert expert.manifest["provenance"]["training_env_steps"] == {"tracking_walk": 32}  # 8 robots, 4 steps, once
-    assert expert.manifest["provenance"]["recording_env_steps"] == 40
+    assert (result.ran[0], result.ran[-1]) == ("teacher_walk", "walk")
+    cost = Expert.load(tmp_path / "out/walk").manifest["provenance"]
+    assert cost["training_env_steps"] == {"tracking_walk": 32}  # 8 robots, 4 steps, once
+    assert cost["recording_env_steps"] == 40 * (len(result.ran) - 2)  # 2 robots, 20 steps, in every recording
     assert run_pipeline(chain).ran == []
 
 
