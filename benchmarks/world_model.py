@@ -4,17 +4,23 @@ The floor is (floating point operations of all matrix products) / (peak rate of 
 same run): no implementation of the same computation in the same precision can be faster.
 
     python benchmarks/world_model.py [--sizes 0.2M 1M 5M] [--threads 2]
+
+The first lines are the CPU preset end to end on h1-walk: physics, experts, a plan and an update at every step.
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mwl.world_model.config import PlannerConfig
+from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
+from mwl.world_model.data import WorldModelData
 from mwl.world_model.losses import Batch, model_losses, policy_losses
+from mwl.world_model.module import WorldModelModule
 from mwl.world_model.network import WorldModel
 from mwl.world_model.planner import Planner
 
@@ -60,6 +66,10 @@ def make_update(model: WorldModel, batch_size: int) -> Callable[[], None]:
     scale = torch.ones(())
 
     def update() -> None:
+        with model.autocast():
+            descend()
+
+    def descend() -> None:
         parts = model_losses(model, batch, 0.99, 0.5, policy_base=False, best=False)
         loss = 20 * parts.consistency + 0.1 * parts.reward + 0.1 * parts.value + parts.termination
         for group, optimizer, make in (
@@ -80,7 +90,46 @@ def make_plan(model: WorldModel, config: PlannerConfig, envs: int) -> Callable[[
     planner = Planner(model, config, HORIZON, 0.99)
     latent = model.encode(torch.randn(envs, FEATURES)).detach()
     deviation = torch.zeros(HORIZON, envs, ACTIONS)
-    return lambda: planner.plan(latent, deviation, None, 2.0, "mean")
+
+    def plan() -> object:
+        with model.autocast():
+            return planner.plan(latent, deviation, None, 2.0, "mean")
+
+    return plan
+
+
+class Timed(WorldModelModule):
+    """Times the rounds in which the agent plans and learns, the first ones left out."""
+
+    first, timed, begin, seconds = 22, 0, 0.0, 1.0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Read the clock."""
+        self.timed = self._data().rounds - self.first
+        if self.timed == 0:
+            self.begin = time.perf_counter()
+        self.seconds = time.perf_counter() - self.begin
+
+
+def end_to_end(envs: int, steps: int, threads: int) -> None:
+    """Print environment steps per second of the CPU preset on h1-walk, and the process's peak memory."""
+    from lightning.pytorch import Trainer
+
+    seed_steps = 20 * envs
+    module = Timed(
+        NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
+        LearningConfig(batch_size=128, seed_steps=seed_steps, learning_starts=seed_steps // 2),
+        PRESET,
+        GuidanceConfig(semantic_weights={"walk": 1.0}, mode="top1"),
+    )
+    data = WorldModelData("h1-walk", env_steps=seed_steps + steps, num_envs=envs, num_threads=threads)
+    options: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    Trainer(max_epochs=1, accelerator="cpu", **options).fit(module, datamodule=data)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rate = module.timed * envs / module.seconds
+    print(f"0.2M end to end, {envs} env, 1 update per step: {rate:.1f} env steps/s, peak memory {peak:.0f} MB")
 
 
 def report(name: str, run: Callable[[], object], peak: float, repeats: int) -> None:
@@ -96,14 +145,20 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["0.2M", "1M", "5M"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--end-to-end", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     peak = peak_flops()
     print(f"matmul peak {peak / 1e9:.0f} GFLOP/s in float32 on {arguments.threads} threads")
+    if arguments.end_to_end:
+        for envs in (1, 8):
+            end_to_end(envs, 240, arguments.threads)
     for size in arguments.sizes:
         preset = size == "0.2M"
-        model = WorldModel(FEATURES, ACTIONS, size, dropout=0.0 if preset else 0.01)
+        dropout = 0.0 if preset else 0.01
+        model = WorldModel(FEATURES, ACTIONS, size, dropout=dropout, precision=arguments.precision)
         batch = 128 if preset else 256
         report(f"{size} update, batch {batch}", make_update(model, batch), peak, arguments.repeats)
         model.eval()
