@@ -123,6 +123,20 @@ def test_what_is_done_at_once_is_weighed_at_once(head: SemanticHead, instruction
     assert weights["wave"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_what_is_done_at_once_is_one_step(head: SemanticHead) -> None:
+    head.set_cards([*head.cards, WAVE])
+    assert [clause.text for clause in head.plan("stand still, then wave while walking")] == [
+        "stand still",
+        "wave while walking",
+    ]
+    assert len(head.plan("while walking, wave")) == 1
+
+
+def test_going_on_without_a_picture_asks_for_one(head: SemanticHead) -> None:
+    with pytest.raises(NoSkillFits, match="picture"):
+        head.weights("go on")
+
+
 def test_what_cannot_be_done_at_once_is_refused(head: SemanticHead) -> None:
     with pytest.raises(NoSkillFits, match="peeling potatoes"):
         head.weights("walk while peeling potatoes")

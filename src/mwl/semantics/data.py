@@ -96,7 +96,7 @@ def augment(pictures: Tensor) -> Tensor:
     """Pictures `[B, H, W, 3]` uint8 in other light, some mirrored, some as coarse as a small picture blown up."""
     count, side = len(pictures), pictures.shape[1]
     changed = pictures.permute(0, 3, 1, 2).float()
-    coarse = int(torch.randint(_COARSEST, 2 * side, (1,)))
+    coarse = int(torch.randint(min(_COARSEST, side), 2 * side, (1,)))
     if coarse < side:
         changed = F.interpolate(changed, (coarse, coarse), mode="bilinear", antialias=True)
         changed = F.interpolate(changed, (side, side), mode="bilinear")

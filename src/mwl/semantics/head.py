@@ -311,7 +311,7 @@ class SemanticHead:
         self._checked(text)
         steps: list[str] = []
         for clause in clauses.split(text):
-            parts = clauses.coordinate(clause)
+            parts = clauses.coordinate(clause) if len(clauses.simultaneous(clause)) == 1 else [clause]
             separate = len(parts) > 1 and all(without_negation(part)[0] == part for part in parts)
             steps += parts if separate and all(self.confidence(part) >= 0 for part in parts) else [clause]
         return [clause for step in steps for clause in self._unfold(step, frame)]
@@ -376,6 +376,8 @@ class SemanticHead:
         return [self.names[i] for i in order]
 
     def _refusal(self, text: str) -> str:
+        if self.is_deictic(text):
+            return f"{text[:80]!r} leaves it to the scene what is meant; give a picture of it"
         return f"no skill fits {text[:80]!r}; the nearest are {', '.join(self._nearest_names(text))}"
 
 
