@@ -9,8 +9,10 @@ from mwl.experts.features import EGOCENTRIC_SIZE
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.gating import ExpertAgent, Gate, Guidance, LoadedGate, resolve_weights
+from mwl.gating import ExpertAgent, Gate, Guidance, LoadedGate, Tuning, resolve_weights
+from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import get_task
+from mwl.simulation.robot import JOINT_NAMES
 
 TASK = get_task("h1-walk")
 N = 3
@@ -106,3 +108,48 @@ def test_weights_that_make_no_sense_are_refused(weights, message: str) -> None:
 def test_guidance_without_any_opinion_is_refused(library: ExpertLibrary) -> None:
     with pytest.raises(BadInput, match="gate, semantic weights, or both"):
         Guidance(library)
+
+
+def test_every_environment_can_follow_its_own_instruction(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    guidance = Guidance(library, semantic_weights={"stand": 1.0}, mode="top1")
+    guidance.set_weights(torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
+    assert guidance.semantic_weights is not None
+    assert guidance.semantic_weights.tolist() == [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
+    reference = guidance.reference(observation)[keys.REFERENCE_ACTION]
+    assert reference[:2, 0].tolist() == pytest.approx([0.5, -0.5])
+
+
+def test_the_same_weights_told_again_keep_the_expert_that_is_followed(
+    library: ExpertLibrary, observation: torch.Tensor
+) -> None:
+    guidance = Guidance(library, semantic_weights={"stand": 0.52, "walk": 0.48}, mode="top1")
+    guidance.current = torch.ones(N, dtype=torch.int64)  # walking, and standing weighs too little more to leave it
+    guidance.set_weights({"stand": 0.52, "walk": 0.48})
+    assert torch.allclose(guidance.reference(observation)[keys.REFERENCE_ACTION], torch.tensor(-0.5))
+
+
+def test_a_limb_follows_an_expert_of_its_own(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    guidance = Guidance(library, semantic_weights={"walk": 1.0}, limbs={"arms": "stand", "left_legs": "stand"})
+    again = Guidance.from_plain(guidance.to_plain())
+    for made in (guidance, again):
+        action = dict(zip(JOINT_NAMES, made.reference(observation)[keys.REFERENCE_ACTION][0].tolist(), strict=True))
+        assert action["left_elbow"] == pytest.approx(0.5)
+        assert action["left_knee"] == pytest.approx(0.5)
+        assert action["right_knee"] == pytest.approx(-0.5)
+        assert action["torso"] == pytest.approx(-0.5)
+
+
+def test_unknown_limbs_are_refused(library: ExpertLibrary) -> None:
+    with pytest.raises(BadInput, match="limbs say tail: walk; there are legs, torso, arms"):
+        Guidance(library, semantic_weights={"walk": 1.0}, limbs={"tail": "walk"})
+
+
+def test_tuned_experts_travel_with_the_guidance(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    tuning = Tuning(torch.tensor([False, True]), torch.ones(19), joint_mirror())
+    tuning.numbers.copy_(torch.linspace(-1, 1, len(tuning.numbers)))
+    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, tuning=tuning)
+    plain = Guidance.from_plain(guidance.to_plain(), TASK.layout)
+    told = guidance.reference(observation)[keys.EXPERT_ACTION]
+    assert torch.equal(plain.reference(observation)[keys.EXPERT_ACTION], told)
+    assert torch.allclose(told[:, 0], torch.tensor(0.5))
+    assert not torch.allclose(told[:, 1], torch.tensor(-0.5), atol=1e-2)
