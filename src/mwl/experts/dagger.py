@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.errors import BadInput
+from mwl.experts.mirror import with_mirror_images
 from mwl.experts.spec import ExpertSpec
 from mwl.motion.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
 from mwl.motion.demonstrators import build_demonstrator, load_demonstration_config
@@ -45,13 +46,17 @@ class DaggerConfig:
 class Dagger:
     """Collects the student's states with the demonstrator's labels, round by round.
 
+    Args:
+        config: who is asked, and how often.
+        mirror: keep every step's mirror image as well.
+
     Attributes:
         steps: features and labels so far, `[T]`; None before the first round.
         manifests: what each round cost and where its labels come from.
     """
 
-    def __init__(self, config: DaggerConfig) -> None:
-        self.config = config
+    def __init__(self, config: DaggerConfig, mirror: bool = False) -> None:
+        self.config, self.mirror = config, mirror
         self.rounds = 0
         self.steps: TensorDict | None = None
         self.manifests: list[dict[str, Any]] = []
@@ -81,6 +86,8 @@ class Dagger:
 
         recorded = record_demonstrations(build_demonstrator(described, env), env, recording, pilot)
         fresh = labelled(recorded, spec)
+        if self.mirror:
+            fresh = with_mirror_images(fresh, spec)
         self.steps = fresh if self.steps is None else torch.cat([self.steps, fresh])  # type: ignore[assignment, list-item]
         self.manifests.append(recorded.manifest)
         self.rounds += 1
