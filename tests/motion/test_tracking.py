@@ -128,6 +128,18 @@ def test_a_teacher_trains_resumes_and_loads(tiny, tmp_path):
     assert teacher.describe()["training_env_steps"] == 48
 
 
+def test_a_teacher_begins_with_the_networks_of_another_and_counts_its_steps(tiny, tmp_path):
+    first = train_teacher(tiny, tmp_path / "first")
+    follow_up = dataclasses.replace(tiny, iterations=0, start_from=str(first))
+    untouched = train_teacher(follow_up, tmp_path / "untouched")
+    torch.testing.assert_close(
+        TrackingPolicy.load(untouched).agent.state_dict(), TrackingPolicy.load(first).agent.state_dict()
+    )
+    seen: list[float] = []
+    train_teacher(dataclasses.replace(follow_up, iterations=1), tmp_path / "on", lambda m: seen.append(m["env_steps"]))
+    assert seen == [48]  # 2 iterations of 16 steps before, one now
+
+
 def test_training_repeats_for_a_seed(tiny, tmp_path):
     weights = []
     for run in ("a", "b"):

@@ -293,6 +293,11 @@ class PPOTrainer:
         torch.save(content, scratch)
         os.replace(scratch, self.checkpoint)
 
+    def begin_with(self, weights: dict[str, Tensor], env_steps: int) -> None:
+        """Begin with the networks of an earlier training, whose steps count along."""
+        self.agent.load_state_dict(weights)
+        self.env_steps = env_steps
+
     def resume(self) -> bool:
         """Go on from the checkpoint if there is one; episodes begin anew. Returns whether there was one."""
         if not self.checkpoint.is_file():

@@ -46,6 +46,8 @@ class TeacherConfig:
     exact_iterations: int = 0
     """The last of them on the benchmark's own contacts and physics step instead of the fast ones: for gaits that the
     difference topples."""
+    start_from: str | None = None
+    """Hand-over folder of a teacher whose networks this one begins with; its steps are counted along."""
     seed: int = 0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -108,7 +110,9 @@ def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
     simulation = Simulation(model, config.ppo.num_envs, frame_skip=frame_skip, num_threads=1)
     env = TrackingEnv(simulation, GaitCycle.load(config.cycle), config.tracking, config.seed)
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
-    trainer.resume()
+    if not trainer.resume() and config.start_from is not None:
+        manifest = read_manifest(config.start_from, stage=STAGE, robot=ROBOT)
+        trainer.begin_with(read_checkpoint(config.start_from)["state_dict"], manifest["provenance"]["env_steps"])
     return trainer
 
 
@@ -127,6 +131,7 @@ def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
             "source": GaitCycle.load(config.cycle).provenance,
             "env_steps": trainer.env_steps,
             "seed": config.seed,
+            **({"started_from": config.start_from} if config.start_from else {}),
         },
     )
 
