@@ -25,4 +25,5 @@ IS_INIT = "is_init"  # [N, 1] bool, first step of an episode
 EXPERT_ID = "expert_id"  # [T] int64, which demonstrator a recorded step came from
 FEATURES = "features"  # [N, F] what an expert sees of an observation, under its command
 COMMAND = "command"  # [N, C] what a commanded skill was told (velocity in m/s and rad/s, or a target in m)
+MEMORY = "memory"  # [N, M] what stateful experts remember when they act; under NEXT, what they remember afterwards
 EXECUTED_ACTION = "executed_action"  # [T, A] the noisy action that moved the robot; ACTION holds the clean label

@@ -71,7 +71,7 @@ class Dagger:
 
         Args:
             spec: what the student reads.
-            student: actions `[N, A]` of features `[N, F]`.
+            student: actions `[N, A]` of features `[N, F]`, from the beginning of an episode on.
         """
         described = load_demonstration_config(self.config.demonstrator)
         seed = self.config.recording.seed + 1 + self.rounds
@@ -105,7 +105,11 @@ class Dagger:
 
 
 def labelled(demonstrations: Demonstrations, spec: ExpertSpec) -> TensorDict:
-    """Features and clean labels of an expert, `[T]`."""
+    """Features and clean labels of an expert, `[T]`; for one with memory also where episodes begin, as IS_INIT."""
     layout = get_task(demonstrations.manifest["task"]).layout
     features = spec.featurise(demonstrations.observation, layout, demonstrations.command)
-    return TensorDict({keys.FEATURES: features, keys.ACTION: demonstrations.action}, batch_size=[len(features)])
+    steps = TensorDict({keys.FEATURES: features, keys.ACTION: demonstrations.action}, batch_size=[len(features)])
+    if spec.memory:
+        episode = demonstrations.episode
+        steps[keys.IS_INIT] = torch.cat([torch.ones(1, dtype=torch.bool), episode[1:] != episode[:-1]])
+    return steps

@@ -23,12 +23,12 @@ class DemonstrationData(BatchedSteps):
             among them is recorded when the fit begins.
         batch_size: steps per batch.
         batches_per_epoch: an epoch is this many random batches.
-        sequence: steps of one episode in a row through which an expert with memory is trained; a batch holds
-            batch_size / sequence such sequences.
         validation_share: share of the episodes, the last ones, kept for validation.
         memmap: folder in which the steps are memory-mapped; None keeps them in memory.
         mirror: train on every step's mirror image as well; only for a skill without sides.
         dagger: let a live demonstrator label what the student itself runs into; None trains on the files alone.
+        sequence: steps of one episode in a row through which an expert with memory is trained; a batch holds
+            batch_size / sequence such sequences.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class DemonstrationData(BatchedSteps):
         files: list[str],
         batch_size: int = 256,
         batches_per_epoch: int = 500,
-        sequence: int = 32,
         validation_share: float = 0.1,
         memmap: str | None = None,
         mirror: bool = False,
         dagger: DaggerConfig | None = None,
+        sequence: int = 32,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters(ignore=["dagger"])  # a checkpoint holds plain values alone
@@ -48,8 +48,6 @@ class DemonstrationData(BatchedSteps):
             raise BadInput("data.files is empty: name at least one demonstration file")
         if not 0 <= validation_share < 1:
             raise BadInput(f"data.validation_share is {validation_share}, it must lie in [0, 1)")
-        if not 1 <= sequence <= batch_size:
-            raise BadInput(f"data.sequence is {sequence}, it must lie in [1, batch_size], and that is {batch_size}")
         self.files = [Path(file) for file in files]
         self.sequence, self._in_sequences = sequence, False
         self.validation_share = validation_share
@@ -62,9 +60,11 @@ class DemonstrationData(BatchedSteps):
 
         Raises:
             SpecMismatch: the expert takes a command that the data do not hold, or the data are of another robot.
-            BadInput: mirror images are asked for of a skill that has a side.
+            BadInput: mirror images are asked for of a skill that has a side, or sequences do not fit into a batch.
         """
         self._in_sequences = spec.memory > 0
+        if self._in_sequences and not 1 <= self.sequence <= self.batch_size:
+            raise BadInput(f"data.sequence is {self.sequence}; it must lie in [1, batch_size = {self.batch_size}]")
         self.manifests = []
         parts = [self._read(file, spec) for file in self.files]
         train: TensorDict = torch.cat([train for train, _ in parts])  # type: ignore[assignment]
@@ -92,12 +92,11 @@ class DemonstrationData(BatchedSteps):
             return super().batches_of(steps)
         return Lanes(steps, self.sequence, self.batch_size // self.sequence, self.batches_per_epoch)
 
-    def val_dataloader(self) -> DataLoader:
-        """All validation steps as one batch, in sequences where the expert has a memory."""
-        if not self._in_sequences or not len(self.validation):
-            return super().val_dataloader()
-        lanes = min(self.batch_size, len(self.validation)) // self.sequence
-        return DataLoader([in_lanes(self.validation, max(lanes, 1))], batch_size=None, collate_fn=as_is)
+    def validation_batch(self, steps: TensorDict) -> TensorDict:
+        """The validation steps, in sequences where the expert has a memory."""
+        if not self._in_sequences:
+            return steps
+        return in_lanes(steps, max(1, min(self.batch_size, len(steps)) // self.sequence))
 
     def aggregate(self, epoch: int, spec: ExpertSpec, student: Student) -> bool:
         """Add what a live demonstrator says of the student's states, if that is due; says whether it was.

@@ -18,7 +18,7 @@ OPSET = 18
 
 
 class ExportedPolicy(nn.Module):
-    """Features, normaliser and network of an expert in one module.
+    """Features, normaliser and network of an expert in one module, with the memory, where it has one, in and out.
 
     Args:
         expert: the expert; the layout is that of its own task.
@@ -29,16 +29,23 @@ class ExportedPolicy(nn.Module):
         self.spec, self.network = expert.spec, expert.network
         self.layout = get_task(expert.spec.task).layout
 
-    def forward(self, observation: Tensor, command: Tensor | None = None) -> Tensor:
-        """Action `[N, A]` in [-1, 1] at observations `[N, O]` of its task, under commands `[N, C]` if it takes one."""
-        return self.network(self.spec.featurise(observation, self.layout, command))
+    def forward(
+        self, observation: Tensor, command: Tensor | None = None, memory: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Action `[N, A]` in [-1, 1] at observations `[N, O]` of its task, under commands `[N, C]` if it takes one.
+
+        With a memory `[N, M]` that afterwards comes second.
+        """
+        features = self.spec.featurise(observation, self.layout, command)
+        return self.network(features) if memory is None else self.network.step(features, memory)
 
 
 def export_onnx(folder: Path | str, out: Path | str) -> Path:
     """Write an expert as ONNX, with metadata as JSON strings under the names that deployment tools use.
 
     Inputs are `observation [N, O]` and, for an expert that takes one, `command [N, C]`; the output is `action [N, 19]`
-    in [-1, 1]. Joint position targets in rad are `action_offset + action_scale * action`.
+    in [-1, 1]. Joint position targets in rad are `action_offset + action_scale * action`. An expert with memory also
+    has the input `memory [N, M]`, zeros where an episode begins, and the output `next_memory [N, M]`.
 
     Args:
         folder: the expert's hand-over folder.
@@ -74,15 +81,17 @@ def _graph(policy: ExportedPolicy) -> bytes:
     inputs["observation"][:, 3] = 1
     if policy.spec.command is not None:
         inputs["command"] = torch.zeros(2, policy.spec.command_size)
-    policy(*inputs.values())  # builds the kinematics that it keeps; built while tracing they would be no real tensors
+    if policy.spec.memory:
+        inputs["memory"] = torch.zeros(2, policy.spec.memory)
+    policy(**inputs)  # builds the kinematics that it keeps; built while tracing they would be no real tensors
     robots = torch.export.Dim("N")
     with warnings.catch_warnings():  # notices of torch's exporter about itself
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             policy,
-            tuple(inputs.values()),
+            kwargs=inputs,
             input_names=list(inputs),
-            output_names=["action"],
+            output_names=["action", "next_memory"] if policy.spec.memory else ["action"],
             dynamic_shapes={name: {0: robots} for name in inputs},
             opset_version=OPSET,
             dynamo=True,
@@ -109,6 +118,7 @@ def metadata(expert: Expert) -> dict[str, Any]:
         "action_scale": half.tolist(),
         "action_offset": (CTRL_LOW + half).tolist(),
         "observation_layout": {name: [part.start, part.stop] for name, part in task.layout.slices.items()},
+        "memory": expert.spec.memory,
         "command": expert.manifest.get("observation", {}).get("command"),
         "card": expert.manifest.get("card", {}),
         "licence": expert.manifest.get("provenance", {}).get("licence"),

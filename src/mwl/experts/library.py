@@ -10,7 +10,7 @@ from torch import Tensor
 from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.experts import features
 from mwl.experts.features import Layout
-from mwl.experts.network import PolicyNetwork, StackedPolicies
+from mwl.experts.network import PolicyNetwork, StackedPolicies, network_of
 from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.handoff import MANIFEST, read_checkpoint, read_manifest
 from mwl.simulation import TASKS, get_task
@@ -20,7 +20,7 @@ STAGE = "expert"
 
 
 class Expert:
-    """One expert: a stateless policy from benchmark observation (and command) to action.
+    """One expert: a policy from benchmark observation (and command) to action; where it has a memory, also from that.
 
     Args:
         spec: its inputs and outputs.
@@ -39,7 +39,7 @@ class Expert:
             MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
             SpecMismatch: made for another robot, feature set or action space than this version's.
         """
-        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
+        manifest = {"memory": 0} | read_manifest(folder, stage=STAGE, robot=ROBOT)  # the first ones did not say
         checkpoint = read_checkpoint(folder)
         try:
             spec = ExpertSpec.from_plain(checkpoint["hyper_parameters"])
@@ -49,7 +49,7 @@ class Expert:
         for entry, value in spec.to_manifest().items():
             if manifest.get(entry) != value:
                 raise SpecMismatch(f"{folder}: manifest says {entry} {manifest.get(entry)!r}, its network {value!r}")
-        network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+        network = network_of(spec)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
@@ -58,15 +58,33 @@ class Expert:
 
     @torch.no_grad()
     def act(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
-        """Actions `[N, A]` in [-1, 1] at observations `[N, O]`, under commands `[N, C]` where it takes one."""
+        """Actions `[N, A]` in [-1, 1] at observations `[N, O]`, under commands `[N, C]` where it takes one.
+
+        An expert with memory acts as where an episode begins; `step` carries it on.
+        """
         return self.network(self.spec.featurise(observation, layout, command))
+
+    @torch.no_grad()
+    def step(
+        self, observation: Tensor, memory: Tensor, layout: Layout, command: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Actions `[N, A]` at observations `[N, O]` with memory `[N, M]`, and the memory afterwards.
+
+        Raises:
+            SpecMismatch: the memory is not of this expert or not of N environments.
+        """
+        check_memory(memory, len(observation), self.spec.memory)
+        return self.network.step(self.spec.featurise(observation, layout, command), memory)
 
 
 class ExpertLibrary:
-    """K experts evaluated together.
+    """K experts evaluated together: those without memory in one batched call, the others one by one beside it.
 
     Args:
         experts: the experts, of one robot; names must differ.
+
+    Attributes:
+        memory_sizes: width of each expert's memory, in the order of K; their memories lie in this order in `[N, M]`.
     """
 
     def __init__(self, experts: Sequence[Expert]) -> None:
@@ -76,12 +94,17 @@ class ExpertLibrary:
         if len(set(self.names)) != len(self.names):
             raise BadInput(f"expert names must differ: {', '.join(self.names)}")
         self._commanded = [k for k, expert in enumerate(self.experts) if expert.spec.command is not None]
-        columns, size = [], features.EGOCENTRIC_SIZE
+        self.memory_sizes = [expert.spec.memory for expert in self.experts]
+        self._columns, size = [], features.EGOCENTRIC_SIZE
         for expert in self.experts:
             own = expert.spec.input_size - features.EGOCENTRIC_SIZE
-            columns.append(torch.cat([torch.arange(features.EGOCENTRIC_SIZE), torch.arange(size, size + own)]))
+            self._columns.append(torch.cat([torch.arange(features.EGOCENTRIC_SIZE), torch.arange(size, size + own)]))
             size += own
-        self._stack = StackedPolicies([expert.network for expert in self.experts], columns, size)
+        self._stateful = [k for k, width in enumerate(self.memory_sizes) if width]
+        self._stateless = [k for k, width in enumerate(self.memory_sizes) if not width]
+        networks = [self.experts[k].network for k in self._stateless]
+        columns = [self._columns[k] for k in self._stateless]
+        self._stack = StackedPolicies(networks, columns, size) if networks else None
 
     @classmethod
     def load(cls, path: Path | str | Sequence[Path | str]) -> "ExpertLibrary":
@@ -106,6 +129,11 @@ class ExpertLibrary:
         return len(self.experts)
 
     @property
+    def memory_size(self) -> int:
+        """M, the width of all memories together; 0 if every expert is stateless."""
+        return sum(self.memory_sizes)
+
+    @property
     def cards(self) -> list[dict[str, Any]]:
         """The experts' cards as plain dicts `{name, description, paraphrases}`."""
         return [dict(expert.manifest["card"]) for expert in self.experts]
@@ -120,18 +148,42 @@ class ExpertLibrary:
             raise BadInput(f"no expert {name!r} in the library; it has {', '.join(self.names)}")
         return self.names.index(name)
 
-    @torch.no_grad()
+    def initial_memory(self, count: int) -> Tensor:
+        """What the experts remember where an episode begins, `[N, M]` with N = `count`."""
+        return torch.cat([expert.network.initial_memory(count) for expert in self.experts], dim=-1)
+
     def actions(
-        self, observation: Tensor, layout: Layout | None = None, commands: Mapping[str, Tensor] | None = None
+        self,
+        observation: Tensor,
+        layout: Layout | None = None,
+        commands: Mapping[str, Tensor] | None = None,
+        memory: Tensor | None = None,
     ) -> Tensor:
-        """Actions `[N, K, A]` in [-1, 1] of all experts.
+        """Actions `[N, K, A]` in [-1, 1] of all experts; see `step`."""
+        return self.step(observation, layout, commands, memory)[0]
+
+    @torch.no_grad()
+    def step(
+        self,
+        observation: Tensor,
+        layout: Layout | None = None,
+        commands: Mapping[str, Tensor] | None = None,
+        memory: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Actions `[N, K, A]` in [-1, 1] of all experts, and what they remember `[N, M]` afterwards.
 
         Args:
             observation: `[N, O]` of a benchmark task.
             layout: where its parts lie; None infers it from O.
             commands: commands `[N, C]` or `[C]` by expert name; an expert without one takes the task's own (a reaching
                 expert reads the goal) or else the default declared in its manifest.
+            memory: `[N, M]` from the step before; None acts as where an episode begins.
+
+        Raises:
+            SpecMismatch: the memory has another shape.
         """
+        memory = self.initial_memory(len(observation)) if memory is None else memory
+        check_memory(memory, len(observation), self.memory_size)
         layout = layout or infer_layout(observation.shape[-1])
         state = features.egocentric(observation, layout)
         parts = [state]
@@ -140,7 +192,32 @@ class ExpertLibrary:
             told = None if commands is None else commands.get(spec.name)
             command = spec.resolve_command(observation, layout, told)
             parts.append(COMMANDS[spec.command].featurise(observation, layout, command))  # type: ignore[index]
-        return self._stack(torch.cat(parts, dim=-1))
+        shared = torch.cat(parts, dim=-1)
+        if not self._stateful:
+            return self._stack(shared), memory  # type: ignore[misc]
+        return self._mixed(shared, list(memory.split(self.memory_sizes, dim=-1)))
+
+    def _mixed(self, shared: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Actions and memories where some experts have a memory, from features `[N, F]` and the memories by expert."""
+        actions: list[Tensor] = [shared] * self.num_experts
+        if self._stack is not None:
+            for k, action in zip(self._stateless, self._stack(shared).unbind(dim=1), strict=True):
+                actions[k] = action
+        for k in self._stateful:
+            actions[k], memories[k] = self.experts[k].network.step(shared[:, self._columns[k]], memories[k])
+        return torch.stack(actions, dim=1), torch.cat(memories, dim=-1)
+
+
+def check_memory(memory: Tensor, count: int, size: int) -> None:
+    """Refuse a memory that is not `[count, size]`.
+
+    Raises:
+        SpecMismatch: it has another shape.
+    """
+    if memory.shape != (count, size):
+        raise SpecMismatch(
+            f"memory has shape {list(memory.shape)}, not [{count}, {size}]; begin with initial_memory({count})"
+        )
 
 
 def infer_layout(size: int) -> Layout:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mwl import keys
 from mwl.experts.features import robot_state
 from mwl.experts.measure_door import measure_opening
-from mwl.experts.network import PolicyNetwork
+from mwl.experts.network import Actor, PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.motion import frames
 from mwl.motion.demonstrations import kick
@@ -117,19 +117,20 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int) -> d
     env = make_env(spec.task, num_envs=episodes, seed=SEED)
     layout = env.task.layout
 
-    def policy(observation: Tensor) -> Tensor:
-        return network(spec.featurise(observation, layout))
+    def policy() -> Policy:
+        actor = Actor(network)
+        return lambda observation: actor(spec.featurise(observation, layout))
 
-    plain = play_episodes(env, policy)
-    kicked = play_episodes(env, policy, kick_std=KICK_STD)
+    plain = play_episodes(env, policy())
+    kicked = play_episodes(env, policy(), kick_std=KICK_STD)
     mean, half_width = confidence(plain.returns)
     skill = {}
     if spec.command == "hand_target":
-        skill = measure_reaching(policy, make_env(spec.task, num_envs=50))
+        skill = measure_reaching(policy(), make_env(spec.task, num_envs=50))
     elif spec.command == "velocity":
         skill = measure_following(spec, network)
     elif spec.command == "door":
-        skill = measure_opening(policy, make_env(spec.task, num_envs=episodes, seed=SEED + 1))
+        skill = measure_opening(policy(), make_env(spec.task, num_envs=episodes, seed=SEED + 1))
     return {
         "task": spec.task,
         "suite": "embedded",
@@ -186,10 +187,10 @@ def measure_following(
     commands = torch.tensor(FOLLOWED)
     env = make_env(spec.task, num_envs=len(commands), seed=seed)
     layout, state = env.task.layout, env.reset()
-    settled, velocities = round(4.0 / CONTROL_DT), []
+    actor, settled, velocities = Actor(network), round(4.0 / CONTROL_DT), []
     fell = torch.zeros(len(commands), dtype=torch.bool)
     for step in range(round(seconds / CONTROL_DT)):
-        action = network(spec.featurise(state[keys.OBSERVATION], layout, commands))
+        action = actor(spec.featurise(state[keys.OBSERVATION], layout, commands))
         state = env.step(state.set(keys.ACTION, action))[keys.NEXT].exclude(keys.REWARD)
         fell |= _head_height(env) < LOWEST_HEAD
         if step >= settled:

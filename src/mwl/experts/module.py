@@ -15,7 +15,7 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.data import DemonstrationData
 from mwl.experts.measure import measure_expert
-from mwl.experts.network import PolicyNetwork
+from mwl.experts.network import Actor, MemoryPolicyNetwork, PolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
 
 
@@ -41,6 +41,7 @@ class BehaviourCloning(pl.LightningModule):
         command: kind of command it takes (`hand_target`, `velocity`), or None.
         default_command: the command where nobody gives one.
         hidden: widths of the hidden layers.
+        memory: width of its memory, a GRU; 0 makes a stateless expert.
         lr: peak learning rate of Adam; it warms up over the first steps and decays to a twentieth along a cosine.
         weight_decay: of AdamW.
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
@@ -54,6 +55,7 @@ class BehaviourCloning(pl.LightningModule):
         command: str | None = None,
         default_command: list[float] | None = None,
         hidden: list[int] | None = None,
+        memory: int = 0,
         lr: float = 2e-3,
         weight_decay: float = 1e-4,
         evaluation_episodes: int = 20,
@@ -66,12 +68,14 @@ class BehaviourCloning(pl.LightningModule):
             command=command,
             default_command=tuple(default_command or ()),
             hidden=tuple(hidden or (256, 256)),
+            memory=memory,
         )
         if not card.get("name") or not card.get("description"):
             raise BadInput(f"model.card of expert {name}: needs a name and a description")
         self.card, self.lr, self.weight_decay = card, lr, weight_decay
         self.evaluation_episodes = evaluation_episodes
-        self.network = PolicyNetwork(self.spec.input_size, self.spec.action_size, self.spec.hidden)
+        self.network = network_of(self.spec)
+        self._memory: Tensor | None = None  # [B, M] where the last batch of sequences ended
         actor = TensorDictModule(Standardised(self.network), in_keys=[keys.FEATURES], out_keys=[keys.ACTION])
         with warnings.catch_warnings():  # BCLoss annotates no parameters of a target network, since it has none
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
@@ -87,7 +91,7 @@ class BehaviourCloning(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Let a live demonstrator, where there is one, label the states that the student has come to visit."""
-        self._data().aggregate(self.current_epoch, self.spec, self.network)
+        self._data().aggregate(self.current_epoch, self.spec, Actor(self.network))
 
     def _data(self) -> DemonstrationData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -95,20 +99,29 @@ class BehaviourCloning(pl.LightningModule):
             raise BadInput("behaviour cloning needs data.class_path: mwl.experts.data.DemonstrationData")
         return data
 
-    def _loss(self, batch: TensorDict) -> Tensor:
+    def _loss(self, batch: TensorDict, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Loss on steps `[B]`, or on sequences `[L, B]` from a memory `[B, M]`, and the memory afterwards."""
         label = (batch[keys.ACTION] - self.network.action_mean) / self.network.action_std
-        return self.loss(batch.clone(recurse=False).set(keys.ACTION, label))["loss_bc"]
+        if not isinstance(self.network, MemoryPolicyNetwork):
+            return self.loss(batch.clone(recurse=False).set(keys.ACTION, label))["loss_bc"], None
+        if memory is None or len(memory) != batch.shape[1]:
+            memory = self.network.initial_memory(batch.shape[1])
+        action, memory = self.network.unroll(batch[keys.FEATURES], batch[keys.IS_INIT], memory)
+        return nn.functional.mse_loss(action, label), memory.detach()
 
     def training_step(self, batch: TensorDict, batch_idx: int) -> Tensor:
-        """Squared error of standardised actions on a random batch."""
-        loss = self._loss(batch)
+        """Squared error of standardised actions: on random steps, or on the next steps of the lanes.
+
+        The memory goes on from batch to batch, gradients do not: back-propagation through time, truncated to a batch.
+        """
+        loss, self._memory = self._loss(batch, self._memory)
         if batch_idx % 50 == 0:  # logging costs as much as an update of so small a network
             self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: TensorDict, batch_idx: int) -> None:
         """The same error on episodes that were not trained on."""
-        self.log("val/loss", self._loss(batch), batch_size=len(batch), prog_bar=True)
+        self.log("val/loss", self._loss(batch)[0], batch_size=batch.numel(), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a short warm-up and a cosine decay over the whole training."""

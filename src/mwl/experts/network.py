@@ -1,11 +1,13 @@
-"""The policy network of one expert: features in, joint position targets out, normalisation inside."""
+"""The policy network of one expert, with or without memory: features in, joint position targets out."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from mwl.errors import SpecMismatch
+from mwl.experts.spec import ExpertSpec
 
 IGNORED = 1e9  # standard deviation that makes a feature vanish
 INPUT_LIMIT = 5.0  # standard deviations; a feature never seen in training cannot push the network further
@@ -20,12 +22,13 @@ class PolicyNetwork(nn.Module):
         hidden: widths of the hidden layers.
     """
 
+    memory_size = 0  # M
     input_mean: Tensor
     input_std: Tensor
     action_mean: Tensor
     action_std: Tensor
 
-    def __init__(self, input_size: int, action_size: int, hidden: tuple[int, ...] = (256, 256)) -> None:
+    def __init__(self, input_size: int, action_size: int, hidden: Sequence[int] = (256, 256)) -> None:
         super().__init__()
         self.register_buffer("input_mean", torch.zeros(input_size))
         self.register_buffer("input_std", torch.ones(input_size))
@@ -51,19 +54,112 @@ class PolicyNetwork(nn.Module):
 
     def standardised(self, features: Tensor) -> Tensor:
         """Action `[N, A]` in standard deviations of the training data, for features `[N, F]`."""
-        x = ((features - self.input_mean) / self.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        for layer in self.layers[:-1]:
+        return self._output(self._first(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Action `[N, A]` in [-1, 1] for features `[N, F]`."""
+        return self._action(self.standardised(features))
+
+    def initial_memory(self, count: int) -> Tensor:
+        """What is remembered where an episode begins, `[N, M]` with N = `count`: nothing, that is zeros."""
+        return self.action_mean.new_zeros(count, self.memory_size)
+
+    def step(self, features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Action `[N, A]` in [-1, 1] for features `[N, F]` and memory `[N, M]`, and the memory afterwards."""
+        return self(features), memory
+
+    def _first(self, features: Tensor) -> Tensor:
+        normalised = ((features - self.input_mean) / self.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        return nn.functional.silu(self.layers[0](normalised))
+
+    def _output(self, x: Tensor) -> Tensor:
+        for layer in self.layers[1:-1]:
             x = nn.functional.silu(layer(x))
         standardised: Tensor = self.layers[-1](x)
         return standardised
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Action `[N, A]` in [-1, 1] for features `[N, F]`."""
-        return (self.action_mean + self.action_std * self.standardised(features)).clamp(-1, 1)
+    def _action(self, standardised: Tensor) -> Tensor:
+        return (self.action_mean + self.action_std * standardised).clamp(-1, 1)
+
+
+class MemoryPolicyNetwork(PolicyNetwork):
+    """The same with a GRU beside its first layer; the layers after it read both.
+
+    What the present features tell needs no way through the memory, which is left for what they do not tell: the phase
+    of a gait, for example. Without a given memory it acts from the initial one.
+
+    Args:
+        input_size: number F of features.
+        action_size: number A of actions.
+        hidden: widths of the hidden layers.
+        memory: width M of the memory.
+    """
+
+    def __init__(self, input_size: int, action_size: int, hidden: Sequence[int] = (256, 256), memory: int = 64) -> None:
+        super().__init__(input_size, action_size, hidden)
+        self.memory_size = memory
+        self.cell = nn.GRUCell(hidden[0], memory)
+        self.layers[1] = nn.Linear(hidden[0] + memory, self.linear(1).out_features)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Action `[N, A]` in standard deviations of the training data, for features `[N, F]` of an episode's start."""
+        return self._remembering(self._first(features), self.initial_memory(len(features)))[0]
+
+    def step(self, features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Action `[N, A]` in [-1, 1] for features `[N, F]` and memory `[N, M]`, and the memory afterwards."""
+        standardised, memory = self._remembering(self._first(features), memory)
+        return self._action(standardised), memory
+
+    def unroll(self, features: Tensor, begins: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised actions along sequences, differentiable through time.
+
+        Args:
+            features: `[L, B, F]`, time first.
+            begins: `[L, B]` bool, where an episode begins and nothing of what was before is remembered.
+            memory: `[B, M]` before the first step.
+
+        Returns:
+            actions `[L, B, A]` in standard deviations of the training data, and the memory `[B, M]` after them.
+        """
+        first = self._first(features)
+        memories = []
+        for x, begin in zip(first, begins, strict=True):
+            memory = self.cell(x, memory.masked_fill(begin.unsqueeze(-1), 0.0))
+            memories.append(memory)
+        return self._output(torch.cat([first, torch.stack(memories)], dim=-1)), memory
+
+    def _remembering(self, first: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        memory = self.cell(first, memory)
+        return self._output(torch.cat([first, memory], dim=-1)), memory
+
+
+def network_of(spec: ExpertSpec) -> PolicyNetwork:
+    """The network that a specification asks for, untrained."""
+    if spec.memory:
+        return MemoryPolicyNetwork(spec.input_size, spec.action_size, spec.hidden, spec.memory)
+    return PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+
+
+class Actor:
+    """A policy at work in N environments, from the beginning of an episode: it keeps its memory from call to call.
+
+    Args:
+        network: the policy.
+    """
+
+    def __init__(self, network: PolicyNetwork) -> None:
+        self.network = network
+        self._memory: Tensor | None = None
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Action `[N, A]` in [-1, 1] for features `[N, F]` of the next step."""
+        memory = self.network.initial_memory(len(features)) if self._memory is None else self._memory
+        action, self._memory = self.network.step(features, memory)
+        return action
 
 
 class StackedPolicies(nn.Module):
-    """K policy networks evaluated in one batched call.
+    """K policy networks without memory evaluated in one batched call.
 
     The networks may differ in width and in which features they read: narrower ones are padded with zero weights, which
     leaves their outputs unchanged because SiLU maps 0 to 0. They must agree in depth and in the number of actions.

@@ -73,6 +73,7 @@ class ExpertSpec:
         command: kind of command it takes, a key of `COMMANDS`, or None.
         default_command: what it is told where neither caller nor task gives a command.
         hidden: widths of its hidden layers.
+        memory: width M of what it remembers from step to step; 0 is a stateless expert.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ExpertSpec:
     robot: str = ROBOT
     features: str = FEATURES
     joints: tuple[str, ...] = tuple(JOINT_NAMES)
+    memory: int = 0
 
     def __post_init__(self) -> None:
         if self.robot != ROBOT or tuple(self.joints) != tuple(JOINT_NAMES):
@@ -91,6 +93,8 @@ class ExpertSpec:
             )
         if self.features != FEATURES:
             raise SpecMismatch(f"expert {self.name}: needs features {self.features!r}, this version has {FEATURES!r}")
+        if not isinstance(self.memory, int) or self.memory < 0:
+            raise SpecMismatch(f"expert {self.name}: memory is {self.memory!r}; it must be a width, 0 without memory")
         if self.command is not None and self.command not in COMMANDS:
             raise SpecMismatch(f"expert {self.name}: unknown command {self.command!r}; known: {', '.join(COMMANDS)}")
         if len(self.default_command) != self.command_size:
@@ -144,7 +148,7 @@ class ExpertSpec:
         return torch.cat([state, COMMANDS[self.command].featurise(observation, layout, resolved)], dim=-1)
 
     def to_manifest(self) -> dict[str, Any]:
-        """The specification as plain manifest entries `robot`, `task`, `observation` and `action`."""
+        """The specification as plain manifest entries `robot`, `task`, `observation`, `action` and `memory`."""
         command = None
         if self.command is not None:
             command = {
@@ -157,6 +161,7 @@ class ExpertSpec:
             "task": self.task,
             "observation": {"features": self.features, "size": self.input_size, "command": command},
             "action": {"size": self.action_size, "low": -1.0, "high": 1.0, "joints": list(self.joints)},
+            "memory": self.memory,
         }
 
     def to_plain(self) -> dict[str, Any]:
