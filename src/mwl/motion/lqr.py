@@ -19,6 +19,7 @@ from mwl.simulation.robot import QPOS0, ctrl_to_action
 
 FOOT_LEAD = 0.02  # m, how far ahead of the ankles the centre of mass rests; soles reach 0.10 back and 0.20 ahead
 _IGNORED = (0, 1, 5)  # root x, y and yaw in the tangent space
+_JOINTS = slice(3, 22)  # joint angles in what is left of it
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,13 @@ class LQRStand:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
         return torch.from_numpy(ctrl_to_action(self.control(observation.double().numpy()))).clamp(-1, 1)
 
-    def control(self, observation: np.ndarray) -> np.ndarray:
-        """Servo targets `[N, 19]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel."""
+    def control(self, observation: np.ndarray, deliberate: slice = slice(0)) -> np.ndarray:
+        """Servo targets `[N, 19]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel.
+
+        Args:
+            observation: see above.
+            deliberate: joints that somebody else poses; the others do not yield to bring these back.
+        """
         share = np.clip(self._age * 0.02 / self.config.rise_time, 0, 1) * (self.config.poses - 1)
         self._age += 1
         below = np.minimum(share.astype(int), self.config.poses - 2)
@@ -179,6 +185,7 @@ class LQRStand:
         nearest = np.round(share).astype(int)
         blend = lambda table: (1 - weight) * table[below] + weight * table[below + 1]  # noqa: E731
         error = self.tangent_error(observation, blend(self._qpos))
+        error[:, _JOINTS][:, deliberate] = 0.0
         return blend(self._ctrl) - np.einsum("nij,nj->ni", self._gain[nearest], error)
 
     def tangent_error(self, observation: np.ndarray, qpos: np.ndarray) -> np.ndarray:

@@ -202,7 +202,7 @@ class Reach:
         lead = self.config.gain * (self._solution - joints[:, CHAIN])
         lead = lead * (self.config.max_lead / lead.norm(dim=-1, keepdim=True).clamp(min=self.config.max_lead))
         arm = _within_range(joints[:, CHAIN] + lead) + self._arm_sag(qpos)
-        targets = self._stand.control(observation.double().numpy())
+        targets = self._stand.control(observation.double().numpy(), deliberate=CHAIN)
         targets[:, CHAIN] = arm.numpy()
         return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
 
