@@ -9,7 +9,7 @@ import torch
 from mwl.errors import BadInput, MissingFile
 from mwl.experts.export import export_onnx
 from mwl.experts.library import Expert
-from mwl.experts.network import PolicyNetwork
+from mwl.experts.network import PolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
 from mwl.handoff import write_handoff
 from mwl.simulation import get_task
@@ -76,3 +76,24 @@ def test_bad_input_is_refused(commanded, tmp_path):
         export_onnx(tmp_path / "r", tmp_path / "r.pt")
     with pytest.raises(MissingFile):
         export_onnx(tmp_path / "none", tmp_path / "r.onnx")
+
+
+def test_an_expert_with_memory_acts_alike_along_an_episode(tmp_path):
+    torch.manual_seed(0)
+    spec = ExpertSpec("w", "h1-walk", command="velocity", default_command=(1, 0, 0), hidden=(32, 32), memory=8)
+    network = network_of(spec)
+    checkpoint = {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()}
+    write_handoff(tmp_path / "w", stage="expert", name="w", checkpoint=checkpoint, card={}, **spec.to_manifest())
+    path, layout = export_onnx(tmp_path / "w", tmp_path / "w.onnx"), get_task("h1-walk").layout
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    expert, exported = Expert.load(tmp_path / "w"), np.zeros((3, 8), dtype=np.float32)
+    memory, command = torch.zeros(3, 8), torch.tensor([[0.5, 0.1, -0.2]]).repeat(3, 1)
+    for _ in range(4):
+        observation = observations(layout.size, 3)
+        inputs = {"observation": observation.numpy(), "command": command.numpy(), "memory": exported}
+        action, exported = session.run(["action", "next_memory"], inputs)
+        expected, memory = expert.step(observation, memory, layout, command)
+        torch.testing.assert_close(torch.from_numpy(action), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(exported), memory, atol=1e-5, rtol=0)
+    assert memory.abs().max() > 0.01
+    assert json.loads(session.get_modelmeta().custom_metadata_map["memory"]) == 8

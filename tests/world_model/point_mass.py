@@ -1,8 +1,11 @@
 """A point mass on a line of two dimensions, batched: the smallest world with falls, time limits and a good expert."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch import Callback
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
@@ -89,6 +92,7 @@ class Library:
 
     names: ClassVar = ["good", "bad"]
     num_experts = 2
+    memory_size = 0
     experts: ClassVar[list[Any]] = []
 
 
@@ -98,7 +102,7 @@ class ToyGuidance:
     def __init__(self, follow: str = "good") -> None:
         self.library, self.gate, self.num_experts = Library(), None, 2
         self.weights = torch.tensor([1.0, 0.0] if follow == "good" else [0.0, 1.0])
-        self.current = None
+        self.current = self.memory = None
         self.calls = 0
         self.semantic_weights = self.weights
         self.tuning = self.variants = None
@@ -112,7 +116,7 @@ class ToyGuidance:
     def set_weights(self, weights: Tensor) -> None:
         self.weights = weights
 
-    def reference(self, observation: Tensor, *, hold: bool = True) -> TensorDict:
+    def reference(self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None) -> TensorDict:
         self.calls += 1
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)
@@ -143,3 +147,15 @@ class ToyModule(WorldModelModule):
 
     def make_guidance(self) -> Any:
         return ToyGuidance(self.follow) if self.guiding.enabled else None
+
+
+class StopAfter(Callback):
+    """Saves after a number of rounds and ends the process of learning there, as a kill would."""
+
+    def __init__(self, rounds: int, path: Path) -> None:
+        self.rounds, self.path = rounds, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.datamodule.rounds == self.rounds:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.path)
+            raise InterruptedError

@@ -99,7 +99,8 @@ def test_relabelled_rows_are_those_held_and_no_others() -> None:
     )
     replay.extend(frames)
 
-    def advise(observation: torch.Tensor) -> TensorDict:
+    def advise(observation: torch.Tensor, memory: torch.Tensor | None) -> TensorDict:
+        assert memory is None
         both = torch.stack([observation, -observation], dim=1)
         return TensorDict(
             {keys.EXPERT_ACTION: both, keys.REFERENCE_ACTION: 10 * observation}, batch_size=[len(observation)]

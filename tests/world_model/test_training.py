@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch import Callback
-from point_mass import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
+from point_mass import EPISODE_STEPS, PointMass, StopAfter, ToyData, ToyGuidance, ToyModule
 
 from mwl import keys
 from mwl.errors import BadInput, NonFiniteLoss
@@ -16,6 +16,8 @@ from mwl.pipeline.callbacks import RandomState
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
 
 ENVS = 8
+
+TUNING = {"tune_steps": 160, "tune_window": 5, "race_steps": 64}  # of 8 environments and 16 steps a round
 
 
 def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guidance: Any) -> ToyModule:
@@ -25,18 +27,6 @@ def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guida
         PlannerConfig(samples=32, iterations=2, elites=8, policy_samples=4),
         GuidanceConfig(enabled=guided, **guidance),
     )
-
-
-class StopAfter(Callback):
-    """Saves after a number of rounds and ends the process of learning there, as a kill would."""
-
-    def __init__(self, rounds: int, path: Path) -> None:
-        self.rounds, self.path = rounds, path
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.datamodule.rounds == self.rounds:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
 
 
 def fit(
@@ -109,14 +99,14 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
 
 @pytest.mark.parametrize(
     ("stop_at", "beside", "tuning"),
-    [(12, True, {}), (17, False, {}), (5, False, {"tune_steps": 96, "tune_window": 5})],
-    ids=["seeding, replay beside", "planning, replay within", "tuning"],
+    [(12, True, {}), (17, False, {}), (5, False, TUNING), (13, False, TUNING)],
+    ids=["seeding, replay beside", "planning, replay within", "tuning", "racing"],
 )
 def test_resumed_training_ends_as_the_uninterrupted_one(
     stop_at: int, beside: bool, tuning: dict[str, int], tmp_path: Path
 ) -> None:
     sidecar = str(tmp_path / "replay") if beside else None
-    seed_steps = 240 - tuning.get("tune_steps", 0)
+    seed_steps = 240 - tuning.get("tune_steps", 0) - tuning.get("race_steps", 0)
     pl.seed_everything(1)
     whole = make_module(guided=True, seed_steps=seed_steps, **tuning)
     data = fit(whole, steps=352)

@@ -197,6 +197,25 @@ class ExpertLibrary:
             return self._stack(shared), memory  # type: ignore[misc]
         return self._mixed(shared, list(memory.split(self.memory_sizes, dim=-1)))
 
+    def memories(self, observation: Tensor, episode: Tensor, layout: Layout | None = None) -> Tensor:
+        """What the experts remember before each step of recorded episodes, `[T, M]`.
+
+        Args:
+            observation: `[T, O]`, the steps of an episode one after the other.
+            episode: `[T]` number of the episode each step belongs to.
+            layout: see `step`.
+        """
+        memory = self.initial_memory(len(observation))
+        if not self.memory_size:
+            return memory
+        index = torch.arange(len(episode))
+        begins = torch.cat([torch.ones(1, dtype=torch.bool), episode[1:] != episode[:-1]])
+        age = index - torch.where(begins, index, 0).cummax(dim=0).values
+        for step in range(1, int(age.max()) + 1):
+            now = index[age == step]
+            memory[now] = self.step(observation[now - 1], layout, memory=memory[now - 1])[1]
+        return memory
+
     def _mixed(self, shared: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Actions and memories where some experts have a memory, from features `[N, F]` and the memories by expert."""
         actions: list[Tensor] = [shared] * self.num_experts

@@ -13,7 +13,7 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.features import Layout, egocentric
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
-from mwl.experts.network import PolicyNetwork
+from mwl.experts.network import network_of
 from mwl.experts.spec import ExpertSpec
 from mwl.gating.fusion import Mode, choose, compose, fuse, limb_masks, override
 from mwl.gating.network import LoadedGate
@@ -61,6 +61,7 @@ class Guidance:
         self.card_embeddings = None if gate is None else gate.embeddings_of(library.names)
         self.semantic_weights: Tensor | None = None
         self.current: Tensor | None = None  # [N] expert that `top1` follows
+        self.memory: Tensor | None = None  # [N, M] what the experts remember of the episode; None where all begin
         self.tuning = tuning
         self.variants: Tensor | None = None  # [N, P] numbers of the tuning to try, one row per environment
         self.limbs = dict(limbs or {})
@@ -98,27 +99,42 @@ class Guidance:
         self.semantic_weights, self.current = resolved, None
 
     def reset(self, done: Tensor | None = None) -> None:
-        """Forget which expert was followed, in environments `[N]` that begin a new episode (None: everywhere)."""
+        """Forget who was followed and what experts remember, where `done` `[N]` holds (None: everywhere)."""
         if done is None or self.current is None or len(done) != len(self.current):
             self.current = None
         else:
             self.current = self.current.masked_fill(done, -1)
+        if done is None or self.memory is None or len(done) != len(self.memory):
+            self.memory = None
+        else:
+            self.memory = torch.where(done.unsqueeze(-1), self.library.initial_memory(len(done)), self.memory)
 
     @torch.no_grad()
-    def reference(self, observation: Tensor, *, hold: bool = True) -> TensorDict:
+    def reference(self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None) -> TensorDict:
         """Advice at observations `[N, O]`.
 
         Args:
             observation: of the task.
-            hold: remember the choice of `top1` for its hysteresis; False for states off the present trajectory.
+            hold: go on along the present trajectory: from what the experts remember of it and with the hysteresis of
+                `top1`, both for the next step; False for states off it.
+            memory: `[N, M]` of the experts off the present trajectory; None asks them as where an episode begins.
 
         Returns:
             batch size `[N]`: EXPERT_ACTION `[N, K, A]`, GATE_PROBS and SEMANTIC_WEIGHTS `[N, K]` where there are such,
-            FUSED_WEIGHTS `[N, K]` (under `top1` one-hot) and the REFERENCE_ACTION `[N, A]` they compose.
+            FUSED_WEIGHTS `[N, K]` (under `top1` one-hot) and the REFERENCE_ACTION `[N, A]` they compose; with stateful
+            experts also their MEMORY `[N, M]`, under NEXT that of the next step.
         """
         count = len(observation)
-        experts = self._expert_actions(observation, hold)
+        if hold:
+            memory = self.memory if self.memory is not None and len(self.memory) == count else None
+        if memory is None:
+            memory = self.library.initial_memory(count)
+        experts, after = self._ask_experts(observation, memory, hold)
         advice = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[count])
+        if self.library.memory_size:
+            advice[keys.MEMORY], advice[keys.NEXT, keys.MEMORY] = memory, after
+        if hold:
+            self.memory = after
         fused = self._weights(observation, advice)
         if self.mode == "top1":
             fused = F.one_hot(self._chosen(fused, hold), self.num_experts).to(fused.dtype)
@@ -130,12 +146,13 @@ class Guidance:
         """Weights `[N, K]` of the experts, `[N, K, A]` where limbs follow experts of their own."""
         return fused if self._limb_masks is None else override(fused, *self._limb_masks)
 
-    def _expert_actions(self, observation: Tensor, hold: bool) -> Tensor:
-        action = self.library.actions(observation, self.layout)
+    def _ask_experts(self, observation: Tensor, memory: Tensor, hold: bool) -> tuple[Tensor, Tensor]:
+        """Actions `[N, K, A]` of the experts, tuned, and their memory `[N, M]` afterwards."""
+        action, after = self.library.step(observation, self.layout, memory=memory)
         if self.tuning is None:
-            return action
+            return action, after
         joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
-        return self.tuning(action, joints, self.variants if hold else None)
+        return self.tuning(action, joints, self.variants if hold else None), after
 
     def _weights(self, observation: Tensor, advice: TensorDict) -> Tensor:
         """Fused weights `[N, K]`; what they are made of is added to the advice."""
@@ -186,7 +203,7 @@ class Guidance:
         experts = []
         for entry in entries["experts"]:
             spec = ExpertSpec.from_plain(entry["hyper_parameters"])
-            network = PolicyNetwork(spec.input_size, spec.action_size, spec.hidden)
+            network = network_of(spec)
             network.load_state_dict(entry["state_dict"])
             experts.append(Expert(spec, network, entry["manifest"]))
         gate = entries["gate"]

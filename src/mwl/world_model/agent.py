@@ -122,14 +122,20 @@ class WorldModelAgent:
 
     def state_dict(self) -> dict[str, Any]:
         """What the agent remembers from one step to the next, as plain values and tensors."""
-        current = None if self.guidance is None else self.guidance.current
-        return {"deviation": self._deviation, "std": self._std, "age": self._age, "current_expert": current}
+        current, memory = (None, None) if self.guidance is None else (self.guidance.current, self.guidance.memory)
+        return {
+            "deviation": self._deviation,
+            "std": self._std,
+            "age": self._age,
+            "current_expert": current,
+            "expert_memory": memory,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
         if self.guidance is not None:
-            self.guidance.current = state["current_expert"]
+            self.guidance.current, self.guidance.memory = state["current_expert"], state.get("expert_memory")
 
 
 def use_of(config: GuidanceConfig) -> Use:

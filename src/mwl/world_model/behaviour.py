@@ -1,7 +1,7 @@
 """What acts while data are collected: experts with noise or random actions at first, then the planning agent."""
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
@@ -35,9 +35,11 @@ class Behaviour(TensorDictModuleBase):
         self.episode = torch.zeros(num_envs, dtype=torch.int64)
         self.episodes_begun = 0
         self.in_keys = [keys.OBSERVATION, keys.STEP_COUNT]
-        self.out_keys = [keys.ACTION, keys.EPISODE]
+        self.out_keys: list[NestedKey] = [keys.ACTION, keys.EPISODE]
         if agent.guidance is not None:
             self.out_keys += [keys.EXPERT_ACTION, keys.FUSED_WEIGHTS, keys.REFERENCE_ACTION]
+            if agent.guidance.library.memory_size:
+                self.out_keys += [keys.MEMORY, (keys.NEXT, keys.MEMORY)]
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:

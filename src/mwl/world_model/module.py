@@ -1,6 +1,7 @@
 """Learning the guided world model online: one training step is one round of acting and then learning."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ from mwl.world_model.trust import TrustRegion
 from mwl.world_model.tuner import Tuner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
-Phase = Literal["tune", "seed", "plan"]
+Phase = Literal["tune", "race", "seed", "plan"]
 _UNGUIDED = Use(candidates=False, base=False, policy_base=False)
 
 
@@ -129,10 +130,15 @@ class WorldModelModule(pl.LightningModule):
     def _add_demonstrations(self, replay: Replay, paths: list[str], spec: EnvSpec) -> None:
         rows = transitions(paths, spec.task, spec.observation_size)
         if self.guidance is not None:
-            advice = self.guidance.reference(rows[keys.OBSERVATION], hold=False)
+            library, memory = self.guidance.library, None
+            if library.memory_size:
+                memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], self.observer.layout)
+                rows[keys.MEMORY] = memory
+            advice = self.guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory)
             for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
                 rows[key] = advice[key]
-            after = self.guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False)
+            memory = advice.get((keys.NEXT, keys.MEMORY))
+            after = self.guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory)
             rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
         replay.add_demonstrations(rows)
 
@@ -157,7 +163,15 @@ class WorldModelModule(pl.LightningModule):
         mirror = None if spec.layout is None else joint_mirror()
         guidance.tuning = Tuning(chosen, self.unit, mirror)
         config = self.guiding
-        return Tuner(guidance.tuning, num_envs, spec.episode_steps, config.tune_window, config.tune_step_size)
+        return Tuner(
+            guidance.tuning,
+            num_envs,
+            spec.episode_steps,
+            steps=config.tune_steps // num_envs,
+            window=config.tune_window,
+            step_size=config.tune_step_size,
+            race_steps=config.race_steps // num_envs,
+        )
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -197,7 +211,7 @@ class WorldModelModule(pl.LightningModule):
         self._remember(frames, data)
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
-        if self._phase != "tune" and data.env_steps - self.guiding.tune_steps > self.learning.learning_starts:
+        if data.env_steps - self._tuning_steps > self.learning.learning_starts:
             self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
@@ -205,25 +219,32 @@ class WorldModelModule(pl.LightningModule):
             self._owed_updates = 0.0
         self._report(data, frames, metrics)
 
+    @property
+    def _tuning_steps(self) -> int:
+        """Environment steps before the seed phase."""
+        return 0 if self.tuner is None else self.guiding.tune_steps + self.guiding.race_steps
+
     def _enter_phase(self, data: WorldModelData) -> None:
-        """Tune, then act by the experts, then plan; what the experts advised before they changed is written anew."""
+        """Tune, race, act by the experts, plan; what the experts advised before they changed is written anew."""
         assert data.behaviour is not None
         assert data.replay is not None
-        tune_steps = self.guiding.tune_steps if self.tuner is not None else 0
         phase: Phase = "plan"
-        if data.env_steps < tune_steps:
+        if self.tuner is not None and data.env_steps < self.guiding.tune_steps:
             phase = "tune"
-        elif data.env_steps < tune_steps + self.learning.seed_steps:
+        elif data.env_steps < self._tuning_steps:
+            phase = "race"
+        elif data.env_steps < self._tuning_steps + self.learning.seed_steps:
             phase = "seed"
-        data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase == "tune"
+        data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase in ("tune", "race")
         if self.tuner is not None and self.guidance is not None:
-            if phase == "seed" and self._phase == "tune":
-                self.tuner.begin_check()
-            elif phase == "plan" and self._phase == "seed":
+            if self._phase == "tune" and phase != "tune":
+                self.tuner.begin_race()
+            elif self._phase == "race" and phase != "race":
                 self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
-            self.guidance.variants = None if phase == "plan" else self.tuner.variants
+            self.guidance.variants = self.tuner.variants if phase in ("tune", "race") else None
             if phase != self._phase:
-                data.replay.relabel(lambda observation: self.guidance.reference(observation, hold=False))  # type: ignore[union-attr]
+                reference = partial(self.guidance.reference, hold=False)
+                data.replay.relabel(lambda observation, memory: reference(observation, memory=memory))
         self._phase = phase
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
@@ -233,7 +254,9 @@ class WorldModelModule(pl.LightningModule):
         assert data.behaviour is not None
         if self.guidance is not None:
             after = frames[keys.NEXT, keys.OBSERVATION].flatten(0, 1)
-            advice = self.guidance.reference(after, hold=False)
+            memory = frames.get((keys.NEXT, keys.MEMORY))
+            memory = None if memory is None else memory.flatten(0, 1)
+            advice = self.guidance.reference(after, hold=False, memory=memory)
             frames[keys.NEXT, keys.REFERENCE_ACTION] = advice[keys.REFERENCE_ACTION].view_as(
                 frames[keys.REFERENCE_ACTION]
             )
@@ -248,8 +271,8 @@ class WorldModelModule(pl.LightningModule):
                 self.trust.observe(reward, step, fell)
             elif self.tuner is not None and self._phase == "tune":
                 self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION])
-            elif self.tuner is not None:
-                self.tuner.check(reward, step, clean)
+            elif self.tuner is not None and self._phase == "race":
+                self.tuner.race.observe(reward, step, fell)
             elif data.behaviour.warm_start:
                 self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))

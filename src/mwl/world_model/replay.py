@@ -18,11 +18,15 @@ _KEPT = (
     keys.EPISODE,
     keys.EXPERT_ACTION,
     keys.REFERENCE_ACTION,
+    keys.MEMORY,
     (keys.NEXT, keys.OBSERVATION),
     (keys.NEXT, keys.REWARD),
     (keys.NEXT, keys.TERMINATED),
     (keys.NEXT, keys.REFERENCE_ACTION),
 )
+
+Reference = Callable[[Tensor, Tensor | None], TensorDict]
+"""What experts advise at observations `[T, O]` with memories `[T, M]`, see `Guidance.reference`."""
 
 
 class Replay:
@@ -65,11 +69,11 @@ class Replay:
         )
         self.demonstrations.extend(rows)
 
-    def relabel(self, reference: Callable[[Tensor], TensorDict]) -> None:
+    def relabel(self, reference: Reference) -> None:
         """Write anew what the experts advise at all transitions held, after they changed.
 
         Args:
-            reference: advice at observations `[M, O]`, see `Guidance.reference`.
+            reference: advice at observations and, where experts have such, with their memories.
         """
         held = [self.buffer[: len(self.buffer) // self.num_envs]]  # new tensordicts around the storage's own memory
         if self.demonstrations is not None:
@@ -79,9 +83,10 @@ class Replay:
                 self._advise(rows, reference)
 
     @staticmethod
-    def _advise(rows: TensorDictBase, reference: Callable[[Tensor], TensorDict]) -> None:
-        now = reference(rows[keys.OBSERVATION].flatten(0, -2))
-        after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2))
+    def _advise(rows: TensorDictBase, reference: Reference) -> None:
+        memory = rows.get(keys.MEMORY)
+        now = reference(rows[keys.OBSERVATION].flatten(0, -2), None if memory is None else memory.flatten(0, -2))
+        after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2), now.get((keys.NEXT, keys.MEMORY)))
         for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
             rows[key].copy_(now[key].view_as(rows[key]))
         held = rows[keys.NEXT, keys.REFERENCE_ACTION]
