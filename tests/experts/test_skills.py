@@ -62,7 +62,7 @@ def test_walk_expert_moves_as_naturally_as_a_person(data_folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "minimum"), [("stand", 930.0), ("walk", 894.0)])
 def test_whole_episodes(name, minimum, data_folder):
-    # measured with 20 episodes in the manifest: 937.8 and 895.3, standard error below 0.3
+    # the bars of a good expert; the manifests say what 20 episodes gave
     total = play(Expert.load(data_folder / f"experts/{name}"), f"h1-{name}", 1000)
     assert total.mean() > minimum
 
