@@ -1,18 +1,20 @@
-"""Tuning while acting: what windows score, what falls cost, and that harm is not kept."""
+"""Tuning while acting: what windows score, what falls cost, and that a race keeps what earns most over many steps."""
 
 import pytest
 import torch
 
 from mwl.errors import BadInput
 from mwl.gating import Tuning
+from mwl.world_model.race import Race
 from mwl.world_model.tuner import Tuner
 
-N, WINDOW = 4, 5
+N, WINDOW, WINDOWS = 4, 5, 7
 
 
 def make() -> Tuner:
     torch.manual_seed(0)
-    return Tuner(Tuning(torch.tensor([True]), torch.ones(2)), N, 100, WINDOW, 0.5)
+    tuning = Tuning(torch.tensor([True]), torch.ones(2))
+    return Tuner(tuning, N, 100, steps=WINDOWS * WINDOW, window=WINDOW, step_size=0.5, race_steps=3)
 
 
 def play(tuner: Tuner, reward: torch.Tensor, fell: torch.Tensor | None = None, first: int = 0) -> None:
@@ -42,21 +44,70 @@ def test_search_moves_towards_what_earned_more_and_away_from_falls() -> None:
     assert ahead[0] > ahead[3]
 
 
-@pytest.mark.parametrize(("tuned", "kept"), [(0.9, True), (0.7, False)])
-def test_only_a_tuning_that_earned_more_is_kept(tuned: float, kept: bool) -> None:
+def test_stages_of_the_search_enter_the_race_beside_the_experts_as_they_are() -> None:
+    tuner = make()
+    means = []
+    for window in range(WINDOWS):
+        play(tuner, torch.linspace(0.7, 0.9, N), first=WINDOW * window)
+        means.append(tuner.evolution.mean.clone())
+    first, second = means[1], means[2]  # after the window of the experts; stages end with generations 2, 4 and 6
+    assert torch.equal(tuner.race.tunings[0], torch.zeros(8))
+    assert torch.allclose(tuner.race.tunings[1], first.lerp(second, 0.5))
+    assert len({tuple(row.tolist()) for row in tuner.race.tunings}) == 4
+    tuner.begin_race()
+    assert torch.equal(tuner.variants, tuner.race.tunings)  # four environments, four that race
+
+
+@pytest.mark.parametrize(("tuned", "winner"), [([0.79, 0.9, 0.85], 2), ([0.7, 0.79, 0.75], 0)])
+def test_only_a_tuning_that_earned_more_is_kept(tuned: list[float], winner: int) -> None:
     tuner = make()
     play(tuner, torch.full((N,), 0.8))
-    tuner.evolution.mean.fill_(1.0)
-    tuner.begin_check()
-    assert tuner.variants[:, 0].tolist() == [0.0, 1.0, 0.0, 1.0]
-    reward = torch.tensor([0.8, tuned, 0.8, tuned])
+    tuner.race.tunings.copy_(torch.arange(4.0).unsqueeze(1).expand(4, 8))
+    tuner.begin_race()
+    reward = torch.tensor([0.8, *tuned])
     for step in range(3):
-        tuner.check(reward, torch.full((N,), step), torch.tensor([True, True, False, False]))
+        tuner.race.observe(reward, torch.full((N,), step), torch.zeros(N, dtype=torch.bool))
     profile = tuner.decide()
-    assert bool(tuner.tuning.numbers.any()) == kept
-    assert profile.expectation(torch.tensor([0])).item() == pytest.approx(tuned if kept else 0.8)
+    assert tuner.tuning.numbers.tolist() == [float(winner)] * 8
+    assert profile.expectation(torch.tensor([0])).item() == pytest.approx(float(reward[winner]))
 
 
-def test_too_few_environments_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"data.num_envs of at least 4, not 2"):
-        Tuner(Tuning(torch.tensor([True]), torch.ones(2)), 2, 100, WINDOW, 0.5)
+def run_race(steps: int, fall_at: int | None = None) -> torch.Tensor:
+    """The second of two earns 0.9 against 0.8 per step; environments stand at different steps of their episodes."""
+    race = Race(torch.zeros(2, 3), 4, steps, 100)
+    for t in range(steps):
+        # a start-up earns 0.3 less, whoever acts; 0 and 1 begin an episode, 2 and 3 are in the midst of one
+        at = torch.tensor([t, t, t + 5, t + 5])
+        reward = torch.tensor([0.8, 0.9, 0.8, 0.9]) - 0.3 * (at < 5)
+        race.observe(reward, at, torch.tensor([False, fall_at == t, False, False]))
+    return race.gains()
+
+
+def test_race_compares_at_the_same_step_of_an_episode() -> None:
+    assert run_race(10).tolist() == pytest.approx([0.0, 0.1], abs=1e-6)
+
+
+def test_fall_forfeits_the_rest_of_a_race() -> None:
+    # of ten steps, one environment of two earns nothing in the last six: it misses 0.9 each
+    assert run_race(10, fall_at=3)[1].item() == pytest.approx(0.1 - 6 * 0.9 / 20, abs=0.05)
+
+
+def test_race_goes_on_where_it_was_saved() -> None:
+    race = Race(torch.rand(2, 3), 4, 6, 100)
+    race.observe(torch.rand(4), torch.arange(4), torch.zeros(4, dtype=torch.bool))
+    resumed = Race(torch.zeros(2, 3), 4, 6, 100)
+    resumed.load_state_dict(race.state_dict())
+    for one in (race, resumed):
+        one.observe(torch.linspace(0, 1, 4), torch.arange(4) + 1, torch.zeros(4, dtype=torch.bool))
+    assert torch.equal(race.gains(), resumed.gains())
+    assert torch.equal(race.variants, resumed.variants)
+
+
+@pytest.mark.parametrize(
+    ("envs", "steps", "told"),
+    [(2, 100, r"data.num_envs of at least 4, not 2"), (4, 15, r"15 steps; at least 20 are needed")],
+)
+def test_too_few_environments_or_steps_are_refused(envs: int, steps: int, told: str) -> None:
+    tuning = Tuning(torch.tensor([True]), torch.ones(2))
+    with pytest.raises(BadInput, match=told):
+        Tuner(tuning, envs, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=5)

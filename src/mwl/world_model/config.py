@@ -145,6 +145,8 @@ class GuidanceConfig:
     """Standard deviations of that noise, rad; environments take turns."""
     tune_steps: int = 0
     """Environment steps, before the seed phase, in which the leading expert is tuned to the task, see `Tuner`."""
+    race_steps: int = 8000
+    """Environment steps after those in which what the search found competes with the experts as they are."""
     tune_window: int = 100
     """Steps for which an environment tries a variant."""
     tune_step_size: float = 0.5
@@ -171,5 +173,6 @@ class GuidanceConfig:
 
     def __post_init__(self) -> None:
         _require(self.tune_steps >= 0, f"guidance.tune_steps is {self.tune_steps}; it can't be negative")
+        _require(self.race_steps >= 1, f"guidance.race_steps is {self.race_steps}; it must be at least 1")
         _require(self.tune_window >= 5, f"guidance.tune_window is {self.tune_window}; it must be at least 5")
         _require(self.tune_step_size > 0, f"guidance.tune_step_size is {self.tune_step_size}, not above 0")

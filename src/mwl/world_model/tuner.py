@@ -6,29 +6,34 @@ from torch import Tensor, nn
 from mwl.errors import BadInput
 from mwl.gating.evolution import Evolution
 from mwl.gating.tuning import Tuning
+from mwl.world_model.race import Race
 from mwl.world_model.trust import StepProfile
 
 _SETTLING = 0.2  # share of a window in which what the variant before left behind still shows
 _SMALLEST_POPULATION = 4
+_STAGES = 4  # a search may move on from what was good to what breaks after a window has ended; earlier stages compete
+_SMOOTHING = 0.2  # the mean of one generation is a noisy one; share by which the average follows it
 
 
 class Tuner(nn.Module):
-    """Runs an evolutionary search of a `Tuning`, one candidate per environment and window, then a check.
+    """Runs an evolutionary search of a `Tuning`, one candidate per environment and window, then a race.
 
     In the first window the experts act as they are: their reward per step since the episode began is what candidates
     are compared with, so that it does not matter where in an episode one is tried. A candidate that falls earns nothing
-    for the rest of its window. As windows are short and some harm shows late, the result is checked before it is kept:
-    during the seed phase every other environment follows the experts as they are, and what earned more stays.
+    for the rest of its window. As windows are short and some harm shows late, the average of the search at four of its
+    stages then races against the experts as they are, see `Race`; what earns most is kept.
 
     Args:
         tuning: what is searched; zero at first.
         num_envs: N.
         episode_steps: longest episode.
+        steps: steps per environment of the search.
         window: steps for which a candidate is tried.
         step_size: of the search.
+        race_steps: steps per environment of the race.
 
     Raises:
-        BadInput: too few environments for a generation.
+        BadInput: too few environments for a generation, or too few steps for a search.
     """
 
     variants: Tensor
@@ -36,31 +41,41 @@ class Tuner(nn.Module):
     age: Tensor
     score: Tensor
     fell: Tensor
-    earned: Tensor
-    acted: Tensor
+    average: Tensor
 
-    def __init__(self, tuning: Tuning, num_envs: int, episode_steps: int, window: int, step_size: float) -> None:
+    def __init__(
+        self,
+        tuning: Tuning,
+        num_envs: int,
+        episode_steps: int,
+        *,
+        steps: int,
+        window: int,
+        step_size: float,
+        race_steps: int,
+    ) -> None:
         super().__init__()
         if num_envs < _SMALLEST_POPULATION:
             raise BadInput(
                 f"guidance.tune_steps needs data.num_envs of at least {_SMALLEST_POPULATION}, not {num_envs}"
             )
-        self.tuning, self.window = tuning, window
-        self.evolution = Evolution(len(tuning.numbers), num_envs, step_size)
+        stages = min(_STAGES, num_envs - 1)
+        if steps // window < 1 + stages:
+            raise BadInput(
+                f"guidance.tune_steps gives each of {num_envs} environments {steps} steps; at least "
+                f"{(1 + stages) * window} are needed for the experts and {stages} variants of {window} steps each"
+            )
+        size = len(tuning.numbers)
+        self.tuning, self.window, self.generations = tuning, window, steps // window - 1
+        self.evolution = Evolution(size, num_envs, step_size)
         self.profile = StepProfile(episode_steps)
-        self.checks = nn.ModuleList(StepProfile(episode_steps) for _ in range(2))  # as they are, tuned
-        self.register_buffer("variants", torch.zeros(num_envs, len(tuning.numbers)))
+        self.race = Race(torch.zeros(1 + stages, size), num_envs, max(race_steps, 1), episode_steps)
+        self.register_buffer("variants", torch.zeros(num_envs, size))
+        self.register_buffer("average", torch.zeros(size))
         self.register_buffer("score", torch.zeros(num_envs, dtype=torch.float64))
         self.register_buffer("fell", torch.zeros(num_envs, dtype=torch.bool))
         for name in ("windows", "age"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
-        for name in ("earned", "acted"):
-            self.register_buffer(name, torch.zeros(2, dtype=torch.float64))
-
-    @property
-    def follows(self) -> Tensor:
-        """Which environments `[N]` follow the tuned experts during the check."""
-        return torch.arange(len(self.variants)) % 2 == 1
 
     def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, expert_action: Tensor) -> None:
         """One step of the search: rewards, steps since the episode began and falls, each `[N]`, actions `[N, K, A]`."""
@@ -79,30 +94,27 @@ class Tuner(nn.Module):
     def _end_window(self) -> None:
         if self.windows > 0:
             self.evolution.tell(self.score)
+            self._follow_mean(int(self.windows))
         self.variants.copy_(self.evolution.ask())
         for total in (self.score, self.fell, self.age):
             total.zero_()
         self.windows += 1
 
-    def begin_check(self) -> None:
-        """The search is over; from now on every other environment follows its result."""
-        self.tuning.numbers.copy_(self.evolution.mean)
-        self.variants.copy_(self.follows.unsqueeze(-1) * self.tuning.numbers)
+    def _follow_mean(self, generation: int) -> None:
+        """Average the search's mean; where a stage ends, it enters the race."""
+        self.average.lerp_(self.evolution.mean, max(_SMOOTHING, 1 / generation))
+        stages = len(self.race.tunings) - 1
+        for stage in range(1, stages + 1):
+            if generation == stage * self.generations // stages:
+                self.race.tunings[stage] = self.average
 
-    def check(self, reward: Tensor, step: Tensor, clean: Tensor) -> None:
-        """One step of the check: rewards and steps `[N]`, and which environments `[N]` acted without noise."""
-        for group, profile in enumerate(self.checks):
-            chosen = self.follows == bool(group)
-            self.earned[group] += reward[chosen].double().sum()
-            self.acted[group] += chosen.sum()
-            profile.record(reward[clean & chosen], step[clean & chosen])  # type: ignore[operator]
+    def begin_race(self) -> None:
+        """The search is over; from now on the environments follow what it found at its stages, or the experts."""
+        self.variants.copy_(self.race.variants)
 
     def decide(self) -> StepProfile:
-        """Keep the tuning if it earned more; returns the reward per step of what is followed from now on."""
-        mean = self.earned / self.acted.clamp(min=1)
-        better = bool(mean[1] > mean[0])
-        if not better:
-            self.tuning.numbers.zero_()
-        profile = self.checks[int(better)]
-        assert isinstance(profile, StepProfile)
-        return profile
+        """Keep what earned most in the race; returns the reward per step of what is followed from now on."""
+        winner = int(self.race.gains().argmax())
+        self.tuning.numbers.copy_(self.race.tunings[winner])
+        self.variants.copy_(self.tuning.numbers.expand_as(self.variants))
+        return self.race.profile(winner)

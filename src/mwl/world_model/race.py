@@ -1,0 +1,67 @@
+"""Which of several tunings is kept: each is followed from now on by some environments, and the best earner wins."""
+
+import torch
+from torch import Tensor, nn
+
+from mwl.world_model.trust import StepProfile
+
+
+class Race(nn.Module):
+    """Tries tunings side by side for hundreds of steps; the first is the experts as they are.
+
+    Environments follow the tunings in turn, without noise. What a tuning gains is its reward minus that of the experts
+    as they are at the same step of an episode, so that it does not matter where in an episode an environment stands. A
+    fall forfeits the rest of the race.
+
+    Args:
+        tunings: `[M, P]` numbers; zeros in the first row.
+        num_envs: N.
+        steps: steps per environment.
+        episode_steps: longest episode.
+    """
+
+    tunings: Tensor
+    reward: Tensor
+    step: Tensor
+    fell: Tensor
+    age: Tensor
+
+    def __init__(self, tunings: Tensor, num_envs: int, steps: int, episode_steps: int) -> None:
+        super().__init__()
+        self.episode_steps = episode_steps
+        self.register_buffer("tunings", tunings.clone())
+        self.register_buffer("reward", torch.zeros(steps, num_envs, dtype=torch.float64))
+        self.register_buffer("step", torch.zeros(steps, num_envs, dtype=torch.int64))
+        self.register_buffer("fell", torch.zeros(steps, num_envs, dtype=torch.bool))
+        self.register_buffer("age", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def follows(self) -> Tensor:
+        """The tuning `[N]` that each environment follows."""
+        return torch.arange(self.reward.shape[1]) % len(self.tunings)
+
+    @property
+    def variants(self) -> Tensor:
+        """The numbers `[N, P]` that each environment follows."""
+        return self.tunings[self.follows]
+
+    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
+        """One step: rewards, steps since the episode began and falls, each `[N]`; steps past the last are ignored."""
+        if self.age < len(self.reward):
+            self.reward[self.age], self.step[self.age], self.fell[self.age] = reward.double(), step, terminated
+        self.age += 1
+
+    def profile(self, tuning: int) -> StepProfile:
+        """Reward per step of an episode of those that follow a tuning."""
+        profile = StepProfile(self.episode_steps)
+        seen, mine = min(int(self.age), len(self.reward)), self.follows == tuning
+        profile.record(self.reward[:seen, mine].flatten(), self.step[:seen, mine].flatten())
+        return profile
+
+    def gains(self) -> Tensor:
+        """Reward per step `[M]` by which each tuning exceeds the experts as they are."""
+        seen = min(int(self.age), len(self.reward))
+        expected = self.profile(0).expectation(self.step[:seen].flatten()).view(seen, -1)
+        fallen = self.fell[:seen].cumsum(dim=0) - self.fell[:seen].long() > 0  # the step of the fall still counts
+        gain = torch.where(fallen, 0.0, self.reward[:seen]) - expected
+        return torch.stack([gain[:, self.follows == m].mean() for m in range(len(self.tunings))])
