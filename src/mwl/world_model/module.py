@@ -472,7 +472,11 @@ class WorldModelModule(pl.LightningModule):
             "task": spec.task,
             "observation": {"size": spec.observation_size, "layout": spec.layout},
             "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
-            "metrics": {"env_steps": data.env_steps, "spread": agent.spread},
+            "metrics": {
+                "env_steps": data.env_steps,
+                "spread": agent.spread,
+                "tuning": None if self.tuner is None or self._phase in ("tune", "race") else self.tuner.report(),
+            },
             "provenance": {
                 "guided": self.guidance is not None,
                 "env_steps": data.env_steps,

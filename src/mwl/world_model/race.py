@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from mwl.world_model.trust import StepProfile
 
+_CERTAINTY = 2.0  # standard errors by which a gain has to exceed nothing
+
 
 class Race(nn.Module):
     """Tries tunings side by side for hundreds of steps; the first is the experts as they are.
@@ -58,10 +60,23 @@ class Race(nn.Module):
         profile.record(self.reward[:seen, mine].flatten(), self.step[:seen, mine].flatten())
         return profile
 
-    def gains(self) -> Tensor:
-        """Reward per step `[M]` by which each tuning exceeds the experts as they are."""
+    def winner(self) -> int:
+        """The tuning that gained most, if that is more than chance: else 0, the experts as they are.
+
+        Where an episode's draw decides what can be earned, as a goal's distance does, some tuning always seems best.
+        """
+        gain, error = self.gains()
+        return int(gain.masked_fill(gain <= _CERTAINTY * error, 0.0).argmax())
+
+    def gains(self) -> tuple[Tensor, Tensor]:
+        """Reward per step `[M]` by which each tuning exceeds the experts as they are, and the standard error `[M]`.
+
+        The error is that between environments; a tuning that a single one follows is taken to have none.
+        """
         seen = min(int(self.age), len(self.reward))
         expected = self.profile(0).expectation(self.step[:seen].flatten()).view(seen, -1)
         fallen = self.fell[:seen].cumsum(dim=0) - self.fell[:seen].long() > 0  # the step of the fall still counts
-        gain = torch.where(fallen, 0.0, self.reward[:seen]) - expected
-        return torch.stack([gain[:, self.follows == m].mean() for m in range(len(self.tunings))])
+        gain = (torch.where(fallen, 0.0, self.reward[:seen]) - expected).mean(dim=0)
+        groups = [gain[self.follows == m] for m in range(len(self.tunings))]
+        square = torch.stack([group.var() / len(group) if len(group) > 1 else gain.new_zeros(()) for group in groups])
+        return torch.stack([group.mean() for group in groups]), (square + square[0]).sqrt()

@@ -1,5 +1,7 @@
 """Tuning experts to a task while acting: every environment tries a variant, and the better ones are followed."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -112,9 +114,14 @@ class Tuner(nn.Module):
         """The search is over; from now on the environments follow what it found at its stages, or the experts."""
         self.variants.copy_(self.race.variants)
 
+    def report(self) -> dict[str, Any]:
+        """How the race ended, for the record: gains in reward per step by stage of the search, and who won."""
+        gain, error = self.race.gains()
+        return {"gains": gain[1:].tolist(), "errors": error[1:].tolist(), "kept_stage": self.race.winner()}
+
     def decide(self) -> StepProfile:
         """Keep what earned most in the race; returns the reward per step of what is followed from now on."""
-        winner = int(self.race.gains().argmax())
+        winner = self.race.winner()
         self.tuning.numbers.copy_(self.race.tunings[winner])
         self.variants.copy_(self.tuning.numbers.expand_as(self.variants))
         return self.race.profile(winner)
