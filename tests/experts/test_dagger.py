@@ -35,9 +35,11 @@ def clean(tmp_path_factory) -> str:
     return str(recorded.save(tmp_path_factory.mktemp("data") / "clean.npz"))
 
 
-def fit(file: str, dagger: DaggerConfig | None, epochs: int, batches: int, checkpoint: Path | None = None):
+def fit(
+    file: str, dagger: DaggerConfig | None, epochs: int, batches: int, checkpoint: Path | None = None, memory: int = 0
+):
     pl.seed_everything(0)
-    module = BehaviourCloning("s", "h1-stand", CARD, hidden=[64, 64], lr=3e-3, evaluation_episodes=0)
+    module = BehaviourCloning("s", "h1-stand", CARD, hidden=[64, 64], memory=memory, lr=3e-3, evaluation_episodes=0)
     data = DemonstrationData(
         [file], batch_size=128, batches_per_epoch=batches, validation_share=0.0, dagger=dagger
     )  # fmt: skip
@@ -60,6 +62,15 @@ def test_the_data_grow_by_what_the_student_visits(demonstrator, clean):
     assert torch.cdist(added[10:20], recorded).min() > 0.01
     cost = module.handoff()["provenance"]
     assert cost["recording_env_steps"] == 400 + 80
+
+
+def test_a_student_with_memory_goes_on_in_its_own_episodes(demonstrator, clean):
+    config = DaggerConfig(demonstrator, rounds=1, demonstrator_share=0.0, recording=SHORT)
+    _, data, _ = fit(clean, config, epochs=2, batches=5, memory=4)
+    begins = data.dagger.steps[keys.IS_INIT]
+    assert torch.equal(begins, torch.arange(40) % 20 == 0)  # two robots, 20 steps each
+    batch = next(iter(data.train_dataloader()))
+    assert batch.batch_size == (32, 4)  # 128 steps in sequences of 32
 
 
 def test_an_interrupted_fit_keeps_what_was_aggregated(demonstrator, clean, tmp_path):
