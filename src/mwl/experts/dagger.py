@@ -73,9 +73,9 @@ class Dagger:
             spec: what the student reads.
             student: actions `[N, A]` of features `[N, F]`, from the beginning of an episode on.
         """
-        described = load_demonstration_config(self.config.demonstrator)
         seed = self.config.recording.seed + 1 + self.rounds
         recording = replace(self.config.recording, seed=seed)
+        described = replace(load_demonstration_config(self.config.demonstrator), recording=recording)
         env = make_env(described.task, num_envs=recording.episodes, seed=seed)
         layout = env.task.layout
         share = self.config.demonstrator_share * 0.5**self.rounds

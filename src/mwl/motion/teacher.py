@@ -12,6 +12,7 @@ from torch import Tensor
 from mwl.errors import ConfigError
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
+from mwl.motion.body_clock import BodyClock
 from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
@@ -154,6 +155,9 @@ class TrackingPolicy:
         commands: random commands instead, which change within an episode; None keeps `command`. The robot then forgets
             within half a second which heading it meant to have: a student sees the commanded rate, but no such plan.
         gain: what the teacher is told per unit of command `[3]`, for one that gives less than it is told.
+        drift: m/s that it goes to the outside of a turn, per m/s forward and rad/s; it is told to make up for them.
+        body_clock: read the phase of the gait off the body; None lets the clock run freely.
+        seed: of the random commands.
     """
 
     def __init__(
@@ -165,19 +169,23 @@ class TrackingPolicy:
         command: Tensor | None = None,
         commands: CommandConfig | None = None,
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        drift: float = 0.0,
+        body_clock: BodyClock | None = None,
+        seed: int = 0,
     ) -> None:
         self.name = f"tracking_{config.name}"
         self.config, self.agent, self.cycle, self.provenance = config, agent, cycle, provenance
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
-        self._gain = torch.tensor(gain)
-        self._commands, self._generator = commands, torch.Generator().manual_seed(0)
+        self._gain, self._drift = torch.tensor(gain), drift
+        self._commands, self._generator = commands, torch.Generator().manual_seed(seed)
+        self._body_clock = body_clock
         self._steered = commands is not None
         self._controller: GaitController | None = None
         self.noise_scale = self._action_noise_scale()
 
     @classmethod
     def load(cls, folder: Path | str, command: Tensor | None = None, **options: Any) -> "TrackingPolicy":
-        """Load a teacher's hand-over folder; `options` are `commands` and `gain`."""
+        """Load a teacher's hand-over folder; `options` are the other arguments by name."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         checkpoint = read_checkpoint(folder)
         provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
@@ -201,7 +209,25 @@ class TrackingPolicy:
     @property
     def command(self) -> Tensor | None:
         """What the robots should do now, `[N, 3]`."""
-        return None if self._controller is None else self._controller.target / self._gain
+        if self._controller is None:
+            return None
+        scaled = self._controller.target / self._gain
+        return scaled - self._against_drift(scaled)
+
+    def _translated(self, command: Tensor) -> Tensor:
+        """What the teacher has to be told `[N, 3]` so that it does as commanded `[N, 3]`."""
+        return self._gain * (command + self._against_drift(command))
+
+    def _against_drift(self, command: Tensor) -> Tensor:
+        forward, _, turning = command.unbind(-1)
+        nothing = torch.zeros_like(forward)
+        return torch.stack([nothing, self._drift * forward * turning, nothing], dim=-1)
+
+    @property
+    def phase(self) -> Tensor:
+        """How far the robots are in their strides `[N]`, in [0, 1)."""
+        assert self._controller is not None, "reset before phase"
+        return self._controller.phase
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Start from standing where `mask` `[N]` holds, from observations `[N, O]`."""
@@ -211,7 +237,7 @@ class TrackingPolicy:
             self._controller = GaitController(self.cycle, tracking.scale, count, tracking.command.ramp_rate)
             mask = None
         everywhere = torch.ones(count, dtype=torch.bool) if mask is None else mask
-        target = self._gain * self._told.expand(count, 3) if self._commands is None else self._draw(count)
+        target = self._translated(self._told.expand(count, 3)) if self._commands is None else self._draw(count)
         start = self.config.tracking.command.start_speed
         self._controller.restart(
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
@@ -220,7 +246,7 @@ class TrackingPolicy:
     def steer(self, command: Tensor) -> None:
         """Tell the robots `[N, 3]`: forward, sideways in m/s, turning in rad/s from whatever heading they have."""
         assert self._controller is not None, "reset before steer"
-        self._controller.target, self._steered = self._gain * command, True
+        self._controller.target, self._steered = self._translated(command), True
 
     def reference(self) -> Tensor:
         """Joint angles `[N, 19]` of the gait at its present phase, rad."""
@@ -235,6 +261,9 @@ class TrackingPolicy:
             self._change_commands(len(qpos))
         if self._steered:
             self._forget_heading(qpos)
+        if self._body_clock is not None:
+            assert self.command is not None
+            self._controller.phase = self._body_clock.read(qpos, qvel, self.command)
         residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
@@ -243,7 +272,7 @@ class TrackingPolicy:
 
     def _draw(self, count: int) -> Tensor:
         assert self._commands is not None
-        return self._gain * draw_commands(self._commands, count, self._generator)
+        return self._translated(draw_commands(self._commands, count, self._generator))
 
     def _change_commands(self, count: int) -> None:
         controller, config = self._controller, self._commands
@@ -270,9 +299,11 @@ class TrackingPolicy:
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
         licence = f"MIT; reference motion: {self.cycle.provenance.get('licence', 'unknown')}"
+        learning_clock = 0 if self._body_clock is None else self._body_clock.env_steps
         return {
             "licence": licence,
             **self.provenance,
+            "training_env_steps": self.provenance["training_env_steps"] + learning_clock,
             "command": self._told.tolist() if self._commands is None else plain(asdict(self._commands)),
         }
 
