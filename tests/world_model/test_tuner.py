@@ -50,10 +50,8 @@ def test_stages_of_the_search_enter_the_race_beside_the_experts_as_they_are() ->
     for window in range(WINDOWS):
         play(tuner, torch.linspace(0.7, 0.9, N), first=WINDOW * window)
         means.append(tuner.evolution.mean.clone())
-    first, second = means[1], means[2]  # after the window of the experts; stages end with generations 2, 4 and 6
-    assert torch.equal(tuner.race.tunings[0], torch.zeros(8))
-    assert torch.allclose(tuner.race.tunings[1], first.lerp(second, 0.5))
-    assert len({tuple(row.tolist()) for row in tuner.race.tunings}) == 4
+    # after the window of the experts six generations follow; a third ends with the second, fourth and sixth
+    assert torch.equal(tuner.race.tunings, torch.stack([torch.zeros(8), means[2], means[4], means[6]]))
     tuner.begin_race()
     assert torch.equal(tuner.variants, tuner.race.tunings)  # four environments, four that race
 

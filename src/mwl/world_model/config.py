@@ -145,7 +145,7 @@ class GuidanceConfig:
     """Standard deviations of that noise, rad; environments take turns."""
     tune_steps: int = 0
     """Environment steps, before the seed phase, in which the leading expert is tuned to the task, see `Tuner`."""
-    race_steps: int = 8000
+    race_steps: int = 12_800
     """Environment steps after those in which what the search found competes with the experts as they are."""
     tune_window: int = 100
     """Steps for which an environment tries a variant."""

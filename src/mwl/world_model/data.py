@@ -88,6 +88,7 @@ class WorldModelData(pl.LightningDataModule):
         self.env: EnvBase | None = None
         self.replay: Replay | None = None
         self.behaviour: Behaviour | None = None
+        self._owner: Collector | None = None
         self._collector: Iterator[TensorDictBase] | None = None
 
     @property
@@ -133,7 +134,13 @@ class WorldModelData(pl.LightningDataModule):
                 auto_register_policy_transforms=False,
             )
         self.behaviour.recall(memory)
-        self._collector = iter(collector)
+        self._owner, self._collector = collector, iter(collector)
+
+    def restart(self) -> None:
+        """Begin new episodes everywhere."""
+        assert self._owner is not None, "start before restarting"
+        self._owner.shutdown(close_env=False)  # else it closes the environment once it is forgotten
+        self.start()
 
     def collect(self) -> TensorDictBase:
         """One round: transitions `[N, k]`, not yet in the replay buffer."""
@@ -190,7 +197,7 @@ class WorldModelData(pl.LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Close the environment."""
         if stage == "fit" and self.env is not None:
-            self._collector = None
+            self._owner = self._collector = None
             self.env.close()
 
 

@@ -239,6 +239,8 @@ class WorldModelModule(pl.LightningModule):
         if self.tuner is not None and self.guidance is not None:
             if self._phase == "tune" and phase != "tune":
                 self.tuner.begin_race()
+                data.restart()  # new episodes: what the last candidates left behind is no fair start
+                self._return_so_far = None
             elif self._phase == "race" and phase != "race":
                 self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
             self.guidance.variants = self.tuner.variants if phase in ("tune", "race") else None

@@ -13,17 +13,16 @@ from mwl.world_model.trust import StepProfile
 
 _SETTLING = 0.2  # share of a window in which what the variant before left behind still shows
 _SMALLEST_POPULATION = 4
-_STAGES = 4  # a search may move on from what was good to what breaks after a window has ended; earlier stages compete
-_SMOOTHING = 0.2  # the mean of one generation is a noisy one; share by which the average follows it
+_STAGES = 3  # a search may move on from what was good to what breaks after a window has ended; earlier stages compete
 
 
 class Tuner(nn.Module):
     """Runs an evolutionary search of a `Tuning`, one candidate per environment and window, then a race.
 
-    In the first window the experts act as they are: their reward per step since the episode began is what candidates
-    are compared with, so that it does not matter where in an episode one is tried. A candidate that falls earns nothing
-    for the rest of its window. As windows are short and some harm shows late, the average of the search at four of its
-    stages then races against the experts as they are, see `Race`; what earns most is kept.
+    In the first window the experts act as they are. Candidates are compared with what was earned so far at the same
+    step of an episode, so that it does not matter where in an episode one is tried. A candidate that falls earns
+    nothing for the rest of its window. As windows are short and some harm shows late, the means of the search after
+    each third of it then race, from new episodes on, against the experts as they are, see `Race`; what earns most is kept.
 
     Args:
         tuning: what is searched; zero at first.
@@ -43,7 +42,6 @@ class Tuner(nn.Module):
     age: Tensor
     score: Tensor
     fell: Tensor
-    average: Tensor
 
     def __init__(
         self,
@@ -73,7 +71,6 @@ class Tuner(nn.Module):
         self.profile = StepProfile(episode_steps)
         self.race = Race(torch.zeros(1 + stages, size), num_envs, max(race_steps, 1), episode_steps)
         self.register_buffer("variants", torch.zeros(num_envs, size))
-        self.register_buffer("average", torch.zeros(size))
         self.register_buffer("score", torch.zeros(num_envs, dtype=torch.float64))
         self.register_buffer("fell", torch.zeros(num_envs, dtype=torch.bool))
         for name in ("windows", "age"):
@@ -81,8 +78,8 @@ class Tuner(nn.Module):
 
     def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, expert_action: Tensor) -> None:
         """One step of the search: rewards, steps since the episode began and falls, each `[N]`, actions `[N, K, A]`."""
+        self.profile.record(reward, step)  # of variants too: some experts earn less the longer an episode lasts
         if self.windows == 0:
-            self.profile.record(reward, step)
             share = 1 / (1 + int(self.age))
             self.tuning.centre.lerp_(expert_action.mean(dim=0), share)
         elif self.age >= _SETTLING * self.window:
@@ -96,19 +93,18 @@ class Tuner(nn.Module):
     def _end_window(self) -> None:
         if self.windows > 0:
             self.evolution.tell(self.score)
-            self._follow_mean(int(self.windows))
+            self._enter_race(int(self.windows))
         self.variants.copy_(self.evolution.ask())
         for total in (self.score, self.fell, self.age):
             total.zero_()
         self.windows += 1
 
-    def _follow_mean(self, generation: int) -> None:
-        """Average the search's mean; where a stage ends, it enters the race."""
-        self.average.lerp_(self.evolution.mean, max(_SMOOTHING, 1 / generation))
+    def _enter_race(self, generation: int) -> None:
+        """Where a stage of the search ends, its mean enters the race."""
         stages = len(self.race.tunings) - 1
         for stage in range(1, stages + 1):
             if generation == stage * self.generations // stages:
-                self.race.tunings[stage] = self.average
+                self.race.tunings[stage] = self.evolution.mean
 
     def begin_race(self) -> None:
         """The search is over; from now on the environments follow what it found at its stages, or the experts."""
