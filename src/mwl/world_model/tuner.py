@@ -22,7 +22,7 @@ class Tuner(nn.Module):
     In the first window the experts act as they are. Candidates are compared with what was earned so far at the same
     step of an episode, so that it does not matter where in an episode one is tried. A candidate that falls earns
     nothing for the rest of its window. As windows are short and some harm shows late, the means of the search after
-    each third of it then race, from new episodes on, against the experts as they are, see `Race`; what earns most is kept.
+    each third of it then race, from new episodes on, against the experts as they are, see `Race`; the best is kept.
 
     Args:
         tuning: what is searched; zero at first.
