@@ -303,7 +303,7 @@ class TrackingPolicy:
         return {
             "licence": licence,
             **self.provenance,
-            "training_env_steps": self.provenance["training_env_steps"] + learning_clock,
+            "training_env_steps": self.provenance.get("training_env_steps", 0) + learning_clock,
             "command": self._told.tolist() if self._commands is None else plain(asdict(self._commands)),
         }
 
