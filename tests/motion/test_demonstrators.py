@@ -8,7 +8,7 @@ import torch
 
 from mwl import keys, make_env
 from mwl.errors import ConfigError, CorruptFile, MissingFile
-from mwl.motion.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
+from mwl.motion.demonstrations import Demonstrations, RecordingConfig, kick, record_demonstrations
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.lqr import LQRStand
 from mwl.motion.reach import SHOULDER, Reach, reachable_targets
@@ -94,6 +94,20 @@ def test_recording_repeats_for_a_seed():
 
     torch.testing.assert_close(recorded(1).observation, recorded(1).observation, rtol=0, atol=0)
     assert not torch.equal(recorded(1).observation, recorded(2).observation)
+
+
+def test_a_kick_pushes_and_turns_only_whom_it_meets():
+    env = make_env("h1-stand", num_envs=3, seed=0)
+    env.reset()
+    _, before = env.state
+    before = before.clone()
+    kick(env, torch.tensor([True, False, True]), 0.5, torch.Generator().manual_seed(0), turn_std=1.0)
+    change = (env.state[1] - before).abs()
+    pushed_or_turned = torch.zeros(len(before[0]), dtype=torch.bool)
+    pushed_or_turned[[0, 1, 5]] = True
+    assert (change[[0, 2]][:, pushed_or_turned] > 1e-3).all()
+    assert change[1].max() == 0
+    assert change[:, ~pushed_or_turned].max() == 0
 
 
 @pytest.fixture

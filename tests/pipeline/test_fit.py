@@ -25,6 +25,13 @@ def test_fit_hands_over_and_converges(stage: Path, place: Path) -> None:
     assert 1.4 < final_weight(folder) < 2.0
 
 
+def test_nothing_is_written_beside_the_result(stage: Path) -> None:
+    edited(stage, trainer__logger=True)  # Lightning's own, which asks for no folder
+    before = set(Path().iterdir())
+    fit(["--config", str(stage), "--output", "runs/line"])
+    assert set(Path().iterdir()) - before <= {Path("runs"), Path("mlflow.db"), Path("mlruns")}
+
+
 def test_same_seed_same_weights(stage: Path) -> None:
     first = fit(["--config", str(stage), "--output", "runs/a"])
     second = fit(["--config", str(stage), "--output", "runs/b"])

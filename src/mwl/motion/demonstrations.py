@@ -143,6 +143,8 @@ class RecordingConfig:
     """Standard deviations in units of the demonstrator's `noise_scale`; episodes take turns."""
     kick_std: float = 0.0
     """Velocity kicks to the root in x and y, m/s, every `kick_interval` seconds."""
+    turn_kick_std: float = 0.0
+    """With each of them a kick to the root's turning about its long axis, rad/s, so that headings differ."""
     kick_interval: float = 1.0
     kicked_share: float = 0.5
     """Share of the episodes that are kicked."""
@@ -174,7 +176,7 @@ def record_demonstrations(
     count = config.episodes
     levels = torch.tensor([config.noise_levels[i % len(config.noise_levels)] for i in range(count)]).unsqueeze(-1)
     kicked = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.kicked_share
-    kicked = kicked[torch.randperm(count, generator=generator)] if config.kick_std > 0 else torch.zeros_like(kicked)
+    kicked = kicked[torch.randperm(count, generator=generator)] if config.kick_std > 0 or config.turn_kick_std > 0 else torch.zeros_like(kicked)
     frames = _play(demonstrator, env, config, levels, kicked, generator, pilot)
     alive = frames.pop("alive")
     length = alive.sum(dim=0)
@@ -186,6 +188,7 @@ def record_demonstrations(
         "demonstrator": demonstrator.name,
         "noise_levels": list(config.noise_levels),
         "kick_std": config.kick_std,
+        "turn_kick_std": config.turn_kick_std,
         "episodes": count,
         "episode_steps": config.steps,
         "falls": int((alive.sum(dim=0) < config.steps).sum()),
@@ -234,14 +237,22 @@ def _play(
         gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
         alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > LOWEST_ROOT)
         push = kicked & (torch.rand(config.episodes, generator=generator) < 0.02 / config.kick_interval)
-        observation = kick(env, push, config.kick_std, generator) if push.any() else state[keys.OBSERVATION]
+        observation = state[keys.OBSERVATION]
+        if push.any():
+            observation = kick(env, push, config.kick_std, generator, config.turn_kick_std)
         state = state.set(keys.OBSERVATION, observation)
     return {name: torch.stack(values) for name, values in gathered.items()}
 
 
-def kick(env: HumanoidEnv, mask: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Push roots by N(0, std) m/s in x and y where `mask` `[N]` holds; returns the observation `[N, O]` after it."""
+def kick(env: HumanoidEnv, mask: Tensor, std: float, generator: torch.Generator, turn_std: float = 0.0) -> Tensor:
+    """Push roots where `mask` `[N]` holds; returns the observation `[N, O]` after it.
+
+    By N(0, std) m/s in x and y, and by N(0, turn_std) rad/s about the body's z axis.
+    """
     qpos, qvel = env.state
     push = std * torch.randn(len(mask), 2, generator=generator, dtype=qvel.dtype)
     qvel[:, :2] += torch.where(mask.unsqueeze(-1), push, 0.0)
+    if turn_std > 0:
+        turn = turn_std * torch.randn(len(mask), generator=generator, dtype=qvel.dtype)
+        qvel[:, 5] += torch.where(mask, turn, 0.0)
     return env.set_state(qpos.numpy(), qvel.numpy(), env.simulation.warmstart)[keys.OBSERVATION]

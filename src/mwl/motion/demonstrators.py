@@ -1,7 +1,6 @@
 """The demonstrators by name, built from their configuration."""
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,6 @@ import torch
 
 from mwl.errors import ConfigError
 from mwl.motion.approach import Approach, ApproachConfig
-from mwl.motion.body_clock import BodyClock, BodyClockConfig, learn_body_clock
 from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
@@ -39,8 +37,6 @@ class DemonstrationConfig:
     """What the teacher is told per unit of command, for one that gives less than it is told."""
     turning_drift: float = 0.0
     """Sideways speed out of a turn, per forward speed and turning rate, that the teacher is told to make up for."""
-    body_clock: BodyClockConfig | None = None
-    """Read the teacher's clock off the body, for a student that has none."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
     approach: ApproachConfig = field(default_factory=ApproachConfig)
@@ -92,25 +88,14 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
 def _tracking_policy(config: DemonstrationConfig) -> TrackingPolicy:
     assert config.teacher is not None
     command = None if config.command is None else torch.tensor(config.command)
-    whatever_is_recorded = replace(config, recording=RecordingConfig(), policy=None)
     return TrackingPolicy.load(
         config.teacher,
         command,
         commands=config.commands,
         gain=config.command_gain,
         drift=config.turning_drift,
-        body_clock=None if config.body_clock is None else _body_clock(whatever_is_recorded),
         seed=config.recording.seed,
     )
-
-
-@lru_cache(maxsize=4)
-def _body_clock(config: DemonstrationConfig) -> BodyClock:
-    """Kept, since every round of an aggregation builds its demonstrator anew."""
-    assert config.body_clock is not None
-    walker = _tracking_policy(replace(config, body_clock=None))
-    env = make_env(config.task, num_envs=config.body_clock.episodes, seed=config.body_clock.seed)
-    return learn_body_clock(walker, env, config.body_clock)
 
 
 def record(config: DemonstrationConfig) -> Demonstrations:

@@ -12,7 +12,6 @@ from torch import Tensor
 from mwl.errors import ConfigError
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
-from mwl.motion.body_clock import BodyClock
 from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
@@ -156,7 +155,6 @@ class TrackingPolicy:
             within half a second which heading it meant to have: a student sees the commanded rate, but no such plan.
         gain: what the teacher is told per unit of command `[3]`, for one that gives less than it is told.
         drift: m/s that it goes to the outside of a turn, per m/s forward and rad/s; it is told to make up for them.
-        body_clock: read the phase of the gait off the body; None lets the clock run freely.
         seed: of the random commands.
     """
 
@@ -170,7 +168,6 @@ class TrackingPolicy:
         commands: CommandConfig | None = None,
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
         drift: float = 0.0,
-        body_clock: BodyClock | None = None,
         seed: int = 0,
     ) -> None:
         self.name = f"tracking_{config.name}"
@@ -178,7 +175,6 @@ class TrackingPolicy:
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
         self._gain, self._drift = torch.tensor(gain), drift
         self._commands, self._generator = commands, torch.Generator().manual_seed(seed)
-        self._body_clock = body_clock
         self._steered = commands is not None
         self._controller: GaitController | None = None
         self.noise_scale = self._action_noise_scale()
@@ -223,12 +219,6 @@ class TrackingPolicy:
         nothing = torch.zeros_like(forward)
         return torch.stack([nothing, self._drift * forward * turning, nothing], dim=-1)
 
-    @property
-    def phase(self) -> Tensor:
-        """How far the robots are in their strides `[N]`, in [0, 1)."""
-        assert self._controller is not None, "reset before phase"
-        return self._controller.phase
-
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Start from standing where `mask` `[N]` holds, from observations `[N, O]`."""
         count = len(observation)
@@ -261,9 +251,6 @@ class TrackingPolicy:
             self._change_commands(len(qpos))
         if self._steered:
             self._forget_heading(qpos)
-        if self._body_clock is not None:
-            assert self.command is not None
-            self._controller.phase = self._body_clock.read(qpos, qvel, self.command)
         residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
@@ -299,11 +286,9 @@ class TrackingPolicy:
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
         licence = f"MIT; reference motion: {self.cycle.provenance.get('licence', 'unknown')}"
-        learning_clock = 0 if self._body_clock is None else self._body_clock.env_steps
         return {
             "licence": licence,
             **self.provenance,
-            "training_env_steps": self.provenance.get("training_env_steps", 0) + learning_clock,
             "command": self._told.tolist() if self._commands is None else plain(asdict(self._commands)),
         }
 

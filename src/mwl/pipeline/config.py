@@ -40,7 +40,7 @@ class TeacherStage:
 
 @dataclass(frozen=True)
 class DemonstrationsStage:
-    """Record a demonstrator, as `mwl motion demonstrate`; the result folder holds `recording.npz`."""
+    """Record a demonstrator, as `mwl motion demonstrate`; the folder holds `recording.npz` and `demonstrator.yaml`."""
 
     config: str
     """YAML of the demonstrator, path relative to the current folder."""

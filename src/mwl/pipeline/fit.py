@@ -141,6 +141,8 @@ class StageCLI(LightningCLI):
             kwargs["enable_progress_bar"] = False
         elif config.trainer.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
+        if config.trainer.default_root_dir is None:  # or a logger without a folder writes to wherever one happens to be
+            kwargs["default_root_dir"] = str(work_folder(output))
         self.trainer_defaults = {"callbacks": callbacks}
         return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
 

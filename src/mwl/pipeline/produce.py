@@ -15,6 +15,7 @@ from mwl.errors import ConfigError
 from mwl.handoff import MANIFEST, atomic_folder
 
 RECORDING = "recording"  # name of the files of a recording in its result folder: recording.npz and recording.json
+DEMONSTRATOR = "demonstrator.yaml"  # who was recorded, beside it: a stage that aggregates asks the same one
 Report = Callable[[float, str], None]
 
 
@@ -73,12 +74,16 @@ def train_to_folder(
 def record_to_folder(
     settings: dict[str, Any], output: Path, work: Path, experiment: str, parent: str | None
 ) -> dict[str, Any]:
-    """Record a demonstrator as `mwl motion demonstrate` does; the folder holds `recording.npz` and its manifest."""
+    """Record a demonstrator as `mwl motion demonstrate` does.
+
+    The folder holds `recording.npz`, its manifest and the demonstrator's configuration.
+    """
     from mwl.motion.commands import demonstrate
 
     config = _written(settings, work)
     with atomic_folder(output) as folder:
         demonstrate(str(config), str(folder / f"{RECORDING}.npz"))
+        shutil.copy(config, folder / DEMONSTRATOR)
     manifest = json.loads((output / f"{RECORDING}.json").read_text(encoding="utf-8"))
     figures = {name: manifest[name] for name in ("steps", "falls", "episodes")}
     return _logged("demonstrations", output, figures, experiment, parent)
