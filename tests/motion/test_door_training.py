@@ -13,7 +13,7 @@ from mwl.motion.door import DOOR_X, DoorGeometry, grip_point, to_leaf
 from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.motion.door_env import Archive, DoorConfig, DoorEnv
 from mwl.motion.door_reward import DoorRewardConfig, DoorStates, door_reward
-from mwl.motion.door_teacher import HandlePull, load_door_config
+from mwl.motion.door_teacher import DoorTeacherConfig, HandlePull, load_door_config, train_door_teacher
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
 from mwl.simulation import Simulation, build_model, get_task
 
@@ -142,6 +142,15 @@ def test_training_goes_on_and_demonstrates(data_folder, tmp_path):
     described = teacher.describe()
     walked = TrackingPolicy.load(data_folder / "teachers/walk").describe()["env_steps"]
     assert described["training_env_steps"] == 32 + walked  # two iterations of 16 steps, the second after a resume
+
+
+def test_a_teacher_begins_with_another_and_its_walker(data_folder, tmp_path):
+    earlier = HandlePull.load(data_folder / "teachers/handle_pull")
+    config = DoorTeacherConfig(start_from=str(data_folder / "teachers/handle_pull"), walker="nowhere", iterations=0)
+    untouched = HandlePull.load(train_door_teacher(config, tmp_path / "teacher"))
+    torch.testing.assert_close(untouched.agent.state_dict(), earlier.agent.state_dict())
+    torch.testing.assert_close(untouched.walker.agent.state_dict(), earlier.walker.agent.state_dict())
+    assert untouched.env_steps == earlier.env_steps
 
 
 def test_a_misspelt_entry_is_one_clear_error(tmp_path):

@@ -27,6 +27,8 @@ class DoorTeacherConfig:
     name: str = "handle_pull"
     walker: str = "data/teachers/walk"
     """Hand-over folder of a commanded walking teacher; its weights travel with this teacher's."""
+    start_from: str | None = None
+    """Hand-over folder of a teacher at the door to train on from, with the walker that it has."""
     iterations: int = 1200
     """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
     contacts: Contacts = "arms"
@@ -72,10 +74,12 @@ def train_door_teacher(
     out = Path(out)
     model = build_model(get_task("h1-door"), config.contacts, FAST_TIMESTEP)
     simulation = Simulation(model, config.ppo.num_envs, frame_skip=FAST_FRAME_SKIP, num_threads=1)
-    walker = TrackingPolicy.load(config.walker)
+    before = HandlePull.load(config.start_from) if config.start_from is not None else None
+    walker = TrackingPolicy.load(config.walker) if before is None else before.walker
     env = DoorEnv(simulation, walker, config.door, config.seed)
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
-    trainer.resume()
+    if not trainer.resume() and before is not None:
+        trainer.begin_with(before.agent.state_dict(), before.env_steps)
     trainer.fit(config.iterations, report)
     return save_door_teacher(config, trainer, walker, out)
 
@@ -101,6 +105,7 @@ def save_door_teacher(config: DoorTeacherConfig, trainer: PPOTrainer, walker: Tr
             "walker": walker.provenance,
             "env_steps": trainer.env_steps,
             "seed": config.seed,
+            **({"started_from": config.start_from} if config.start_from else {}),
         },
     )
 
@@ -121,7 +126,8 @@ class HandlePull:
     def __init__(
         self, config: DoorTeacherConfig, agent: ActorCritic, walker: TrackingPolicy, provenance: dict[str, Any]
     ) -> None:
-        self._config, self._agent, self._walker, self._provenance = config, agent, walker, provenance
+        self.agent, self.walker = agent, walker
+        self._config, self._provenance = config, provenance
         self._controller: DoorController | None = None
         radians = config.door.scale.per_action()[3:].clone()
         radians[:10] = 2 * radians[:10]  # legs: the walker's own corrections are larger than the policy's
@@ -141,12 +147,17 @@ class HandlePull:
         agent.load_state_dict(weights)
         return cls(config, agent, walker, manifest["provenance"])
 
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of its training, its walker's apart."""
+        return int(self._provenance["env_steps"])
+
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew, standing, from observations `[N, O]` where `mask` `[N]` holds."""
         count = len(observation)
         if self._controller is None or len(self._controller.previous_action) != count:
             model = build_model(get_task("h1-door"), "arms", FAST_TIMESTEP)
-            self._controller = DoorController(model, self._walker, self._config.door.scale, count)
+            self._controller = DoorController(model, self.walker, self._config.door.scale, count)
             mask = None
         self._controller.restart(torch.ones(count, dtype=torch.bool) if mask is None else mask)
 
@@ -156,7 +167,7 @@ class HandlePull:
         slices = get_task("h1-door").layout.slices
         qpos = torch.cat([observation[:, slices["robot_qpos"]], observation[:, slices["door_qpos"]]], dim=-1)
         qvel = torch.cat([observation[:, slices["robot_qvel"]], observation[:, slices["door_qvel"]]], dim=-1)
-        answer = self._agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
+        answer = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         targets = self._controller.joint_targets(answer, qpos, qvel)
         return torch.from_numpy(ctrl_to_action(targets.numpy()))
 
@@ -168,7 +179,7 @@ class HandlePull:
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
         steps = self._provenance["env_steps"] + self._provenance["walker"]["env_steps"]
-        return {"licence": self._walker.describe()["licence"], **self._provenance, "training_env_steps": steps}
+        return {"licence": self.walker.describe()["licence"], **self._provenance, "training_env_steps": steps}
 
 
 def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
