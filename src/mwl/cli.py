@@ -78,12 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
     sub.add_argument("--task", required=True, help="for example h1-walk")
-    sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | run:<MLflow id>")
+    sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id>")
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, metavar="FILE", help="film the first episode")
+    sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
 
     sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
@@ -191,9 +192,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from mwl.evaluation.run import EvaluationConfig, evaluate_with_film
+    from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
     from mwl.evaluation.table import record_table
 
+    if options.keep and not Path(options.agent).is_dir():
+        raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
     config = EvaluationConfig(
         task=options.task,
         agent=options.agent,
@@ -204,6 +207,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     with _progress(options.agent) as report:
         record = evaluate_with_film(config, options.experiment, options.video, report)
+    if options.keep:
+        keep(record, Path(options.agent))
     _print(options.json, record.printed(), lambda: record_table(record))
     return 0
 

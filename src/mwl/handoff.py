@@ -119,6 +119,15 @@ def read_manifest(folder: Path | str, *, stage: str | None = None, robot: str | 
     return manifest
 
 
+def update_manifest(folder: Path | str, **entries: Any) -> None:
+    """Add or renew entries in the manifest of a verified hand-over folder; its files stay as they are."""
+    path = Path(folder) / MANIFEST
+    manifest = {**read_manifest(folder), **entries}
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+
+
 def read_checkpoint(folder: Path | str) -> dict[str, Any]:
     """Load `model.ckpt` of a verified hand-over folder on the CPU, with `weights_only=True`.
 

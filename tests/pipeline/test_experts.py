@@ -48,7 +48,7 @@ def test_a_teacher_becomes_an_expert(chain: Path, tmp_path: Path) -> None:
     result = run_pipeline(chain)
     assert (result.ran[0], result.ran[-1]) == ("teacher_walk_first", "walk")
     cost = Expert.load(tmp_path / "out/walk").manifest["provenance"]
-    assert cost["training_env_steps"] == {"tracking_walk": 3 * 32}  # 8 robots, 4 steps, in each of the three stages of its training
+    assert cost["training_env_steps"] == {"tracking_walk": 3 * 32}  # 8 robots, 4 steps, in each of three stages
     assert cost["recording_env_steps"] == 40 * (len(result.ran) - 4)  # 2 robots, 20 steps, in every recording
     assert run_pipeline(chain).ran == []
 

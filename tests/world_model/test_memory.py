@@ -75,7 +75,9 @@ def fit(module: PacingModule, callbacks: Sequence[Callback] = (), checkpoint: Pa
     return data
 
 
-@pytest.mark.parametrize("tuning", [{}, {"tune_steps": 120, "tune_window": 5, "race_steps": 60}], ids=["as they are", "tuned"])
+@pytest.mark.parametrize(
+    "tuning", [{}, {"tune_steps": 120, "tune_window": 5, "race_steps": 60}], ids=["as they are", "tuned"]
+)
 def test_experts_count_the_steps_of_each_episode(tuning: dict[str, int]) -> None:
     pl.seed_everything(0)
     data = fit(make_module(**tuning))

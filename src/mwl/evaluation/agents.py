@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXPERT_FOLDERS = ("data/experts", "runs")
+AGENT_FOLDER = "data/agents"
 
 
 class Agent(Protocol):
@@ -47,17 +48,20 @@ def resolve(address: str, name: str | None = None, instruction: str | None = Non
     """Load the agent that an address names.
 
     Args:
-        address: a hand-over folder, `expert:<name>`, or `run:<MLflow id>` of a fitted stage.
+        address: a hand-over folder, `expert:<name>`, `agent:<task>` (of those in `data/agents`), or `run:<MLflow id>`
+            of a fitted stage.
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
 
     Raises:
-        UnknownAgent: no expert of that name, or a hand-over folder of another kind of stage.
+        UnknownAgent: no expert or agent of that name, or a hand-over folder of another kind of stage.
         MissingFile: no such folder or run.
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
     """
     if address.startswith("expert:"):
         return _load(find_expert(address.removeprefix("expert:")), address, name, instruction)
+    if address.startswith("agent:"):
+        return _load(find_agent(address.removeprefix("agent:")), address, name, instruction)
     if address.startswith("run:"):
         with tempfile.TemporaryDirectory() as scratch:
             folder = tracking.download_handoff(address.removeprefix("run:"), Path(scratch))
@@ -84,6 +88,19 @@ def find_expert(name: str) -> Path:
         known = f"known experts: {', '.join(sorted(found))}" if found else "none is fitted yet; run `make demo`"
         raise UnknownAgent(f"no expert named {name!r} in {' or '.join(EXPERT_FOLDERS)}; {known}")
     return found[name][0]
+
+
+def find_agent(task: str) -> Path:
+    """Folder of the shipped agent for a task, named with or without its robot: `h1-walk` or `walk`.
+
+    Raises:
+        UnknownAgent: there is none; the message lists those that exist.
+    """
+    folder = Path(AGENT_FOLDER) / task.removeprefix("h1-")
+    if Path(task).name != task or not (folder / MANIFEST).is_file():
+        known = ", ".join(sorted(path.parent.name for path in Path(AGENT_FOLDER).glob(f"*/{MANIFEST}"))) or "none"
+        raise UnknownAgent(f"no agent for {task!r} in {AGENT_FOLDER}; known: {known}")
+    return folder
 
 
 def _load(folder: Path, address: str, name: str | None, instruction: str | None) -> NamedAgent:

@@ -15,7 +15,7 @@ from mwl.evaluation.episodes import Episodes, run_episodes
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.statistics import ci95
 from mwl.evaluation.video import Recorder
-from mwl.handoff import atomic_folder
+from mwl.handoff import atomic_folder, update_manifest
 from mwl.simulation import make_env
 
 Report = Callable[[float, str], None]
@@ -33,7 +33,7 @@ class EvaluationConfig:
 
     task: str
     agent: str
-    """Hand-over folder, `expert:<name>` or `run:<MLflow id>`."""
+    """Hand-over folder, `expert:<name>`, `agent:<task>` or `run:<MLflow id>`."""
     name: str | None = None
     """What the agent is called in tables; default: what its manifest says."""
     episodes: int = 10
@@ -162,6 +162,12 @@ def evaluate_to_folder(
         record = evaluate_and_track(config, experiment, parent, film, report, stage=output.name)
         (folder / FILE).write_text(record.to_json(), encoding="utf-8")
     return record
+
+
+def keep(record: Record, folder: Path) -> None:
+    """Write an evaluation into the manifest of the agent's folder, as `evaluation`; all but how fast it ran."""
+    figures = {name: value for name, value in record.printed().items() if name != "env_steps_per_s"}
+    update_manifest(folder, evaluation=figures)
 
 
 def evaluate_with_film(config: EvaluationConfig, experiment: str, video: Path | None, report: Report) -> Record:

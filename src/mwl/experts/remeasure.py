@@ -1,14 +1,12 @@
 """What `mwl experts measure` does, as a plain function."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
-from mwl.handoff import MANIFEST
+from mwl.handoff import update_manifest
 
 
 def measure(folder: Path | str, episodes: int = 20) -> dict[str, Any]:
@@ -29,9 +27,5 @@ def measure(folder: Path | str, episodes: int = 20) -> dict[str, Any]:
         raise BadInput("--episodes must be at least 2: one episode has no spread")
     expert = Expert.load(folder)
     metrics = measure_expert(expert.spec, expert.network, episodes)
-    manifest = {**expert.manifest, "metrics": metrics}
-    path = Path(folder) / MANIFEST
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    update_manifest(folder, metrics=metrics)
     return metrics

@@ -176,7 +176,8 @@ def record_demonstrations(
     count = config.episodes
     levels = torch.tensor([config.noise_levels[i % len(config.noise_levels)] for i in range(count)]).unsqueeze(-1)
     kicked = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.kicked_share
-    kicked = kicked[torch.randperm(count, generator=generator)] if config.kick_std > 0 or config.turn_kick_std > 0 else torch.zeros_like(kicked)
+    kicks = config.kick_std > 0 or config.turn_kick_std > 0
+    kicked = kicked[torch.randperm(count, generator=generator)] if kicks else torch.zeros_like(kicked)
     frames = _play(demonstrator, env, config, levels, kicked, generator, pilot)
     alive = frames.pop("alive")
     length = alive.sum(dim=0)

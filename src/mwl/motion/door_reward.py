@@ -25,7 +25,7 @@ class DoorRewardConfig:
     behind_edge: float = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""
     passed: float = 0.6
-    """Per m of the root's way through, once the leaf is open."""
+    """Per m of the root's way through, once the leaf is open or the door is passed."""
     action_rate: float = 0.010
     action_size: float = 0.004
     fall: float = 2.0
@@ -50,7 +50,8 @@ class DoorStates:
 def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
     """Reward of one control step, `[N]`."""
     hinge = states.hinge.clamp(0, 1.2)
-    wide = ((hinge - 0.4) / 0.4).clamp(0, 1)
+    beyond = ((states.root_x - 0.8) / 0.3).clamp(0, 1)  # the leaf falls to behind who has passed: nothing lost
+    wide = ((hinge - 0.4) / 0.4).clamp(0, 1).maximum(beyond)
     free = ((states.hatch - 0.6) / 0.4).clamp(0, 1).maximum((hinge / 0.1).clamp(0, 1))
     ajar = ((hinge - 0.15) / 0.15).clamp(0, 1)
     at_grip, behind = _nearness(states.grip_distance), _nearness(states.edge_distance)

@@ -1,0 +1,107 @@
+"""What tuning an expert to a task gives by itself: search and race of the tuned preset, without a world model.
+
+    python benchmarks/tuning.py --task h1-walk --expert walk --seeds 0 1 2
+
+Prints one JSON object per seed: the race's gains, and returns of whole new episodes, of the expert as it is and tuned.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from tensordict import TensorDictBase
+
+from mwl import keys
+from mwl.evaluation.episodes import run_episodes
+from mwl.experts.library import ExpertLibrary
+from mwl.gating import ExpertAgent, Guidance, Tuning
+from mwl.motion.symmetry import joint_mirror
+from mwl.simulation import HumanoidEnv, make_env
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
+from mwl.world_model.config import GuidanceConfig
+from mwl.world_model.tuner import Tuner
+
+ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
+EVALUATION_SEED = 1000
+
+
+def guide(expert: str) -> Guidance:
+    """One expert that can be tuned."""
+    unit = torch.as_tensor(2 / (CTRL_HIGH - CTRL_LOW), dtype=torch.float32)
+    tuning = Tuning(torch.tensor([True]), unit, joint_mirror())
+    return Guidance(ExpertLibrary.load(Path("data/experts") / expert), semantic_weights={expert: 1.0}, tuning=tuning)
+
+
+def tune(env: HumanoidEnv, guidance: Guidance) -> Tuner:
+    """Search, race and keep what earned most."""
+    assert guidance.tuning is not None
+    config, steps, race_steps = GuidanceConfig(), TUNE_STEPS // ENVS, RACE_STEPS // ENVS
+    tuner = Tuner(
+        guidance.tuning,
+        ENVS,
+        env.task.max_episode_steps,
+        steps=steps,
+        window=config.tune_window,
+        step_size=config.tune_step_size,
+        race_steps=race_steps,
+    )
+    state = env.reset()
+    for t in range(steps + race_steps):
+        if t == steps:
+            tuner.begin_race()
+            guidance.reset()
+            state = env.reset()
+        state = step(env, guidance, tuner, state, racing=t >= steps)
+    tuner.decide()
+    guidance.variants = None
+    return tuner
+
+
+def step(env: HumanoidEnv, guidance: Guidance, tuner: Tuner, state: TensorDictBase, *, racing: bool) -> TensorDictBase:
+    """One step of search or race; returns where the next one begins."""
+    guidance.variants = tuner.variants
+    at = state[keys.STEP_COUNT].squeeze(-1).clone()
+    guidance.reset(at == 0)
+    advice = guidance.reference(state[keys.OBSERVATION])
+    now, following = env.step_and_maybe_reset(state.set(keys.ACTION, advice[keys.REFERENCE_ACTION].clamp(-1, 1)))
+    reward = now[keys.NEXT, keys.REWARD].squeeze(-1)
+    fell = now[keys.NEXT, keys.TERMINATED].squeeze(-1)
+    if racing:
+        tuner.race.observe(reward, at, fell)
+    else:
+        tuner.observe(reward, at, fell, advice[keys.EXPERT_ACTION])
+    return following
+
+
+def measure(task: str, guidance: Guidance, episodes: int) -> dict[str, float]:
+    """Return and motion of whole episodes."""
+    env = make_env(task, episodes, seed=EVALUATION_SEED, num_threads=1)
+    measured = run_episodes(env, ExpertAgent(guidance), EVALUATION_SEED)
+    env.close()
+    names = ("returns", "fell", "action_rate", "jerk", "energy")
+    return {name: round(float(getattr(measured, name).mean()), 4) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="h1-walk")
+    parser.add_argument("--expert", default="walk")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--episodes", type=int, default=10)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(json.dumps({"expert": options.expert, **measure(options.task, guide(options.expert), options.episodes)}))
+    for seed in options.seeds:
+        torch.manual_seed(seed)
+        guidance, env = guide(options.expert), make_env(options.task, ENVS, seed=seed, num_threads=1)
+        tuner = tune(env, guidance)
+        env.close()
+        print(
+            json.dumps({"seed": seed, **measure(options.task, guidance, options.episodes), **tuner.report()}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The agents in `data/agents`: small, loadable by name, and as good as their manifests say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mwl import keys, make_env
+from mwl.cli import main
+from mwl.errors import UnknownAgent
+from mwl.evaluation.agents import find_agent, resolve
+from mwl.evaluation.run import EvaluationConfig, evaluate
+from mwl.handoff import read_manifest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted(path.name for path in (ROOT / "data/agents").iterdir() if path.is_dir())
+
+
+@pytest.fixture(autouse=True)
+def _from_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_agent_is_small_and_stays_up(name: str) -> None:
+    folder = find_agent(f"h1-{name}")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10 * 2**20
+    named = resolve(f"agent:{name}")
+    assert named.manifest["evaluation"]["task"] == named.manifest["task"] == f"h1-{name}"
+    assert named.env_steps <= 50_000
+    env = make_env(f"h1-{name}", num_envs=2, seed=3)
+    state = env.reset()
+    named.agent.reset()
+    for _ in range(100):
+        action = named.agent.act(state[keys.OBSERVATION])
+        state = env.step(state.set(keys.ACTION, torch.as_tensor(action)))[keys.NEXT]
+        assert not state[keys.TERMINATED].any()
+        state = state.exclude(keys.REWARD)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_agent_returns_what_its_manifest_says(name: str) -> None:
+    told = read_manifest(find_agent(name))["evaluation"]
+    record = evaluate(EvaluationConfig(told["task"], f"agent:{name}", episodes=told["episodes"], seed=told["seed"]))
+    low, high = told["return_ci95"]
+    assert low - 0.01 * abs(low) <= record.return_mean <= high + 0.01 * abs(high)  # other processors round otherwise
+
+
+def test_an_unknown_agent_is_one_clear_error() -> None:
+    with pytest.raises(UnknownAgent, match=r"known: .*walk"):
+        find_agent("h1-hurdle")
+    with pytest.raises(UnknownAgent):
+        find_agent("../experts/walk")
+
+
+def test_figures_are_kept_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    folder = tmp_path / "stand"
+    folder.mkdir()
+    for file in (ROOT / "data/agents/stand").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    arguments = ["evaluate", "--task", "h1-stand", "--agent", str(folder), "--episodes", "1", "--seed", "5", "--keep"]
+    assert main(arguments) == 0
+    kept = json.loads((folder / "manifest.json").read_text())["evaluation"]
+    assert (kept["seed"], kept["episodes"], len(kept["returns"])) == (5, 1, 1)
+    assert resolve(str(folder)).env_steps == resolve("agent:stand").env_steps  # the rest is as it was
+    assert main([*arguments[:4], "expert:stand", *arguments[5:]]) == 2
