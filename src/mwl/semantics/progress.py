@@ -13,7 +13,7 @@ RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes th
 REACHED = 0.05  # m, hand to target
 HANDLE_TURNED = 0.75  # rad
 DOOR_OPEN = 1.0  # rad
-AT_DOOR, THROUGH_DOOR = 0.25, 1.2  # m along x, where the door's handle is in reach and where the doorway lies behind
+AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
 
 
 class Layout(Protocol):
