@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from mwl.errors import BadInput
+from mwl.evaluation.agents import NamedAgent
 from mwl.pipeline import follow as room
 from mwl.pipeline.config import FollowStage
-from mwl.pipeline.follow import InstructedAgent, follow
+from mwl.pipeline.follow import InstructedAgent, assign, follow
 from mwl.semantics import Card, Clause, Director, SequencerConfig
 from mwl.simulation import get_task
 
@@ -89,7 +90,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def resolve(address: str) -> Any:
         loaded.append(address)
-        return SimpleNamespace(agent=Constant(0.0), manifest={})
+        return SimpleNamespace(agent=Constant(0.0), manifest={}, expert_names=[])
 
     monkeypatch.setattr(room, "SemanticHead", Head)
     monkeypatch.setattr(room, "resolve", resolve)
@@ -108,6 +109,28 @@ def test_episode_is_filmed_and_every_decision_told(tmp_path: Path, shown: list[s
     assert (first["after"], first["reason"]) == (1, "time is up")
     assert summary["finished"] or summary["fell"]
     assert shown == ["a", "b"], "an agent is loaded once"
+
+
+class Guided(Constant):
+    """Has experts of its own, and keeps what it was told to weigh them by."""
+
+    told: dict[str, float] | None = None
+
+    def set_weights(self, weights: dict[str, float]) -> None:
+        self.told = weights
+
+
+def test_a_guided_agent_of_several_skills_is_told_which() -> None:
+    stand, walk, single = Guided(0.1), Guided(0.1), Guided(0.1)
+    both = ["stand", "walk"]
+    assign(
+        {
+            "stand": NamedAgent(stand, "guided", "runs/both", expert_names=both),
+            "walk": NamedAgent(walk, "guided", "runs/both", expert_names=both),
+            "reach": NamedAgent(single, "guided", "runs/one", expert_names=["approach"]),
+        }
+    )
+    assert (stand.told, walk.told, single.told) == ({"stand": 1.0}, {"walk": 1.0}, None)
 
 
 def test_a_skill_without_agent_is_named_before_anything_starts(tmp_path: Path, shown: list[str]) -> None:

@@ -118,6 +118,13 @@ def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: M
     return director
 
 
+def assign(named: Mapping[str, NamedAgent]) -> None:
+    """Tell guided agents that have several skills which of them each was given for."""
+    for skill, found in named.items():
+        if len(found.expert_names) > 1 and skill in found.expert_names:
+            found.agent.set_weights({skill: 1.0})  # type: ignore[attr-defined]
+
+
 def heaviest(clause: Clause) -> str:
     """The skill of most weight."""
     return max(clause.weights, key=lambda name: clause.weights[name])
@@ -131,6 +138,7 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
         they stood at the end, and every decision with its reason.
     """
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
+    assign(named)
     head = understand(stage, named)
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     with torch.no_grad(), torch.random.fork_rng():
