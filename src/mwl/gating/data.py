@@ -15,7 +15,7 @@ class GateData(BatchedSteps):
     """Hands out batches of egocentric features and expert numbers, every expert equally often.
 
     Args:
-        demonstrations: files (.npz), or configurations of demonstrators (.yaml), by expert name.
+        demonstrations: files (.npz), or configurations of demonstrators (.yaml), by expert name; null leaves one out.
         batch_size: states per batch.
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of each file's episodes, the last ones, kept for validation.
@@ -23,18 +23,19 @@ class GateData(BatchedSteps):
 
     def __init__(
         self,
-        demonstrations: dict[str, list[str]],
+        demonstrations: dict[str, list[str] | None],
         batch_size: int = 256,
         batches_per_epoch: int = 200,
         validation_share: float = 0.1,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters()
-        if len(demonstrations) < 2 or not all(demonstrations.values()):
+        shown = {name: files for name, files in demonstrations.items() if files is not None}
+        if len(shown) < 2 or not all(shown.values()):
             raise BadInput("data.demonstrations needs at least two experts, each with at least one file")
         if not 0 < validation_share < 1:
             raise BadInput(f"data.validation_share is {validation_share}; it must lie in (0, 1)")
-        self.demonstrations = demonstrations
+        self.demonstrations = shown
         self.validation_share = validation_share
         self.sources: list[dict] = []
 
