@@ -90,7 +90,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def resolve(address: str) -> Any:
         loaded.append(address)
-        return SimpleNamespace(agent=Constant(0.0), manifest={}, expert_names=[])
+        return SimpleNamespace(agent=Constant(0.0), manifest={}, expert_names=[], address=address)
 
     monkeypatch.setattr(room, "SemanticHead", Head)
     monkeypatch.setattr(room, "resolve", resolve)

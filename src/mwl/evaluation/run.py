@@ -60,7 +60,7 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads)  # type: ignore[arg-type]
     task = env.task
     named = resolve(config.agent, config.name, config.instruction)
-    _check_fits(named, config.task, task.layout.size)
+    check_fits(named, config.task, task.layout.size)
     recorder = None
     if video is not None:
         told = config.instruction or task.instruction
@@ -74,7 +74,7 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     return _summarise(config, named, episodes, task.success_bar)
 
 
-def _check_fits(named: NamedAgent, task: str, observed: int) -> None:
+def check_fits(named: NamedAgent, task: str, observed: int) -> None:
     """Refuse a policy that reads another observation than the task shows.
 
     Raises:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mwl import keys, tracking
 from mwl.errors import BadInput
 from mwl.evaluation.agents import Agent, NamedAgent, resolve
+from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import CONTROL_HZ, Recorder
 from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
@@ -141,6 +142,8 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
     assign(named)
     head = understand(stage, named)
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
+    for found in named.values():
+        check_fits(found, stage.task, env.task.layout.size)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(stage.seed)
         state = env.reset()
