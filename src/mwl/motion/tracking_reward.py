@@ -17,6 +17,8 @@ class TrackingRewardConfig:
     speed: tuple[float, float] = (0.30, 5.0)
     speed_linear: float = 0.0
     """Weight of `max(0, 1 - |error| / 2 m/s)`, a slope that reaches further than the exponential: for running."""
+    lag: tuple[float, float] = (0.0, 0.0)
+    """What every m/s below the commanded speed costs, and the m/s that are free: for getting off the mark."""
     sideways: tuple[float, float] = (0.08, 8.0)
     heading: tuple[float, float] = (0.10, 8.0)
     turning: tuple[float, float] = (0.04, 1.0)
@@ -53,9 +55,11 @@ def tracking_reward(errors: TrackingErrors, config: TrackingRewardConfig) -> Ten
         weight, sharpness = term
         return weight * torch.exp(-sharpness * squared_error)
 
+    lag_cost, free_lag = config.lag
     return (
         peak(config.speed, errors.speed**2)
         + config.speed_linear * (1 - errors.speed.abs() / 2).clamp(min=0)
+        - lag_cost * (-errors.speed - free_lag).clamp(min=0)
         + peak(config.sideways, errors.sideways**2)
         + peak(config.heading, errors.heading**2)
         + peak(config.turning, errors.turning**2)
