@@ -15,7 +15,7 @@ from rich.console import Console
 from mwl.cli import main
 from mwl.errors import ConfigError, StageFailed
 from mwl.handoff import read_checkpoint
-from mwl.pipeline.config import load, merge, references, substitute
+from mwl.pipeline.config import dependencies, load, merge, references, substitute
 from mwl.pipeline.fingerprint import code_version, folder_digest
 from mwl.pipeline.runner import run_pipeline
 
@@ -186,3 +186,49 @@ def test_what_most_stages_wait_for_starts_first(stage: Path) -> None:
     ran = run_pipeline(path).ran
     assert ran[0] == "root"
     assert ran.index("root") < ran.index("middle") < ran.index("leaf")
+
+
+def test_stage_with_seeds_is_carried_out_once_per_seed(stage: Path) -> None:
+    path = stage.parent / "seeds.yaml"
+    fit = {"kind": "fit", "config": "stage.yaml", "overrides": {"seed_everything": "${seed}"}}
+    after = {
+        "kind": "fit",
+        "seeds": [1],
+        "config": "stage.yaml",
+        "overrides": {"model": {"init_args": {"upstream": "${one}"}}},
+    }
+    stages = {
+        "one": {**fit, "seeds": [0, 1]},
+        "after": after,
+        "all": {"kind": "compare", "evaluations": ["${one}", "${after}", "elsewhere/${after_s1}"]},
+    }
+    path.write_text(yaml.safe_dump({"name": "seeds", "stages": stages}))
+    _, read = load(path)
+    assert set(read) == {"one_s0", "one_s1", "after_s1", "all"}
+    assert [read[name].overrides["seed_everything"] for name in ("one_s0", "one_s1")] == [0, 1]  # type: ignore[union-attr]
+    assert dependencies(read["after_s1"]) == {"one_s1"}
+    assert read["all"].evaluations == ["${one_s0}", "${one_s1}", "${after_s1}", "elsewhere/${after_s1}"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("stages.one.seeds=0", "list of different whole numbers"),
+        ("stages.one.seeds=[1, 1]", "list of different whole numbers"),
+        ("stages.one.seeds=[3]", "has seed 0, which 'one' lacks"),
+        ("stages.two.seeds=null", "list of different whole numbers"),
+        ("stages.three.config=${one}", "name one, as \\$\\{one_s0\\}"),
+    ],
+)
+def test_bad_seeds_are_refused(stage: Path, change: str, said: str) -> None:
+    path = stage.parent / "seeds.yaml"
+    fit = {"kind": "fit", "config": "stage.yaml"}
+    upstream = {"model": {"init_args": {"upstream": "${one}"}}}
+    stages = {
+        "one": {**fit, "seeds": [0, 1]},
+        "two": {**fit, "seeds": [0], "overrides": upstream},
+        "three": dict(fit),
+    }
+    path.write_text(yaml.safe_dump({"name": "seeds", "stages": stages}))
+    with pytest.raises(ConfigError, match=said):
+        load(path, [change])

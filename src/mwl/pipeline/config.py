@@ -14,6 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from mwl.errors import ConfigError, MissingFile
 from mwl.pipeline.config_errors import did_you_mean, explain, locate
+from mwl.pipeline.seeds import spread_seeds
 
 _REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
 
@@ -111,7 +112,8 @@ class Pipeline:
 
     name: str
     stages: dict[str, dict[str, Any]]
-    """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder."""
+    """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder.
+    With `seeds` a stage is carried out once per seed, see `mwl.pipeline.seeds`."""
     output: str | None = None
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None
@@ -199,7 +201,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
     for assignment in overrides:
         _assign(raw, assignment)
     pipeline = _parse(Pipeline, raw, files, "")
-    stages = {name: _parse_stage(name, spec, files) for name, spec in pipeline.stages.items()}
+    try:
+        specs = spread_seeds(pipeline.stages)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    stages = {name: _parse_stage(name, spec, files) for name, spec in specs.items()}
     order(stages, path)
     return pipeline, stages
 
