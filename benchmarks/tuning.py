@@ -10,16 +10,18 @@ import json
 from pathlib import Path
 
 import torch
-from tensordict import TensorDictBase
 
 from mwl import keys
 from mwl.evaluation.episodes import run_episodes
+from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import ExpertAgent, Guidance, Tuning
+from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
+from mwl.simulation.robot import ACTION_SIZE, CTRL_HIGH, CTRL_LOW
 from mwl.world_model.config import GuidanceConfig
+from mwl.world_model.roughness import Roughness
 from mwl.world_model.tuner import Tuner
 
 ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
@@ -33,7 +35,7 @@ def guide(expert: str) -> Guidance:
     return Guidance(ExpertLibrary.load(Path("data/experts") / expert), semantic_weights={expert: 1.0}, tuning=tuning)
 
 
-def tune(env: HumanoidEnv, guidance: Guidance) -> Tuner:
+def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
     """Search, race and keep what earned most."""
     assert guidance.tuning is not None
     config, steps, race_steps = GuidanceConfig(), TUNE_STEPS // ENVS, RACE_STEPS // ENVS
@@ -46,32 +48,29 @@ def tune(env: HumanoidEnv, guidance: Guidance) -> Tuner:
         step_size=config.tune_step_size,
         race_steps=race_steps,
     )
+    roughness = Roughness(ENVS, ACTION_SIZE)
     state = env.reset()
     for t in range(steps + race_steps):
         if t == steps:
             tuner.begin_race()
             guidance.reset()
             state = env.reset()
-        state = step(env, guidance, tuner, state, racing=t >= steps)
+        guidance.variants = tuner.variants
+        at = state[keys.STEP_COUNT].squeeze(-1).clone()
+        guidance.reset(at == 0)
+        advice = guidance.reference(state[keys.OBSERVATION])
+        now, state = env.step_and_maybe_reset(state.set(keys.ACTION, advice[keys.REFERENCE_ACTION].clamp(-1, 1)))
+        after = now[keys.NEXT]
+        velocity = robot_state(after[keys.OBSERVATION], env.task.layout)[1][:, JOINT_VELOCITIES]
+        charge = smoothness * roughness.observe(velocity, at, learning=t < steps and tuner.first)
+        reward, fell = after[keys.REWARD].squeeze(-1), after[keys.TERMINATED].squeeze(-1)
+        if t < steps:
+            tuner.observe(reward, at, fell, advice[keys.EXPERT_ACTION], charge)
+        else:
+            tuner.race.observe(reward, at, fell, charge)
     tuner.decide()
     guidance.variants = None
     return tuner
-
-
-def step(env: HumanoidEnv, guidance: Guidance, tuner: Tuner, state: TensorDictBase, *, racing: bool) -> TensorDictBase:
-    """One step of search or race; returns where the next one begins."""
-    guidance.variants = tuner.variants
-    at = state[keys.STEP_COUNT].squeeze(-1).clone()
-    guidance.reset(at == 0)
-    advice = guidance.reference(state[keys.OBSERVATION])
-    now, following = env.step_and_maybe_reset(state.set(keys.ACTION, advice[keys.REFERENCE_ACTION].clamp(-1, 1)))
-    reward = now[keys.NEXT, keys.REWARD].squeeze(-1)
-    fell = now[keys.NEXT, keys.TERMINATED].squeeze(-1)
-    if racing:
-        tuner.race.observe(reward, at, fell)
-    else:
-        tuner.observe(reward, at, fell, advice[keys.EXPERT_ACTION])
-    return following
 
 
 def measure(task: str, guidance: Guidance, episodes: int) -> dict[str, float]:
@@ -89,13 +88,14 @@ def main() -> None:
     parser.add_argument("--expert", default="walk")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--smoothness", type=float, default=0.0, help="guidance.tune_smoothness")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(json.dumps({"expert": options.expert, **measure(options.task, guide(options.expert), options.episodes)}))
     for seed in options.seeds:
         torch.manual_seed(seed)
         guidance, env = guide(options.expert), make_env(options.task, ENVS, seed=seed, num_threads=1)
-        tuner = tune(env, guidance)
+        tuner = tune(env, guidance, options.smoothness)
         env.close()
         print(
             json.dumps({"seed": seed, **measure(options.task, guidance, options.episodes), **tuner.report()}),

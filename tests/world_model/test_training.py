@@ -268,3 +268,10 @@ def test_half_precision_learns_as_single_does() -> None:
     module = make_module(guided=False, seed_steps=480)
     module.network = replace(module.network, precision="bfloat16")
     assert mean_return(ready_to_act(module, fit(module, steps=1200))) > 20
+
+
+def test_smoothness_is_refused_where_no_joints_are_seen() -> None:
+    module = make_module(guided=True)
+    module.guiding = GuidanceConfig(tune_steps=200, tune_window=5, race_steps=32, tune_smoothness=0.1)
+    with pytest.raises(BadInput, match="tune_smoothness needs a task with a robot's joints"):
+        fit(module, steps=160)

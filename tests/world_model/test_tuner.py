@@ -119,3 +119,23 @@ def test_too_few_environments_or_steps_are_refused(envs: int, steps: int, told: 
     tuning = Tuning(torch.tensor([True]), torch.ones(2))
     with pytest.raises(BadInput, match=told):
         Tuner(tuning, envs, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=5)
+
+
+def test_charges_decide_the_race_but_not_what_plans_are_compared_with() -> None:
+    # the second earns 0.1 more and is charged 0.2 more, the third earns 0.05 more and is charged nothing
+    race = Race(torch.zeros(3, 3), 6, 5, 100)
+    for t in range(5):
+        reward, charge = torch.tensor([0.8, 0.9, 0.85]).repeat(2), torch.tensor([0.0, 0.2, 0.0]).repeat(2)
+        race.observe(reward, torch.full((6,), t), torch.zeros(6, dtype=torch.bool), charge)
+    assert race.winner() == 2
+    assert race.profile(1).expectation(torch.tensor([0])).item() == pytest.approx(0.9)
+
+
+def test_search_moves_away_from_what_is_charged() -> None:
+    tuner = make()
+    play(tuner, torch.full((N,), 0.8))
+    drawn = tuner.variants.clone()
+    charge, none = torch.tensor([0.0, 0.3, 0.3, 0.3]), torch.zeros(N, dtype=torch.bool)
+    for t in range(WINDOW):
+        tuner.observe(torch.full((N,), 0.8), torch.full((N,), WINDOW + t), none, torch.zeros(N, 1, 2), charge)
+    assert (tuner.evolution.mean @ drawn.T).argmax() == 0

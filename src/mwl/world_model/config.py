@@ -151,6 +151,9 @@ class GuidanceConfig:
     """Steps for which an environment tries a variant."""
     tune_step_size: float = 0.5
     """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
+    tune_smoothness: float = 0.0
+    """What a variant is charged per step in search and race for the mean square jerk of its joints: this much, in units
+    of reward, where it is the experts' own, and in proportion; 0: nothing."""
     limbs: dict[str, str] | None = None
     """Expert that has a limb to itself, by limb (legs, torso, arms, left_arms, ...); None shares all by weight."""
     lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
@@ -175,4 +178,5 @@ class GuidanceConfig:
         _require(self.tune_steps >= 0, f"guidance.tune_steps is {self.tune_steps}; it can't be negative")
         _require(self.race_steps >= 1, f"guidance.race_steps is {self.race_steps}; it must be at least 1")
         _require(self.tune_window >= 5, f"guidance.tune_window is {self.tune_window}; it must be at least 5")
+        _require(self.tune_smoothness >= 0, f"guidance.tune_smoothness is {self.tune_smoothness}; it can't be negative")
         _require(self.tune_step_size > 0, f"guidance.tune_step_size is {self.tune_step_size}, not above 0")

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.errors import BadInput, NonFiniteLoss
-from mwl.experts.features import EGOCENTRIC_SIZE
+from mwl.experts.features import EGOCENTRIC_SIZE, robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import Guidance, Tuning, load_gate, weights_for
 from mwl.gating.module import entropy_shortfall
+from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.motion.symmetry import joint_mirror
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
@@ -36,6 +37,7 @@ from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
 from mwl.world_model.replay import Replay
+from mwl.world_model.roughness import Roughness
 from mwl.world_model.trust import TrustRegion
 from mwl.world_model.tuner import Tuner
 
@@ -79,6 +81,7 @@ class WorldModelModule(pl.LightningModule):
         self.model: WorldModel | None = None
         self.gate: torch.nn.Module | None = None
         self.tuner: Tuner | None = None
+        self.roughness: Roughness | None = None
         self._phase: Phase = "tune"
         self._owed_updates = 0.0
         self._returns: list[float] = []
@@ -121,6 +124,8 @@ class WorldModelModule(pl.LightningModule):
         )
         if self.guidance is not None and guiding.tune_steps > 0:
             self.tuner = self._make_tuner(self.guidance, data.num_envs, spec)
+            if guiding.tune_smoothness > 0:
+                self.roughness = self._make_roughness(data.num_envs, spec)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
@@ -172,6 +177,11 @@ class WorldModelModule(pl.LightningModule):
             step_size=config.tune_step_size,
             race_steps=config.race_steps // num_envs,
         )
+
+    def _make_roughness(self, num_envs: int, spec: EnvSpec) -> Roughness:
+        if spec.layout is None:
+            raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
+        return Roughness(num_envs, spec.action_size)
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -272,12 +282,21 @@ class WorldModelModule(pl.LightningModule):
             if self._phase == "plan":
                 self.trust.observe(reward, step, fell)
             elif self.tuner is not None and self._phase == "tune":
-                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION])
+                charge = self._charge(after[keys.OBSERVATION], step, self.tuner.first)
+                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], charge)
             elif self.tuner is not None and self._phase == "race":
-                self.tuner.race.observe(reward, step, fell)
+                self.tuner.race.observe(reward, step, fell, self._charge(after[keys.OBSERVATION], step))
             elif data.behaviour.warm_start:
                 self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))
+
+    def _charge(self, observation: Tensor, step: Tensor, learning: bool = False) -> Tensor | float:
+        """What a candidate of the tuner pays for jerking its joints, `[N]`."""
+        layout = self.observer.layout
+        if self.roughness is None or layout is None:
+            return 0.0
+        velocity = robot_state(observation, layout)[1][:, JOINT_VELOCITIES]
+        return self.guiding.tune_smoothness * self.roughness.observe(velocity, step, learning=learning)
 
     def _count_return(self, reward: Tensor, done: Tensor) -> None:
         if self._return_so_far is None:

@@ -11,9 +11,9 @@ _CERTAINTY = 2.0  # standard errors by which a gain has to exceed nothing
 class Race(nn.Module):
     """Tries tunings side by side for hundreds of steps; the first is the experts as they are.
 
-    Environments follow the tunings in turn, without noise. What a tuning gains is its reward minus that of the experts
+    Environments follow the tunings in turn, without noise. What a tuning gains is its score minus that of the experts
     as they are at the same step of an episode, so that it does not matter where in an episode an environment stands. A
-    fall forfeits the rest of the race.
+    fall forfeits the rest of the race. The score is the reward, less what the motion is charged.
 
     Args:
         tunings: `[M, P]` numbers; zeros in the first row.
@@ -24,6 +24,7 @@ class Race(nn.Module):
 
     tunings: Tensor
     reward: Tensor
+    score: Tensor
     step: Tensor
     fell: Tensor
     age: Tensor
@@ -32,7 +33,8 @@ class Race(nn.Module):
         super().__init__()
         self.episode_steps = episode_steps
         self.register_buffer("tunings", tunings.clone())
-        self.register_buffer("reward", torch.zeros(steps, num_envs, dtype=torch.float64))
+        for name in ("reward", "score"):
+            self.register_buffer(name, torch.zeros(steps, num_envs, dtype=torch.float64))
         self.register_buffer("step", torch.zeros(steps, num_envs, dtype=torch.int64))
         self.register_buffer("fell", torch.zeros(steps, num_envs, dtype=torch.bool))
         self.register_buffer("age", torch.zeros((), dtype=torch.int64))
@@ -47,17 +49,21 @@ class Race(nn.Module):
         """The numbers `[N, P]` that each environment follows."""
         return self.tunings[self.follows]
 
-    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
-        """One step: rewards, steps since the episode began and falls, each `[N]`; steps past the last are ignored."""
+    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, charge: Tensor | float = 0.0) -> None:
+        """One step: rewards, steps since the episode began, falls, charges, each `[N]`; ignored after the last."""
         if self.age < len(self.reward):
             self.reward[self.age], self.step[self.age], self.fell[self.age] = reward.double(), step, terminated
+            self.score[self.age] = reward.double() - charge
         self.age += 1
 
     def profile(self, tuning: int) -> StepProfile:
         """Reward per step of an episode of those that follow a tuning."""
+        return self._profile(self.reward, tuning)
+
+    def _profile(self, earned: Tensor, tuning: int) -> StepProfile:
         profile = StepProfile(self.episode_steps)
-        seen, mine = min(int(self.age), len(self.reward)), self.follows == tuning
-        profile.record(self.reward[:seen, mine].flatten(), self.step[:seen, mine].flatten())
+        seen, mine = min(int(self.age), len(earned)), self.follows == tuning
+        profile.record(earned[:seen, mine].flatten(), self.step[:seen, mine].flatten())
         return profile
 
     def winner(self) -> int:
@@ -69,14 +75,14 @@ class Race(nn.Module):
         return int(gain.masked_fill(gain <= _CERTAINTY * error, 0.0).argmax())
 
     def gains(self) -> tuple[Tensor, Tensor]:
-        """Reward per step `[M]` by which each tuning exceeds the experts as they are, and the standard error `[M]`.
+        """Score per step `[M]` by which each tuning exceeds the experts as they are, and the standard error `[M]`.
 
         The error is that between environments; a tuning that a single one follows is taken to have none.
         """
         seen = min(int(self.age), len(self.reward))
-        expected = self.profile(0).expectation(self.step[:seen].flatten()).view(seen, -1)
+        expected = self._profile(self.score, 0).expectation(self.step[:seen].flatten()).view(seen, -1)
         fallen = self.fell[:seen].cumsum(dim=0) - self.fell[:seen].long() > 0  # the step of the fall still counts
-        gain = (torch.where(fallen, 0.0, self.reward[:seen]) - expected).mean(dim=0)
+        gain = (torch.where(fallen, 0.0, self.score[:seen]) - expected).mean(dim=0)
         groups = [gain[self.follows == m] for m in range(len(self.tunings))]
         square = torch.stack([group.var() / len(group) if len(group) > 1 else gain.new_zeros(()) for group in groups])
         return torch.stack([group.mean() for group in groups]), (square + square[0]).sqrt()

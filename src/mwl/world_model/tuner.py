@@ -76,10 +76,24 @@ class Tuner(nn.Module):
         for name in ("windows", "age"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
-    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, expert_action: Tensor) -> None:
-        """One step of the search: rewards, steps since the episode began and falls, each `[N]`, actions `[N, K, A]`."""
+    @property
+    def first(self) -> bool:
+        """Whether this is the first window, in which the experts act as they are."""
+        return bool(self.windows == 0)
+
+    def observe(
+        self, reward: Tensor, step: Tensor, terminated: Tensor, expert_action: Tensor, charge: Tensor | float = 0.0
+    ) -> None:
+        """One step of the search.
+
+        Args:
+            reward, step, terminated: rewards, steps since the episode began, falls, each `[N]`.
+            expert_action: `[N, K, A]`.
+            charge: what the motion costs a candidate besides, `[N]` in units of reward.
+        """
+        reward = reward - charge
         self.profile.record(reward, step)  # of variants too: some experts earn less the longer an episode lasts
-        if self.windows == 0:
+        if self.first:
             share = 1 / (1 + int(self.age))
             self.tuning.centre.lerp_(expert_action.mean(dim=0), share)
         elif self.age >= _SETTLING * self.window:
@@ -111,7 +125,7 @@ class Tuner(nn.Module):
         self.variants.copy_(self.race.variants)
 
     def report(self) -> dict[str, Any]:
-        """How the race ended, for the record: gains in reward per step by stage of the search, and who won."""
+        """How the race ended, for the record: gains in score per step by stage of the search, and who won."""
         gain, error = self.race.gains()
         return {"gains": gain[1:].tolist(), "errors": error[1:].tolist(), "kept_stage": self.race.winner()}
 
