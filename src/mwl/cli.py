@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--task", required=True, help="for example h1-walk")
     sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id>")
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
+    sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
@@ -197,6 +198,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.keep and not Path(options.agent).is_dir():
         raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
+    if options.keep and options.act:
+        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act")
     config = EvaluationConfig(
         task=options.task,
         agent=options.agent,
@@ -204,6 +207,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         seed=options.seed,
         suite=options.suite,
         instruction=options.instruction,
+        act=options.act,
     )
     with _progress(options.agent) as report:
         record = evaluate_with_film(config, options.experiment, options.video, report)

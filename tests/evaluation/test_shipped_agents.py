@@ -8,7 +8,7 @@ import torch
 
 from mwl import keys, make_env
 from mwl.cli import main
-from mwl.errors import UnknownAgent
+from mwl.errors import BadInput, UnknownAgent
 from mwl.evaluation.agents import find_agent, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.handoff import read_manifest
@@ -67,3 +67,20 @@ def test_figures_are_kept_in_the_manifest(tmp_path: Path, monkeypatch: pytest.Mo
     assert (kept["seed"], kept["episodes"], len(kept["returns"])) == (5, 1, 1)
     assert resolve(str(folder)).env_steps == resolve("agent:stand").env_steps  # the rest is as it was
     assert main([*arguments[:4], "expert:stand", *arguments[5:]]) == 2
+    assert main([*arguments, "--act", "best"]) == 2  # what is kept is how it was fitted to act
+
+
+def test_a_world_model_can_be_told_how_to_act() -> None:
+    ways = {}
+    for way in (None, "policy", "mean", "best"):
+        named = resolve("agent:walk", act=way)
+        env = make_env("h1-walk", num_envs=1, seed=3)
+        torch.manual_seed(0)
+        ways[way] = named.agent.act(env.reset()[keys.OBSERVATION])
+    assert torch.equal(ways[None], ways["policy"])  # as it was fitted
+    assert not torch.equal(ways["policy"], ways["mean"])
+    assert not torch.equal(ways["mean"], ways["best"])
+    with pytest.raises(BadInput, match="choose from mean, best, sample, policy"):
+        resolve("agent:walk", act="luck")
+    with pytest.raises(BadInput, match="an expert has one way of acting"):
+        resolve("expert:walk", act="policy")

@@ -44,7 +44,9 @@ class NamedAgent:
     manifest: dict[str, Any] = field(default_factory=dict)
 
 
-def resolve(address: str, name: str | None = None, instruction: str | None = None) -> NamedAgent:
+def resolve(
+    address: str, name: str | None = None, instruction: str | None = None, act: str | None = None
+) -> NamedAgent:
     """Load the agent that an address names.
 
     Args:
@@ -52,21 +54,23 @@ def resolve(address: str, name: str | None = None, instruction: str | None = Non
             of a fitted stage.
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
+        act: how a world model chooses actions; default as it was fitted.
 
     Raises:
+        BadInput: an agent without experts is told something, or one without a world model how to act.
         UnknownAgent: no expert or agent of that name, or a hand-over folder of another kind of stage.
         MissingFile: no such folder or run.
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
     """
     if address.startswith("expert:"):
-        return _load(find_expert(address.removeprefix("expert:")), address, name, instruction)
+        return _load(find_expert(address.removeprefix("expert:")), address, name, instruction, act)
     if address.startswith("agent:"):
-        return _load(find_agent(address.removeprefix("agent:")), address, name, instruction)
+        return _load(find_agent(address.removeprefix("agent:")), address, name, instruction, act)
     if address.startswith("run:"):
         with tempfile.TemporaryDirectory() as scratch:
             folder = tracking.download_handoff(address.removeprefix("run:"), Path(scratch))
-            return _load(folder, address, name, instruction)
-    return _load(Path(address), address, name, instruction)
+            return _load(folder, address, name, instruction, act)
+    return _load(Path(address), address, name, instruction, act)
 
 
 def find_expert(name: str) -> Path:
@@ -103,7 +107,7 @@ def find_agent(task: str) -> Path:
     return folder
 
 
-def _load(folder: Path, address: str, name: str | None, instruction: str | None) -> NamedAgent:
+def _load(folder: Path, address: str, name: str | None, instruction: str | None, act: str | None) -> NamedAgent:
     from mwl.world_model import load_agent
 
     agent: Any = load_agent(folder)
@@ -120,6 +124,13 @@ def _load(folder: Path, address: str, name: str | None, instruction: str | None)
             from mwl.gating import weights_for
 
             guidance.set_weights(weights_for(guidance.library, instruction, None, "embedded"))
+    if act is not None:
+        if manifest["stage"] != "world_model":
+            raise BadInput(
+                f"{address}: an expert has one way of acting; only a world model can be told to act by {act!r}"
+            )
+        agent.act_by(act)
+        default = f"{default} ({act})"
     return NamedAgent(
         agent=agent,
         name=name or default,

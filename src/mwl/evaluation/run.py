@@ -40,6 +40,8 @@ class EvaluationConfig:
     seed: int = 0
     suite: str = "embedded"
     instruction: str | None = None
+    act: str | None = None
+    """How a world model chooses actions, see `mwl.world_model.agent.ACTING`; default: as it was fitted."""
     num_threads: int | None = None
 
 
@@ -59,7 +61,7 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
         raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
     env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads)  # type: ignore[arg-type]
     task = env.task
-    named = resolve(config.agent, config.name, config.instruction)
+    named = resolve(config.agent, config.name, config.instruction, config.act)
     check_fits(named, config.task, task.layout.size)
     recorder = None
     if video is not None:

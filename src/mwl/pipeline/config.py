@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -62,6 +62,8 @@ class EvaluateStage:
     seed: int = 1000
     suite: str = "embedded"
     instruction: str | None = None
+    act: Literal["mean", "best", "sample", "policy"] | None = None
+    """How a world model chooses actions: `mean`, `best` or `sample` of the elites, or `policy`; default as fitted."""
     video: bool = True
     """Record the first episode."""
 

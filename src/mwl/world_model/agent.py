@@ -20,6 +20,7 @@ from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Advice, Planner, Use, shifted
 
 STAGE = "world_model"
+ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning
 
 
 class WorldModelAgent:
@@ -51,6 +52,16 @@ class WorldModelAgent:
         self._deviation: Tensor | None = None
         self._std: Tensor | None = None
         self._age = 0
+
+    def act_by(self, way: str) -> None:
+        """Choose actions another way than it was fitted to.
+
+        Raises:
+            BadInput: not one of `ACTING`.
+        """
+        if way not in ACTING:
+            raise BadInput(f"{way!r} is no way of choosing actions; choose from {', '.join(ACTING)}")
+        self.pick = way
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""
