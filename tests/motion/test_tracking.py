@@ -140,6 +140,34 @@ def test_a_teacher_begins_with_the_networks_of_another_and_counts_its_steps(tiny
     assert seen == [48]  # 2 iterations of 16 steps before, one now
 
 
+def test_a_starter_acts_first_and_adds_its_own_steps(tiny, tmp_path):
+    steady = train_teacher(tiny, tmp_path / "steady")
+    starter = train_teacher(dataclasses.replace(tiny, iterations=1, start_from=str(steady)), tmp_path / "starter")
+    both = TrackingPolicy.load_with_starter(steady, starter, 0.04)
+    alone = [TrackingPolicy.load(folder) for folder in (starter, steady)]
+    observation = torch.randn(2, 51)
+    for policy in (both, *alone):
+        policy.reset(observation)
+    for step in range(4):
+        first, later = (policy.act(observation) for policy in alone)
+        acted = both.act(observation)
+        torch.testing.assert_close(acted, first if step < 2 else later)  # 0.04 s are two control steps
+        for policy in (both, *alone):
+            policy.executed(acted)  # what they did before is part of what they see
+        assert not torch.equal(first, later)
+    # 2 iterations of 16 steps made the one, one more the other
+    assert both.describe()["training_env_steps"] == 48
+
+
+def test_a_starter_of_another_gait_is_refused(tiny, tmp_path):
+    other = dataclasses.replace(
+        tiny, iterations=1, tracking=dataclasses.replace(tiny.tracking, scale=ResidualScale(knee=0.1))
+    )
+    folders = [train_teacher(config, tmp_path / name) for name, config in (("one", tiny), ("other", other))]
+    with pytest.raises(ConfigError, match="another gait or action scale"):
+        TrackingPolicy.load_with_starter(*folders, 1.0)
+
+
 def test_training_repeats_for_a_seed(tiny, tmp_path):
     weights = []
     for run in ("a", "b"):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jsonargparse
 import torch
@@ -29,6 +29,10 @@ class DemonstrationConfig:
     task: str = "h1-stand"
     teacher: str | None = None
     """Hand-over folder of the teacher, for the kinds `tracking`, `approach` and `handle_pull`."""
+    starter: str | None = None
+    """Hand-over folder of a teacher of the same gait that acts first, for the kind `tracking`."""
+    starter_seconds: float = 2.0
+    """For how long."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     commands: CommandConfig | None = None
@@ -88,14 +92,15 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
 def _tracking_policy(config: DemonstrationConfig) -> TrackingPolicy:
     assert config.teacher is not None
     command = None if config.command is None else torch.tensor(config.command)
-    return TrackingPolicy.load(
-        config.teacher,
-        command,
-        commands=config.commands,
-        gain=config.command_gain,
-        drift=config.turning_drift,
-        seed=config.recording.seed,
-    )
+    options: dict[str, Any] = {
+        "commands": config.commands,
+        "gain": config.command_gain,
+        "drift": config.turning_drift,
+        "seed": config.recording.seed,
+    }
+    if config.starter is None:
+        return TrackingPolicy.load(config.teacher, command, **options)
+    return TrackingPolicy.load_with_starter(config.teacher, config.starter, config.starter_seconds, command, **options)
 
 
 def record(config: DemonstrationConfig) -> Demonstrations:

@@ -36,6 +36,15 @@ HEADING_MEMORY = 0.95  # share of its heading error that a robot under changing 
 
 
 @dataclass(frozen=True)
+class Starter:
+    """A teacher that gets the robot off the mark for another one."""
+
+    config: "TeacherConfig"
+    agent: ActorCritic
+    steps: int  # control steps after which the other one takes over
+
+
+@dataclass(frozen=True)
 class TeacherConfig:
     """A tracking teacher: which gait, how rewarded, how long trained."""
 
@@ -131,9 +140,17 @@ def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
             "source": GaitCycle.load(config.cycle).provenance,
             "env_steps": trainer.env_steps,
             "seed": config.seed,
-            **({"started_from": config.start_from} if config.start_from else {}),
+            **_ancestry(config),
         },
     )
+
+
+def _ancestry(config: TeacherConfig) -> dict[str, Any]:
+    """The teacher that this one began with, and how many of its steps are that one's."""
+    if config.start_from is None:
+        return {}
+    steps = read_manifest(config.start_from, stage=STAGE, robot=ROBOT)["provenance"]["env_steps"]
+    return {"started_from": config.start_from, "started_with_env_steps": steps}
 
 
 def plain(value: Any) -> Any:
@@ -156,6 +173,10 @@ class TrackingPolicy:
         gain: what the teacher is told per unit of command `[3]`, for one that gives less than it is told.
         drift: m/s that it goes to the outside of a turn, per m/s forward and rad/s; it is told to make up for them.
         seed: of the random commands.
+        starter: another teacher of the same gait that acts first; the commanded speed then rises as it learned.
+
+    Raises:
+        ConfigError: the starter learned another gait, or other scales of its actions.
     """
 
     def __init__(
@@ -169,7 +190,13 @@ class TrackingPolicy:
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
         drift: float = 0.0,
         seed: int = 0,
+        starter: Starter | None = None,
     ) -> None:
+        if starter is not None and (starter.config.cycle, starter.config.tracking.scale) != (
+            config.cycle,
+            config.tracking.scale,
+        ):
+            raise ConfigError(f"starter: it learned another gait or action scale than the teacher {config.name}")
         self.name = f"tracking_{config.name}"
         self.config, self.agent, self.cycle, self.provenance = config, agent, cycle, provenance
         self._told = torch.tensor([config.tracking.command.preferred_speed, 0.0, 0.0]) if command is None else command
@@ -177,6 +204,8 @@ class TrackingPolicy:
         self._commands, self._generator = commands, torch.Generator().manual_seed(seed)
         self._steered = commands is not None
         self._controller: GaitController | None = None
+        self._starter, self._age = starter, torch.zeros(0, dtype=torch.int64)
+        self._start = (config if starter is None else starter.config).tracking.command
         self.noise_scale = self._action_noise_scale()
 
     @classmethod
@@ -186,6 +215,27 @@ class TrackingPolicy:
         checkpoint = read_checkpoint(folder)
         provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
         return cls.from_parts(checkpoint["hyper_parameters"], checkpoint["state_dict"], provenance, command, **options)
+
+    @classmethod
+    def load_with_starter(
+        cls, folder: Path | str, starter: Path | str, seconds: float, command: Tensor | None = None, **options: Any
+    ) -> "TrackingPolicy":
+        """A teacher for which another one acts in the first seconds.
+
+        What it cost are the steps of both; a starter that began with another teacher adds its own alone.
+        """
+        first = cls.load(starter)
+        steps = round(seconds / CONTROL_DT)
+        policy = cls.load(folder, command, starter=Starter(first.config, first.agent, steps), **options)
+        added = first.provenance["env_steps"] - first.provenance.get("started_with_env_steps", 0)
+        cost = policy.provenance["env_steps"] + added
+        policy.provenance = {
+            **policy.provenance,
+            "env_steps": cost,
+            "training_env_steps": cost,
+            "starter": f"{starter}",
+        }
+        return policy
 
     @classmethod
     def from_parts(
@@ -223,12 +273,14 @@ class TrackingPolicy:
         """Start from standing where `mask` `[N]` holds, from observations `[N, O]`."""
         count = len(observation)
         if self._controller is None or len(self._controller.phase) != count:
-            tracking = self.config.tracking
-            self._controller = GaitController(self.cycle, tracking.scale, count, tracking.command.ramp_rate)
+            scale = self.config.tracking.scale
+            self._controller = GaitController(self.cycle, scale, count, self._start.ramp_rate)
+            self._age = torch.zeros(count, dtype=torch.int64)
             mask = None
         everywhere = torch.ones(count, dtype=torch.bool) if mask is None else mask
         target = self._translated(self._told.expand(count, 3)) if self._commands is None else self._draw(count)
-        start = self.config.tracking.command.start_speed
+        start = self._start.start_speed
+        self._age = torch.where(everywhere, 0, self._age)
         self._controller.restart(
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
         )
@@ -251,11 +303,19 @@ class TrackingPolicy:
             self._change_commands(len(qpos))
         if self._steered:
             self._forget_heading(qpos)
-        residual = self.agent.act(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
+        residual = self._residual(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
         self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
         self._controller.advance()
         return torch.from_numpy(ctrl_to_action(targets.numpy()))
+
+    def _residual(self, observation: Tensor) -> Tensor:
+        residual = self.agent.act(observation)
+        if self._starter is None:
+            return residual
+        starting = (self._age < self._starter.steps).unsqueeze(-1)
+        self._age += 1
+        return torch.where(starting, self._starter.agent.act(observation), residual) if starting.any() else residual
 
     def _draw(self, count: int) -> Tensor:
         assert self._commands is not None
