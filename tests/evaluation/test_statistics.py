@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mwl.evaluation.statistics import ci95, convergence_step, iqm
+from mwl.evaluation.statistics import band, ci95, convergence_step, iqm
 
 
 def test_iqm_drops_the_outer_quarters() -> None:
@@ -38,3 +38,18 @@ def test_convergence_step_is_where_the_smoothed_curve_stays_up() -> None:
 def test_convergence_step_of_hopeless_curves_is_none() -> None:
     assert convergence_step([(0, 1.0), (1, 2.0)]) is None
     assert convergence_step([(i, -5.0) for i in range(20)]) is None
+
+
+def test_band_of_seeds_lies_where_they_overlap_and_around_their_mean() -> None:
+    curves = [[(step, level + step / 100) for step in range(first, 101, 10)] for first, level in ((0, 0.0), (20, 3.0))]
+    steps, middle, low, high = band(curves, points=5)
+    assert steps.tolist() == [20, 40, 60, 80, 100]
+    # of two seeds nothing is trimmed: the mean of the levels is 1.5, and no resample leaves 0 to 3
+    assert middle.tolist() == pytest.approx([1.7, 1.9, 2.1, 2.3, 2.5])
+    assert low.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert high.tolist() == pytest.approx([3.2, 3.4, 3.6, 3.8, 4.0])
+
+
+def test_band_of_one_seed_has_no_width() -> None:
+    _, middle, low, high = band([[(0, 1.0), (10, 2.0)]], points=3)
+    assert middle.tolist() == low.tolist() == high.tolist() == [1.0, 1.5, 2.0]

@@ -9,21 +9,34 @@ import matplotlib as mpl
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
+from mwl.evaluation.statistics import band, ci95
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
     from mwl.evaluation.compare import Curves
     from mwl.evaluation.record import Record
 
-_COLOURS = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+_FEW = 10  # agents that the default colours tell apart
+_BAR = 0.28  # inches of height per agent
 
 
 def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -> None:
-    """Write the figure as PNG."""
+    """Write the figure as PNG; the seeds of an agent are one curve with a band, and one bar."""
     tasks = sorted({record.task for record in records})
     agents = sorted({record.agent for record in records})
-    colour = {agent: _COLOURS[i % len(_COLOURS)] for i, agent in enumerate(agents)}
-    figure, axes = plt.subplots(2, len(tasks), figsize=(5 * len(tasks), 7), squeeze=False, layout="constrained")
+    colours = plt.get_cmap("tab10").colors if len(agents) <= _FEW else plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    colour = {agent: colours[i % len(colours)] for i, agent in enumerate(agents)}
+    bars = 1 + _BAR * max(len({r.agent for r in records if r.task == task}) for task in tasks)
+    figure, axes = plt.subplots(
+        2,
+        len(tasks),
+        figsize=(5.5 * len(tasks), 4 + bars),
+        height_ratios=[4, bars],
+        squeeze=False,
+        layout="constrained",
+    )
     for column, task in enumerate(tasks):
         _curves(axes[0, column], task, curves, colour)
         _returns(axes[1, column], [record for record in records if record.task == task], colour)
@@ -31,33 +44,34 @@ def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -
     plt.close(figure)
 
 
-def _curves(axis: "Axes", task: str, curves: "Curves", colour: dict[str, str]) -> None:
+def _curves(axis: "Axes", task: str, curves: "Curves", colour: "dict[str, ColorType]") -> None:
     axis.set_title(task)
     axis.set_xlabel("environment steps")
-    axis.set_ylabel("reward per step in training")
+    axis.set_ylabel("reward per step in training\n(IQM of the seeds, 95 % CI)")
     for (owner, agent), lines in sorted(curves.items()):
-        if owner != task:
-            continue
-        for i, points in enumerate(lines):
-            steps, values = zip(*points, strict=True)
-            axis.plot(steps, values, color=colour.get(agent), alpha=0.8, label=agent if i == 0 else None)
-    if axis.lines:
-        axis.legend(loc="best")
-        axis.grid(alpha=0.3)
-    else:  # nothing was trained online on this task
+        if owner == task and agent in colour:
+            steps, middle, low, high = band(lines)
+            axis.plot(steps, middle, color=colour[agent], label=agent)
+            axis.fill_between(steps, low, high, color=colour[agent], alpha=0.2, linewidth=0)
+    if not axis.lines:  # nothing was trained online on this task
         axis.axis("off")
         axis.set_title(task)
+        return
+    axis.locator_params(axis="x", nbins=5)
+    axis.grid(alpha=0.3)
+    if len(axis.lines) <= _FEW:  # the bars below name the colours too
+        axis.legend(loc="best", fontsize="small")
 
 
-def _returns(axis: "Axes", records: "Sequence[Record]", colour: dict[str, str]) -> None:
-    for place, record in enumerate(sorted(records, key=lambda record: record.agent)):
-        axis.bar(place, record.return_mean, color=colour[record.agent], alpha=0.6)
-        if record.return_ci95:
-            low, high = record.return_ci95
-            middle = (low + high) / 2
-            axis.errorbar(place, middle, yerr=(high - low) / 2, color="black", capsize=4, linewidth=1)
-        axis.plot([place] * len(record.returns), record.returns, ".", color="black", alpha=0.4, markersize=4)
-    axis.set_xticks(range(len(records)), [record.agent for record in sorted(records, key=lambda record: record.agent)])
-    axis.tick_params(axis="x", rotation=20)
-    axis.set_ylabel("return (mean, 95 % CI, episodes)")
-    axis.grid(alpha=0.3, axis="y")
+def _returns(axis: "Axes", records: "Sequence[Record]", colour: "dict[str, ColorType]") -> None:
+    agents = sorted({record.agent for record in records}, reverse=True)
+    for place, agent in enumerate(agents):
+        returns = [value for record in records if record.agent == agent for value in record.returns]
+        mean = sum(returns) / len(returns)
+        axis.barh(place, mean, color=colour[agent], alpha=0.6)
+        if interval := ci95(returns):
+            axis.hlines(place, *interval, color="black", linewidth=2)
+        axis.plot(returns, [place] * len(returns), ".", color="black", alpha=0.4, markersize=4)
+    axis.set_yticks(range(len(agents)), agents, fontsize="small")
+    axis.set_xlabel("return (mean, 95 % CI, episodes of all seeds)")
+    axis.grid(alpha=0.3, axis="x")

@@ -39,6 +39,27 @@ def ci95(values: Sequence[float], statistic: str = "mean") -> tuple[float, float
     return float(interval.low), float(interval.high)
 
 
+def band(curves: Sequence[Sequence[tuple[int, float]]], points: int = 100) -> tuple[np.ndarray, ...]:
+    """Learning curves of several seeds as one: steps, interquartile mean, and its bootstrap 95 % interval, each `[T]`.
+
+    Args:
+        curves: (environment steps, value) in order, one sequence per seed; where they overlap is where the band lies.
+        points: T at most.
+
+    Returns:
+        Steps, middle, low, high; low and high are the middle where there is only one seed.
+    """
+    begin, end = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    steps = np.linspace(begin, max(begin, end), points)
+    values = np.stack([np.interp(steps, *np.array(curve, dtype=float).T) for curve in curves])
+    middle = np.asarray(stats.trim_mean(values, 0.25, axis=0))
+    if len(values) < _MIN_SAMPLES:
+        return steps, middle, middle, middle
+    drawn = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
+    low, high = np.percentile(stats.trim_mean(values[drawn], 0.25, axis=1), [2.5, 97.5], axis=0)
+    return steps, middle, low, high
+
+
 def convergence_step(points: Sequence[tuple[int, float]], share: float = 0.95, window: int = 5) -> int | None:
     """Environment steps after which a learning curve stays within `share` of its final level.
 
