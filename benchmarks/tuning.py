@@ -21,7 +21,6 @@ from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.simulation.robot import ACTION_SIZE, CTRL_HIGH, CTRL_LOW
 from mwl.world_model.config import GuidanceConfig
-from mwl.world_model.roughness import Roughness
 from mwl.world_model.tuner import Tuner
 
 ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
@@ -47,8 +46,9 @@ def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
         window=config.tune_window,
         step_size=config.tune_step_size,
         race_steps=race_steps,
+        smoothness=smoothness,
+        joints=ACTION_SIZE,
     )
-    roughness = Roughness(ENVS, ACTION_SIZE)
     state = env.reset()
     for t in range(steps + race_steps):
         if t == steps:
@@ -62,12 +62,11 @@ def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
         now, state = env.step_and_maybe_reset(state.set(keys.ACTION, advice[keys.REFERENCE_ACTION].clamp(-1, 1)))
         after = now[keys.NEXT]
         velocity = robot_state(after[keys.OBSERVATION], env.task.layout)[1][:, JOINT_VELOCITIES]
-        charge = smoothness * roughness.observe(velocity, at, learning=t < steps and tuner.first)
         reward, fell = after[keys.REWARD].squeeze(-1), after[keys.TERMINATED].squeeze(-1)
         if t < steps:
-            tuner.observe(reward, at, fell, advice[keys.EXPERT_ACTION], charge)
+            tuner.observe(reward, at, fell, advice[keys.EXPERT_ACTION], velocity)
         else:
-            tuner.race.observe(reward, at, fell, charge)
+            tuner.compete(reward, at, fell, velocity)
     tuner.decide()
     guidance.variants = None
     return tuner

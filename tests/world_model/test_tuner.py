@@ -131,11 +131,18 @@ def test_charges_decide_the_race_but_not_what_plans_are_compared_with() -> None:
     assert race.profile(1).expectation(torch.tensor([0])).item() == pytest.approx(0.9)
 
 
-def test_search_moves_away_from_what_is_charged() -> None:
-    tuner = make()
-    play(tuner, torch.full((N,), 0.8))
-    drawn = tuner.variants.clone()
-    charge, none = torch.tensor([0.0, 0.3, 0.3, 0.3]), torch.zeros(N, dtype=torch.bool)
-    for t in range(WINDOW):
-        tuner.observe(torch.full((N,), 0.8), torch.full((N,), WINDOW + t), none, torch.zeros(N, 1, 2), charge)
+def test_search_moves_away_from_rough_motion() -> None:
+    torch.manual_seed(0)
+    tuning = Tuning(torch.tensor([True]), torch.ones(2))
+    tuner = Tuner(
+        tuning, N, 100, steps=WINDOWS * WINDOW, window=WINDOW, step_size=0.5, race_steps=3, smoothness=0.1, joints=2
+    )
+    # every joint shakes alike while the experts act as they are; then the first candidate shakes half as much
+    for window, size in enumerate((torch.ones(N), torch.tensor([0.5, 1.0, 1.0, 1.0]))):
+        drawn = tuner.variants.clone()
+        for t in range(WINDOW):
+            at = WINDOW * window + t
+            shaking = (size * (-1) ** at).unsqueeze(1).expand(N, 2)
+            none = torch.zeros(N, dtype=torch.bool)
+            tuner.observe(torch.full((N,), 0.8), torch.full((N,), at), none, torch.zeros(N, 1, 2), shaking)
     assert (tuner.evolution.mean @ drawn.T).argmax() == 0

@@ -37,7 +37,6 @@ from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
 from mwl.world_model.replay import Replay
-from mwl.world_model.roughness import Roughness
 from mwl.world_model.trust import TrustRegion
 from mwl.world_model.tuner import Tuner
 
@@ -81,7 +80,6 @@ class WorldModelModule(pl.LightningModule):
         self.model: WorldModel | None = None
         self.gate: torch.nn.Module | None = None
         self.tuner: Tuner | None = None
-        self.roughness: Roughness | None = None
         self._phase: Phase = "tune"
         self._owed_updates = 0.0
         self._returns: list[float] = []
@@ -124,8 +122,6 @@ class WorldModelModule(pl.LightningModule):
         )
         if self.guidance is not None and guiding.tune_steps > 0:
             self.tuner = self._make_tuner(self.guidance, data.num_envs, spec)
-            if guiding.tune_smoothness > 0:
-                self.roughness = self._make_roughness(data.num_envs, spec)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
@@ -163,6 +159,8 @@ class WorldModelModule(pl.LightningModule):
 
     def _make_tuner(self, guidance: Guidance, num_envs: int, spec: EnvSpec) -> Tuner:
         """Tune the experts that the instruction weighs most; where the gate alone decides, all of them alike."""
+        if self.guiding.tune_smoothness > 0 and spec.layout is None:
+            raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
         weights = guidance.semantic_weights
         chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
         mirror = None if spec.layout is None else joint_mirror()
@@ -176,12 +174,9 @@ class WorldModelModule(pl.LightningModule):
             window=config.tune_window,
             step_size=config.tune_step_size,
             race_steps=config.race_steps // num_envs,
+            smoothness=config.tune_smoothness,
+            joints=spec.action_size,
         )
-
-    def _make_roughness(self, num_envs: int, spec: EnvSpec) -> Roughness:
-        if spec.layout is None:
-            raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
-        return Roughness(num_envs, spec.action_size)
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -282,21 +277,18 @@ class WorldModelModule(pl.LightningModule):
             if self._phase == "plan":
                 self.trust.observe(reward, step, fell)
             elif self.tuner is not None and self._phase == "tune":
-                charge = self._charge(after[keys.OBSERVATION], step, self.tuner.first)
-                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], charge)
+                velocity = self._joint_velocity(after[keys.OBSERVATION])
+                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)
             elif self.tuner is not None and self._phase == "race":
-                self.tuner.race.observe(reward, step, fell, self._charge(after[keys.OBSERVATION], step))
+                self.tuner.compete(reward, step, fell, self._joint_velocity(after[keys.OBSERVATION]))
             elif data.behaviour.warm_start:
                 self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))
 
-    def _charge(self, observation: Tensor, step: Tensor, learning: bool = False) -> Tensor | float:
-        """What a candidate of the tuner pays for jerking its joints, `[N]`."""
+    def _joint_velocity(self, observation: Tensor) -> Tensor | None:
+        """Velocities of the joints `[N, J]` in rad/s at observations `[N, O]`; None where a task shows none."""
         layout = self.observer.layout
-        if self.roughness is None or layout is None:
-            return 0.0
-        velocity = robot_state(observation, layout)[1][:, JOINT_VELOCITIES]
-        return self.guiding.tune_smoothness * self.roughness.observe(velocity, step, learning=learning)
+        return None if layout is None else robot_state(observation, layout)[1][:, JOINT_VELOCITIES]
 
     def _count_return(self, reward: Tensor, done: Tensor) -> None:
         if self._return_so_far is None:

@@ -9,6 +9,7 @@ from mwl.errors import BadInput
 from mwl.gating.evolution import Evolution
 from mwl.gating.tuning import Tuning
 from mwl.world_model.race import Race
+from mwl.world_model.roughness import Roughness
 from mwl.world_model.trust import StepProfile
 
 _SETTLING = 0.2  # share of a window in which what the variant before left behind still shows
@@ -32,6 +33,8 @@ class Tuner(nn.Module):
         window: steps for which a candidate is tried.
         step_size: of the search.
         race_steps: steps per environment of the race.
+        smoothness: what the mean square jerk of the joints costs per step, in units of reward where it is the experts'.
+        joints: number J of joints whose velocities are shown; needed for that.
 
     Raises:
         BadInput: too few environments for a generation, or too few steps for a search.
@@ -53,6 +56,8 @@ class Tuner(nn.Module):
         window: int,
         step_size: float,
         race_steps: int,
+        smoothness: float = 0.0,
+        joints: int = 0,
     ) -> None:
         super().__init__()
         if num_envs < _SMALLEST_POPULATION:
@@ -67,6 +72,8 @@ class Tuner(nn.Module):
             )
         size = len(tuning.numbers)
         self.tuning, self.window, self.generations = tuning, window, steps // window - 1
+        self.smoothness = smoothness
+        self.roughness = Roughness(num_envs, joints) if smoothness > 0 else None
         self.evolution = Evolution(size, num_envs, step_size)
         self.profile = StepProfile(episode_steps)
         self.race = Race(torch.zeros(1 + stages, size), num_envs, max(race_steps, 1), episode_steps)
@@ -76,24 +83,25 @@ class Tuner(nn.Module):
         for name in ("windows", "age"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
-    @property
-    def first(self) -> bool:
-        """Whether this is the first window, in which the experts act as they are."""
-        return bool(self.windows == 0)
-
     def observe(
-        self, reward: Tensor, step: Tensor, terminated: Tensor, expert_action: Tensor, charge: Tensor | float = 0.0
+        self,
+        reward: Tensor,
+        step: Tensor,
+        terminated: Tensor,
+        expert_action: Tensor,
+        joint_velocity: Tensor | None = None,
     ) -> None:
         """One step of the search.
 
         Args:
             reward, step, terminated: rewards, steps since the episode began, falls, each `[N]`.
             expert_action: `[N, K, A]`.
-            charge: what the motion costs a candidate besides, `[N]` in units of reward.
+            joint_velocity: after the step, rad/s, `[N, J]`; None where motion costs nothing.
         """
-        reward = reward - charge
+        first = bool(self.windows == 0)
+        reward = reward - self._charge(joint_velocity, step, learning=first)
         self.profile.record(reward, step)  # of variants too: some experts earn less the longer an episode lasts
-        if self.first:
+        if first:
             share = 1 / (1 + int(self.age))
             self.tuning.centre.lerp_(expert_action.mean(dim=0), share)
         elif self.age >= _SETTLING * self.window:
@@ -123,6 +131,16 @@ class Tuner(nn.Module):
     def begin_race(self) -> None:
         """The search is over; from now on the environments follow what it found at its stages, or the experts."""
         self.variants.copy_(self.race.variants)
+
+    def compete(self, reward: Tensor, step: Tensor, terminated: Tensor, joint_velocity: Tensor | None = None) -> None:
+        """One step of the race: rewards, steps since the episode began, falls `[N]`, joint velocities `[N, J]`."""
+        self.race.observe(reward, step, terminated, self._charge(joint_velocity, step))
+
+    def _charge(self, joint_velocity: Tensor | None, step: Tensor, *, learning: bool = False) -> Tensor | float:
+        """What the motion of a step costs, `[N]`; the experts' own is the unit while `learning`."""
+        if self.roughness is None or joint_velocity is None:
+            return 0.0
+        return self.smoothness * self.roughness.observe(joint_velocity, step, learning=learning)
 
     def report(self) -> dict[str, Any]:
         """How the race ended, for the record: gains in score per step by stage of the search, and who won."""
