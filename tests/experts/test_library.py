@@ -151,3 +151,13 @@ def test_shipped_experts_have_cards_and_measured_returns(data_folder):
         assert len(expert.manifest["card"]["paraphrases"]) >= 8
         assert expert.manifest["metrics"]["episodes"] >= 20
         assert expert.manifest["provenance"]["licence"]
+
+
+def test_a_teacher_that_several_learned_from_is_counted_once() -> None:
+    def expert(name: str, teachers: dict[str, int], recorded: int) -> Expert:
+        spec = ExpertSpec(name=name, task="h1-walk", hidden=(4,))
+        provenance = {"training_env_steps": teachers, "recording_env_steps": recorded}
+        return Expert(spec, PolicyNetwork(spec.input_size, 19, spec.hidden), {"provenance": provenance})
+
+    shared = ExpertLibrary([expert("walk", {"t": 1000}, 10), expert("approach", {"t": 1000, "s": 200}, 30)])
+    assert shared.env_steps == 1240

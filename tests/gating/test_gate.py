@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from mwl.errors import CorruptFile, SpecMismatch
 from mwl.gating import Gate, LoadedGate, load_gate
 from mwl.gating.module import entropy, entropy_shortfall
+from mwl.gating.situation import SITUATION_SIZE
 from mwl.handoff import write_handoff
 
 FEATURES, CARD = 6, 8
@@ -63,15 +64,22 @@ def test_entropy_floor_penalises_certainty_alone() -> None:
 
 
 def test_handed_over_gate_answers_the_same(tmp_path) -> None:
-    gate, embeddings = Gate(FEATURES, CARD), cards(2)
+    gate, embeddings = Gate(SITUATION_SIZE, CARD), cards(2)
     entries = LoadedGate(gate, dict(zip(["stand", "walk"], embeddings, strict=True))).to_plain()
     write_handoff(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
     loaded = load_gate(tmp_path / "gate")
-    features = torch.randn(3, FEATURES)
+    features = torch.randn(3, SITUATION_SIZE)
     expected = gate(features, embeddings.flip(0))
     assert torch.equal(loaded.gate(features, loaded.embeddings_of(["walk", "stand"])), expected)
     with pytest.raises(SpecMismatch, match="no card of expert run"):
         loaded.embeddings_of(["stand", "run"])
+
+
+def test_a_gate_that_sees_other_features_is_refused(tmp_path) -> None:
+    entries = LoadedGate(Gate(FEATURES, CARD), {"stand": cards(1)[0]}).to_plain()
+    write_handoff(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
+    with pytest.raises(SpecMismatch, match=f"sees 6 features, this version {SITUATION_SIZE}; fit it again"):
+        load_gate(tmp_path / "gate")
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path) -> None:

@@ -5,11 +5,11 @@ import torch
 
 from mwl import keys
 from mwl.errors import BadInput
-from mwl.experts.features import EGOCENTRIC_SIZE
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.gating import ExpertAgent, Gate, Guidance, LoadedGate, Tuning, resolve_weights
+from mwl.gating.situation import SITUATION_SIZE
 from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import get_task
 from mwl.simulation.robot import JOINT_NAMES
@@ -37,7 +37,7 @@ def library() -> ExpertLibrary:
 def gate() -> LoadedGate:
     torch.manual_seed(0)
     names, embeddings = ["walk", "stand", "run"], torch.eye(3)
-    return LoadedGate(Gate(EGOCENTRIC_SIZE, 3), dict(zip(names, embeddings, strict=True)))
+    return LoadedGate(Gate(SITUATION_SIZE, 3), dict(zip(names, embeddings, strict=True)))
 
 
 @pytest.fixture

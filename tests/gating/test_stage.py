@@ -62,7 +62,7 @@ def test_gate_overrules_a_wrong_instruction_where_the_state_is_clear(trained: Pa
 def test_unknown_expert_in_the_data_is_refused() -> None:
     data = GateData({"stand": FILES["stand"], "fly": FILES["walk"]})
     with pytest.raises(BadInput, match="names fly; the experts are stand, walk"):
-        data.prepare(list(NAMES))
+        data.prepare(ExpertLibrary.load(EXPERTS))
 
 
 def test_one_expert_alone_needs_no_gate() -> None:

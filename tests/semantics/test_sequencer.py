@@ -7,6 +7,7 @@ from torch import Tensor
 from mwl.errors import BadInput, CorruptFile
 from mwl.semantics import Clause, Sequencer, SequencerConfig
 from mwl.semantics.clauses import ending
+from mwl.semantics.progress import met
 from mwl.semantics.recipes import load_recipes
 from mwl.simulation import get_task
 
@@ -73,6 +74,18 @@ def test_a_met_goal_ends_a_step_in_its_environment_alone() -> None:
     assert sequencer.update(torch.stack([far, far]), REACH, 1).argmax(dim=-1).tolist() == [2, 2]
 
 
+def test_a_robot_is_at_its_goal_where_the_hand_reaches_it_and_it_stands_still() -> None:
+    steady, moving, beyond = _observation(), _observation(), _observation()
+    goal, velocity = REACH.slices["goal"], REACH.slices["robot_qvel"]
+    for observation in (steady, moving):
+        observation[goal] = torch.tensor([0.35, 0.2, 1.5])  # within 4 cm of 0.32 m ahead, 0.18 m to the left
+    moving[velocity.start] = 0.3  # m/s
+    beyond[goal] = torch.tensor([0.35, -0.2, 1.5])  # to the right, 0.38 m off
+    turned = steady.clone()
+    turned[3:7] = torch.tensor([0.5**0.5, 0.0, 0.0, 0.5**0.5])  # a quarter turn to the left: the goal is to the right
+    assert met("at_goal", torch.stack([steady, moving, beyond, turned]), REACH).tolist() == [True, False, False, False]
+
+
 def test_walking_that_gets_nowhere_is_left_and_walking_that_does_is_not() -> None:
     config = SequencerConfig(stall=10)
     stuck = Sequencer([Clause("walk", WALK), Clause("stand", STAND)], config)
@@ -109,6 +122,7 @@ def test_plans_that_make_no_sense_are_refused() -> None:
         ("walk until you are at the door", ("walk", "at_door", 0)),
         ("pull until the door is open", ("pull", "door_open", 0)),
         ("reach out until your hand touches the ball", ("reach out", "hand_at_goal", 0)),
+        ("walk until you are close to the target", ("walk", "at_goal", 0)),
         ("stand still for two seconds", ("stand still", "never", 100)),  # at 50 control steps per second
         ("walk for 1.5 seconds", ("walk", "never", 75)),
         ("walk until dawn", ("walk", "never", 0)),

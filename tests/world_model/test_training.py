@@ -174,7 +174,7 @@ def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: 
     with pytest.raises(NonFiniteLoss, match="the batch is in") as error:
         fit(module, steps=320, callbacks=[Break()])
     path = str(error.value).split("the batch is in ")[1].split(". ")[0]
-    assert set(torch.load(path, weights_only=True)) == {"features", "action", "reward", "terminated"}
+    assert set(torch.load(path, weights_only=True)) == {"observation", "features", "action", "reward", "terminated"}
 
 
 def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(tmp_path: Path) -> None:

@@ -14,11 +14,20 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.errors import BadInput
+from mwl.experts.library import ExpertLibrary
 from mwl.experts.mirror import with_mirror_images
+from mwl.experts.rehearsal import Turns, TurnsConfig, acting
 from mwl.experts.spec import ExpertSpec
-from mwl.motion.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
+from mwl.motion.demonstrations import (
+    Demonstrations,
+    Demonstrator,
+    Pilot,
+    RecordingConfig,
+    SkilledDemonstrator,
+    record_demonstrations,
+)
 from mwl.motion.demonstrators import build_demonstrator, load_demonstration_config
-from mwl.simulation import get_task, make_env
+from mwl.simulation import HumanoidEnv, get_task, make_env
 
 Student = Callable[[Tensor], Tensor]
 
@@ -34,6 +43,10 @@ class DaggerConfig:
     """A round before every so many epochs, but not before the first: a student that knows nothing visits nothing."""
     demonstrator_share: float = 0.5
     """Share of the robots that the demonstrator steers in the first round; it halves from round to round."""
+    partners: list[str] | None = None
+    """Folders of the experts that act beside the student, for a demonstrator of several skills."""
+    turns: TurnsConfig = field(default_factory=TurnsConfig)
+    """Who of them is in charge for how long; the demonstrator itself then steers no robot."""
     recording: RecordingConfig = field(
         default_factory=lambda: RecordingConfig(episodes=8, steps=250, noise_levels=(0.0, 0.1), drop_before_fall=10)
     )
@@ -77,20 +90,34 @@ class Dagger:
         recording = replace(self.config.recording, seed=seed)
         described = replace(load_demonstration_config(self.config.demonstrator), recording=recording)
         env = make_env(described.task, num_envs=recording.episodes, seed=seed)
-        layout = env.task.layout
-        share = self.config.demonstrator_share * 0.5**self.rounds
-        steered = (torch.arange(recording.episodes) < round(share * recording.episodes)).unsqueeze(-1)
-
-        def pilot(observation: Tensor, command: Tensor | None, answer: Tensor) -> Tensor:
-            return torch.where(steered, answer, student(spec.featurise(observation, layout, command)))
-
-        recorded = record_demonstrations(build_demonstrator(described, env), env, recording, pilot)
-        fresh = labelled(recorded, spec)
+        demonstrator = build_demonstrator(described, env)
+        pilot = self._pilot(demonstrator, spec, student, env)
+        recorded = record_demonstrations(demonstrator, env, recording, pilot)
+        fresh = labelled(recorded.of(spec.name), spec)
         if self.mirror:
             fresh = with_mirror_images(fresh, spec)
         self.steps = fresh if self.steps is None else torch.cat([self.steps, fresh])  # type: ignore[assignment, list-item]
         self.manifests.append(recorded.manifest)
         self.rounds += 1
+
+    def _pilot(self, demonstrator: Demonstrator, spec: ExpertSpec, student: Student, env: HumanoidEnv) -> Pilot:
+        """The student on its own, or in turn with its partners."""
+        layout, episodes = env.task.layout, self.config.recording.episodes
+        if not isinstance(demonstrator, SkilledDemonstrator):
+            share = self.config.demonstrator_share * 0.5**self.rounds
+            steered = (torch.arange(episodes) < round(share * episodes)).unsqueeze(-1)
+
+            def alone(observation: Tensor, command: Tensor | None, answer: Tensor) -> Tensor:
+                return torch.where(steered, answer, student(spec.featurise(observation, layout, command)))
+
+            return alone
+        skills = demonstrator.skills
+        if spec.name not in skills:
+            raise BadInput(f"data.dagger: {demonstrator.name} shows {', '.join(skills)}, but not {spec.name}")
+        library = ExpertLibrary.load(self.config.partners or [])
+        others = {name: acting(library, name, layout) for name in skills if name != spec.name}
+        acts = [others.get(name, lambda seen: student(spec.featurise(seen, layout))) for name in skills]
+        return Turns(demonstrator, acts, self.config.turns, self.config.recording.seed + 1 + self.rounds)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors, numbers and dicts."""

@@ -72,7 +72,7 @@ class DemonstrationData(BatchedSteps):
         self.validation = torch.cat([validation for _, validation in parts])
 
     def _read(self, file: Path, spec: ExpertSpec) -> tuple[TensorDict, TensorDict]:
-        demonstrations = load_demonstrations(file)
+        demonstrations = load_demonstrations(file).of(spec.name)
         self.manifests.append(demonstrations.manifest)
         layout = get_task(demonstrations.manifest["task"]).layout
         unknown = spec.command is not None and COMMANDS[spec.command].from_observation not in layout.slices

@@ -134,6 +134,15 @@ class ExpertLibrary:
         return sum(self.memory_sizes)
 
     @property
+    def env_steps(self) -> int:
+        """What the experts cost together; a teacher from which several learned counts once."""
+        provenances = [expert.manifest.get("provenance", {}) for expert in self.experts]
+        trainings: dict[str, int] = {}
+        for provenance in provenances:
+            trainings |= provenance.get("training_env_steps") or {}
+        return sum(trainings.values()) + sum(int(p.get("recording_env_steps") or 0) for p in provenances)
+
+    @property
     def cards(self) -> list[dict[str, Any]]:
         """The experts' cards as plain dicts `{name, description, paraphrases}`."""
         return [dict(expert.manifest["card"]) for expert in self.experts]

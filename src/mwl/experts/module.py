@@ -153,8 +153,11 @@ class BehaviourCloning(pl.LightningModule):
 
 
 def provenance_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    """What an expert's data cost and where they come from, summed over its demonstration files."""
-    trainings = {m["demonstrator"]: int(m.get("training_env_steps", 0)) for m in manifests}
+    """What an expert's data cost and where they come from, summed over its demonstration files.
+
+    A teacher that serves several demonstrators counts once.
+    """
+    trainings = {m.get("teacher", m["demonstrator"]): int(m.get("training_env_steps", 0)) for m in manifests}
     recording = sum(int(m["recording_env_steps"]) for m in manifests)
     return {
         "env_steps": sum(trainings.values()) + recording,

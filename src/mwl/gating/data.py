@@ -1,18 +1,27 @@
 """Recorded states with the expert they came from: what the gate learns from before any world model exists."""
 
+from pathlib import Path
+
 import torch
 from tensordict import TensorDict
 
 from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.batches import BatchedSteps
-from mwl.experts.features import egocentric
-from mwl.motion.demonstrators import load_demonstrations
+from mwl.experts.library import ExpertLibrary
+from mwl.experts.rehearsal import rehearse
+from mwl.experts.spec import ExpertSpec
+from mwl.gating.situation import situation
+from mwl.motion.demonstrations import Demonstrations
+from mwl.motion.demonstrators import load_demonstration_config
 from mwl.simulation import get_task
 
 
 class GateData(BatchedSteps):
-    """Hands out batches of egocentric features and expert numbers, every expert equally often.
+    """Hands out batches of situations and expert numbers, every expert equally often.
+
+    Of a demonstrator that shows several skills in turn, an expert's are the steps that call for the skill of its name;
+    where it is recorded now, the experts of the library take turns at acting, see `mwl.experts.rehearsal`.
 
     Args:
         demonstrations: files (.npz), or configurations of demonstrators (.yaml), by expert name; null leaves one out.
@@ -37,31 +46,44 @@ class GateData(BatchedSteps):
             raise BadInput(f"data.validation_share is {validation_share}; it must lie in (0, 1)")
         self.demonstrations = shown
         self.validation_share = validation_share
-        self.sources: list[dict] = []
+        self.sources: list[str] = []
 
-    def prepare(self, names: list[str]) -> None:
-        """Read the files; EXPERT_ID counts in the order of `names`, those of the expert library.
+    def prepare(self, library: ExpertLibrary) -> None:
+        """Read or record; EXPERT_ID counts in the order of the library.
 
         Raises:
             BadInput: files for an expert that the library does not have.
         """
+        names = library.names
         unknown = [name for name in self.demonstrations if name not in names]
         if unknown:
             raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
-        parts = [self._read(file, names.index(name)) for name, files in self.demonstrations.items() for file in files]
+        every = dict.fromkeys(file for files in self.demonstrations.values() for file in files)
+        shown = {file: _demonstrations(file, library) for file in every}
+        self.sources = [recorded.manifest.get("sha256", file) for file, recorded in shown.items()]
+        parts = [
+            self._steps_of(shown[file].of(name), library.experts[names.index(name)].spec, names.index(name))
+            for name, files in self.demonstrations.items()
+            for file in files
+        ]
         self.validation = torch.cat([held_out for _, held_out in parts])
         self.train = _balanced(torch.cat([kept for kept, _ in parts]))
 
-    def _read(self, file: str, expert: int) -> tuple[TensorDict, TensorDict]:
-        recorded = load_demonstrations(file)
-        self.sources.append(recorded.manifest)
-        features = egocentric(recorded.observation, get_task(recorded.manifest["task"]).layout)
+    def _steps_of(self, recorded: Demonstrations, spec: ExpertSpec, expert: int) -> tuple[TensorDict, TensorDict]:
+        told = {} if spec.command is None or recorded.command is None else {spec.command: recorded.command}
+        features = situation(recorded.observation, get_task(recorded.manifest["task"]).layout, told)
         data = TensorDict(
             {keys.FEATURES: features, keys.EXPERT_ID: torch.full((len(features),), expert)}, batch_size=[len(features)]
         )
         episodes = int(recorded.episode.max()) + 1
         held_out = recorded.episode >= episodes - max(1, round(self.validation_share * episodes))
         return data[~held_out], data[held_out]
+
+
+def _demonstrations(file: str, library: ExpertLibrary) -> Demonstrations:
+    if Path(file).suffix not in (".yaml", ".yml"):
+        return Demonstrations.load(file)
+    return rehearse(load_demonstration_config(file), library)
 
 
 def _balanced(data: TensorDict) -> TensorDict:

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from mwl import keys
 from mwl.errors import BadInput
-from mwl.experts.features import Layout, egocentric
+from mwl.experts.features import Layout
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
 from mwl.experts.network import network_of
 from mwl.experts.spec import ExpertSpec
 from mwl.gating.fusion import Mode, choose, compose, fuse, limb_masks, override
 from mwl.gating.network import LoadedGate
+from mwl.gating.situation import situation
 from mwl.gating.tuning import Tuning, joints_of
 
 
@@ -163,8 +164,8 @@ class Guidance:
             assert semantic is not None
             return semantic.clone()
         assert self.card_embeddings is not None
-        features = egocentric(observation, self.layout or infer_layout(observation.shape[-1]))
-        probs: Tensor = self.gate.gate(features, self.card_embeddings)
+        seen = situation(observation, self.layout or infer_layout(observation.shape[-1]))
+        probs: Tensor = self.gate.gate(seen, self.card_embeddings)
         advice[keys.GATE_PROBS] = probs
         return probs.clone() if semantic is None else fuse(semantic, probs, self.alpha)
 

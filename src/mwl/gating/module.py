@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from mwl import keys
 from mwl.errors import BadInput
-from mwl.experts.features import EGOCENTRIC_SIZE
 from mwl.experts.library import ExpertLibrary
 from mwl.gating.data import GateData
 from mwl.gating.network import STAGE, Gate, LoadedGate
+from mwl.gating.situation import SITUATION_SIZE
 from mwl.simulation.robot import ROBOT
 
 
@@ -70,10 +70,10 @@ class GateModule(pl.LightningModule):
         self.names = library.names
         embeddings = embed_cards(library, self.semantic)
         self.register_buffer("card_embeddings", embeddings)
-        self.gate = Gate(EGOCENTRIC_SIZE, embeddings.shape[-1], self.hidden, self.key_size)
+        self.gate = Gate(SITUATION_SIZE, embeddings.shape[-1], self.hidden, self.key_size)
         data = self._data()
         if data.train is None:
-            data.prepare(self.names)
+            data.prepare(library)
         assert data.train is not None
         self.gate.fit_normaliser(data.train[keys.FEATURES])
 
@@ -124,7 +124,7 @@ class GateModule(pl.LightningModule):
             "robot": ROBOT,
             "experts": list(self.names),
             "metrics": metrics,
-            "provenance": {"demonstrations": [source["sha256"] for source in self._data().sources]},
+            "provenance": {"demonstrations": self._data().sources},
         }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mwl.errors import CorruptFile, SpecMismatch
+from mwl.gating.situation import SITUATION_SIZE
 from mwl.handoff import read_checkpoint, read_manifest
 
 STAGE = "gate"
@@ -20,7 +21,7 @@ class Gate(nn.Module):
     An expert is known by its card's embedding alone, so one that is added later gets its psi without training.
 
     Args:
-        feature_size: number F of egocentric features.
+        feature_size: number F of features of a situation.
         card_size: length E of a card's embedding.
         hidden: width of phi's and psi's hidden layers.
         key_size: length of phi(s) and psi_i.
@@ -101,9 +102,14 @@ def load_gate(folder: Path | str) -> LoadedGate:
 
     Raises:
         MissingFile, CorruptFile, SpecMismatch: see `mwl.handoff.read_manifest`.
+        SpecMismatch: the gate was made for other features of a situation.
     """
     read_manifest(folder, stage=STAGE)
     try:
-        return LoadedGate.from_plain(read_checkpoint(folder))
+        loaded = LoadedGate.from_plain(read_checkpoint(folder))
     except (KeyError, TypeError, RuntimeError) as error:
         raise CorruptFile(f"{folder}: not the checkpoint of a gate ({error}); fit the gate again") from error
+    size = loaded.gate.sizes["feature_size"]
+    if size != SITUATION_SIZE:
+        raise SpecMismatch(f"{folder}: a gate that sees {size} features, this version {SITUATION_SIZE}; fit it again")
+    return loaded

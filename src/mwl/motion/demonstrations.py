@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from mwl.handoff import sha256_of
 from mwl.simulation import HumanoidEnv
 
 SCHEMA = 1
-LOWEST_ROOT = 0.7  # m; a robot below it is falling, whatever the task's own limit
 _ARRAYS = ("observation", "action", "episode")
 Pilot = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Actions `[N, A]` to execute at observations `[N, O]` under commands `[N, C]`, given the demonstrator's answers."""
@@ -31,11 +30,14 @@ class Demonstrator(Protocol):
 
     Attributes:
         name: kind of demonstrator, for example `lqr_stand`.
-        noise_scale: `[A]`, what one unit of injected noise means for each action of the benchmark.
     """
 
     name: str
-    noise_scale: Tensor
+
+    @property
+    def noise_scale(self) -> Tensor:
+        """What one unit of injected noise means for each action of the benchmark, `[A]` or `[N, A]`."""
+        ...
 
     @property
     def command(self) -> Tensor | None:
@@ -59,6 +61,23 @@ class Demonstrator(Protocol):
         ...
 
 
+@runtime_checkable
+class SkilledDemonstrator(Demonstrator, Protocol):
+    """One that shows several skills in turn, and says which.
+
+    Attributes:
+        skills: their names, S of them.
+        skill: `[N]` in [0, S), the one whose turn it is for each robot, since it was last asked for its answer.
+    """
+
+    skills: tuple[str, ...]
+    skill: Tensor
+
+    def acted(self, skill: Tensor) -> None:
+        """Hear which skills `[N]` were shown instead of its own."""
+        ...
+
+
 @dataclass
 class Demonstrations:
     """Recorded steps of one task.
@@ -70,6 +89,7 @@ class Demonstrations:
         command: `[T, C]`, or None for a skill without command.
         executed_action: `[T, A]` what moved the robot, or None where it was not kept.
         reward: `[T]` of the task for the executed step, or None where it was not kept.
+        skill: `[T]` which of the manifest's `skills` a step shows, or None for a demonstrator of one skill.
         manifest: task, demonstrator, noise, seeds, licence and environment steps spent.
     """
 
@@ -80,9 +100,20 @@ class Demonstrations:
     command: Tensor | None = None
     executed_action: Tensor | None = None
     reward: Tensor | None = None
+    skill: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.action)
+
+    def of(self, name: str) -> "Demonstrations":
+        """The steps that show a skill; all of them where the recording does not tell skills of that name apart."""
+        skills = self.manifest.get("skills", [])
+        if self.skill is None or name not in skills:
+            return self
+        kept = self.skill == skills.index(name)
+        arrays = {key: getattr(self, key) for key in ("command", "executed_action", "reward", "skill")}
+        rest = {key: None if value is None else value[kept] for key, value in arrays.items()}
+        return Demonstrations(self.observation[kept], self.action[kept], self.episode[kept], self.manifest, **rest)
 
     def save(self, path: Path | str, *, half: bool = True) -> Path:
         """Write `path` (.npz, compressed, no pickles) and beside it a manifest (.json) with its sha256.
@@ -96,6 +127,8 @@ class Demonstrations:
         arrays |= {"executed_action": self.executed_action, "reward": self.reward}
         plain = {name: value.numpy().astype(kind) for name, value in arrays.items() if value is not None}
         plain["episode"] = self.episode.numpy().astype(np.int32)
+        if self.skill is not None:
+            plain["skill"] = self.skill.numpy().astype(np.int8)
         scratch = path.with_suffix(".tmp.npz")
         np.savez_compressed(scratch, allow_pickle=False, **plain)
         scratch.replace(path)
@@ -127,10 +160,11 @@ class Demonstrations:
             if missing:
                 raise CorruptFile(f"{path}: lacks {', '.join(missing)}")
             tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        episode = tensors.pop("episode").long()
+        episode, skill = tensors.pop("episode").long(), tensors.pop("skill", None)
         if any(len(value) != len(episode) for value in tensors.values()):
             raise CorruptFile(f"{path}: its arrays differ in length")
-        return cls(episode=episode, manifest=manifest, **{name: value.float() for name, value in tensors.items()})
+        floats = {name: value.float() for name, value in tensors.items()}
+        return cls(episode=episode, skill=None if skill is None else skill.long(), manifest=manifest, **floats)
 
 
 @dataclass(frozen=True)
@@ -150,6 +184,8 @@ class RecordingConfig:
     """Share of the episodes that are kicked."""
     drop_before_fall: int = 25
     """Steps left out before a fall: what led there is no example to follow."""
+    lowest_root: float = 0.7
+    """Height in m below which a robot is falling, whatever the task's own limit."""
     keep_executed: bool = False
     seed: int = 0
 
@@ -197,6 +233,8 @@ def record_demonstrations(
         "recording_env_steps": count * config.steps,
         **demonstrator.describe(),
     }
+    if isinstance(demonstrator, SkilledDemonstrator):
+        manifest["skills"] = list(demonstrator.skills)
     return Demonstrations(
         observation=flat["observation"],
         action=flat["action"],
@@ -204,6 +242,7 @@ def record_demonstrations(
         command=flat.get("command"),
         executed_action=flat["executed"] if config.keep_executed else None,
         reward=flat["reward"],
+        skill=flat.get("skill"),
         manifest=manifest,
     )
 
@@ -225,6 +264,7 @@ def _play(
     gathered: dict[str, list[Tensor]] = {"observation": [], "action": [], "executed": [], "alive": []}
     for _ in range(config.steps):
         answer = demonstrator.act(observation)
+        skill = demonstrator.skill if isinstance(demonstrator, SkilledDemonstrator) else None
         noise = levels * demonstrator.noise_scale * torch.randn(answer.shape, generator=generator)
         flown = answer if pilot is None else pilot(observation, demonstrator.command, answer)
         executed = (flown + noise).clamp(-1, 1)
@@ -232,11 +272,13 @@ def _play(
         now = {"observation": observation, "action": answer, "executed": executed, "alive": alive}
         if demonstrator.command is not None:
             now["command"] = demonstrator.command
+        if skill is not None:
+            now["skill"] = skill
         for name, value in now.items():
             gathered.setdefault(name, []).append(value.clone())
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
         gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
-        alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > LOWEST_ROOT)
+        alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > config.lowest_root)
         push = kicked & (torch.rand(config.episodes, generator=generator) < 0.02 / config.kick_interval)
         observation = state[keys.OBSERVATION]
         if push.any():

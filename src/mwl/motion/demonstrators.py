@@ -15,6 +15,7 @@ from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.sampling import SamplingConfig, SamplingMPC
 from mwl.motion.teacher import TrackingPolicy
+from mwl.motion.touch import Touch, TouchConfig
 from mwl.motion.tracking import CommandConfig
 from mwl.motion.user_policy import UserPolicy, UserPolicyConfig
 from mwl.simulation import HumanoidEnv, make_env
@@ -25,10 +26,10 @@ from mwl.simulation.robot import FRAME_SKIP
 class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
-    kind: Literal["stand", "reach", "approach", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
+    kind: Literal["stand", "reach", "approach", "touch", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for the kinds `tracking`, `approach` and `handle_pull`."""
+    """Hand-over folder of the teacher, for the kinds `tracking`, `approach`, `touch` and `handle_pull`."""
     starter: str | None = None
     """Hand-over folder of a teacher of the same gait that acts first, for the kind `tracking`."""
     starter_seconds: float = 2.0
@@ -44,6 +45,7 @@ class DemonstrationConfig:
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
     approach: ApproachConfig = field(default_factory=ApproachConfig)
+    touch: TouchConfig = field(default_factory=TouchConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
     """A policy of your own, for `kind: policy`."""
@@ -85,7 +87,10 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
     if config.kind == "approach":
-        return Approach(env.model, FRAME_SKIP, TrackingPolicy.load(config.teacher), config.approach)
+        return Approach(TrackingPolicy.load(config.teacher), config.approach)
+    if config.kind == "touch":
+        walker = TrackingPolicy.load(config.teacher)
+        return Touch(env.model, FRAME_SKIP, walker, config.approach, config.reach, config.touch)
     return _tracking_policy(config)
 
 

@@ -15,11 +15,18 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from mwl.simulation.robot import QPOS0, ctrl_to_action
+from mwl.simulation.robot import CONTROL_DT, JOINT_NAMES, QPOS0, ctrl_to_action
 
 FOOT_LEAD = 0.02  # m, how far ahead of the ankles the centre of mass rests; soles reach 0.10 back and 0.20 ahead
+_HIP_PER_PITCH = 1.3  # a leaning trunk is balanced by hips that move back
 _IGNORED = (0, 1, 5)  # root x, y and yaw in the tangent space
 _JOINTS = slice(3, 22)  # joint angles in what is left of it
+PROVENANCE = {
+    "method": "linear-quadratic regulator about standing poses",
+    "source": "made by this project from its robot model",
+    "licence": "MIT",
+    "training_env_steps": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -48,29 +55,46 @@ class BalancePoint:
     gain: np.ndarray
 
 
-def standing_pose(model: mujoco.MjModel, knee: float, joints: np.ndarray | None = None) -> np.ndarray:
-    """A pose `qpos` `[26]` with knees bent by `knee` rad, soles flat and the centre of mass over the ankles.
+def standing_pose(model: mujoco.MjModel, knee: float, pitch: float = 0.0, spread: float = 0.0) -> np.ndarray:
+    """A pose `qpos` `[26]` with soles flat and the centre of mass over the ankles.
 
     Args:
-        joints: joint angles `[19]` for trunk and arms (None: the reset pose's).
+        model: robot with its floor.
+        knee: bend of the knees, rad.
+        pitch: of the pelvis, rad, forward is positive.
+        spread: roll of the shoulders, rad; the arms, else as in the reset pose, are lifted aside by it.
     """
     data = mujoco.MjData(model)
     qpos = QPOS0.copy()
-    if joints is not None:
-        qpos[17:] = joints[10:]
+    for side, sign in (("left", 1), ("right", -1)):
+        qpos[7 + JOINT_NAMES.index(f"{side}_shoulder_roll")] = sign * spread
+    qpos[3:7] = np.cos(pitch / 2), 0.0, np.sin(pitch / 2), 0.0
 
-    def lean(hip: float) -> float:
+    def lead(hip: float) -> float:
         for leg in (7, 12):
-            qpos[leg + 2 : leg + 5] = hip, knee, -(hip + knee)
+            qpos[leg + 2 : leg + 5] = hip, knee, -(hip + knee + pitch)
         data.qpos[:] = qpos
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
-        support = sum(data.body(f"{side}_ankle_link").xpos[0] for side in ("left", "right")) / 2
-        return float(data.subtree_com[0, 0] - support - FOOT_LEAD)
+        return float(data.subtree_com[0, 0] - _support(data)[0] - FOOT_LEAD)
 
-    scipy.optimize.brentq(lean, -knee / 2 - 0.4, -knee / 2 + 0.4)
+    likely = -knee / 2 - _HIP_PER_PITCH * pitch
+    scipy.optimize.brentq(lead, likely - 0.4, likely + 0.4)
     qpos[2] = _resting_height(model, data, qpos)
     return qpos
+
+
+def pelvis_from_feet(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:
+    """Where the pelvis is, seen from the middle between the ankles, `[3]` in m, in a pose `qpos` `[26]`."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    return qpos[:3] - _support(data)
+
+
+def _support(data: mujoco.MjData) -> np.ndarray:
+    """The middle between the ankles, `[3]` in m."""
+    return sum(data.body(f"{side}_ankle_link").xpos for side in ("left", "right")) / 2
 
 
 def _resting_height(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> float:
@@ -137,54 +161,37 @@ def _state_cost(model: mujoco.MjModel, data: mujoco.MjData, config: LQRConfig) -
     return cost
 
 
-class LQRStand:
-    """Demonstrator that stands: rises from the reset's bent knees to a straighter pose and holds it.
+class BalanceTable:
+    """Balance about poses between given ones: targets and poses are interpolated, gains are those of the nearest.
 
     Args:
         model: the benchmark's robot model; frame_skip: physics steps per control step.
-        config: pose and cost.
+        poses: P poses `qpos` `[26]` in balance, neighbours close to each other.
+        config: cost.
     """
 
-    name = "lqr_stand"
-    command: Tensor | None = None
-
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, config: LQRConfig | None = None) -> None:
-        self.config = config or LQRConfig()
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, poses: list[np.ndarray], config: LQRConfig) -> None:
         self._model = model
-        knees = np.linspace(QPOS0[10], self.config.knee, self.config.poses)
-        points = [balance_point(model, standing_pose(model, knee), self.config, frame_skip) for knee in knees]
+        points = [balance_point(model, pose, config, frame_skip) for pose in poses]
         self._qpos = np.stack([point.qpos for point in points])
         self._ctrl = np.stack([point.ctrl for point in points])
         self._gain = np.stack([point.gain for point in points])
-        self._age = np.zeros(0)
-        half_range = np.diff(model.actuator_ctrlrange, axis=1)[:, 0] / 2
-        self.noise_scale = torch.from_numpy(self.config.noise / half_range).float()
 
-    def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
-        """Begin to rise anew where `mask` `[N]` holds."""
-        if mask is None or len(self._age) != len(observation):
-            self._age = np.zeros(len(observation))
-        else:
-            self._age[mask.numpy()] = 0
-
-    def act(self, observation: Tensor) -> Tensor:
-        """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
-        return torch.from_numpy(ctrl_to_action(self.control(observation.double().numpy()))).clamp(-1, 1)
-
-    def control(self, observation: np.ndarray, deliberate: slice = slice(0)) -> np.ndarray:
+    def control(self, observation: np.ndarray, place: np.ndarray, deliberate: slice = slice(0)) -> np.ndarray:
         """Servo targets `[N, 19]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel.
 
         Args:
             observation: see above.
+            place: which pose to hold, `[N]` in [0, P - 1], between poses where it is no whole number.
             deliberate: joints that somebody else poses; the others do not yield to bring these back.
         """
-        share = np.clip(self._age * 0.02 / self.config.rise_time, 0, 1) * (self.config.poses - 1)
-        self._age += 1
-        below = np.minimum(share.astype(int), self.config.poses - 2)
-        weight = (share - below)[:, None]
-        nearest = np.round(share).astype(int)
+        below = np.minimum(place.astype(int), len(self._qpos) - 2)
+        weight = (place - below)[:, None]
+        nearest = np.round(place).astype(int)
         blend = lambda table: (1 - weight) * table[below] + weight * table[below + 1]  # noqa: E731
-        error = self.tangent_error(observation, blend(self._qpos))
+        pose = blend(self._qpos)
+        pose[:, 3:7] /= np.linalg.norm(pose[:, 3:7], axis=1, keepdims=True)
+        error = self.tangent_error(observation, pose)
         error[:, _JOINTS][:, deliberate] = 0.0
         return blend(self._ctrl) - np.einsum("nij,nj->ni", self._gain[nearest], error)
 
@@ -202,17 +209,52 @@ class LQRStand:
         )
         return np.delete(error, _IGNORED, axis=1)
 
+
+class LQRStand:
+    """Demonstrator that stands: rises from the reset's bent knees to a straighter pose and holds it.
+
+    Args:
+        model: the benchmark's robot model; frame_skip: physics steps per control step.
+        config: pose and cost.
+    """
+
+    name = "lqr_stand"
+    command: Tensor | None = None
+
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, config: LQRConfig | None = None) -> None:
+        self.config = config or LQRConfig()
+        knees = np.linspace(QPOS0[10], self.config.knee, self.config.poses)
+        poses = [standing_pose(model, knee) for knee in knees]
+        self._table = BalanceTable(model, frame_skip, poses, self.config)
+        self._age = np.zeros(0)
+        self.noise_scale = noise_scale(model, self.config)
+
+    def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
+        """Begin to rise anew where `mask` `[N]` holds."""
+        if mask is None or len(self._age) != len(observation):
+            self._age = np.zeros(len(observation))
+        else:
+            self._age[mask.numpy()] = 0
+
+    def act(self, observation: Tensor) -> Tensor:
+        """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
+        risen = np.clip(self._age * CONTROL_DT / self.config.rise_time, 0, 1)
+        self._age += 1
+        targets = self._table.control(observation.double().numpy(), risen * (self.config.poses - 1))
+        return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
+
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: the controller acts on the state alone."""
 
     def describe(self) -> dict[str, Any]:
         """Provenance: computed from the robot model, no data and no training."""
-        return {
-            "method": "linear-quadratic regulator about standing poses",
-            "source": "made by this project from its robot model",
-            "licence": "MIT",
-            "training_env_steps": 0,
-        }
+        return dict(PROVENANCE)
+
+
+def noise_scale(model: mujoco.MjModel, config: LQRConfig) -> Tensor:
+    """Noise in action per unit of injected noise, `[19]`."""
+    half_range = np.diff(model.actuator_ctrlrange, axis=1)[:, 0] / 2
+    return torch.from_numpy(config.noise / half_range).float()
 
 
 def _yaw(quaternion: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Reaching while standing: the balance controller plus inverse kinematics of the left arm with integral action."""
+"""Reaching without a step: balance about poses from upright to bent down, and inverse kinematics of the left arm."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from mwl.motion import frames
+from mwl.motion.bending import Bending
 from mwl.motion.kinematics import HANDS, PointKinematics
-from mwl.motion.lqr import LQRConfig, LQRStand
-from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, ctrl_to_action
+from mwl.motion.lqr import PROVENANCE, LQRConfig, noise_scale
+from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, FRAME_SKIP, JOINT_NAMES, QPOS0, ctrl_to_action
 
 CHAIN = slice(JOINT_NAMES.index("torso"), JOINT_NAMES.index("left_elbow") + 1)  # waist, shoulder (3), elbow
-TARGET_BOX = ((0.05, 0.6), (-0.25, 0.7), (-0.3, 0.7))  # m relative to the pelvis: ahead, to the left, up
+TARGET_BOX = ((0.05, 0.6), (-0.25, 0.7), (-0.8, 0.7))  # m relative to the upright pelvis: ahead, to the left, up
+_LEGS = ((0.0, 0.25), (-0.3, 0.3))  # m; between and before them a bent robot has its knees
 SHOULDER = torch.tensor([0.0055, 0.21, 0.42])  # m relative to the pelvis
 BODY_RADIUS = 0.25  # m about the trunk's axis: nearer points lie within the body or behind its surface
 _DAMPING = 0.05
@@ -24,6 +26,9 @@ _NARROWED = {
     "left_shoulder_roll": (0.05, 3.1),
 }  # rad; further in, the upper arm meets the trunk
 _COMFORT_GAIN = 0.1  # the two spare freedoms are drawn towards the comfortable pose
+FARTHEST = 3.0  # times as far from the shoulder as targets within reach
+_SAG = 0.03  # depth that a bent robot rests short of what is asked of it
+_BENT = 2 * _SAG  # nearer than this it has bent as far as it will
 _JOINT_MARGIN = 0.02  # rad kept from the ends of the arm's range
 
 
@@ -80,18 +85,23 @@ def _within_range(arm: Tensor) -> Tensor:
 
 
 def reachable_targets(model: mujoco.MjModel, count: int, generator: torch.Generator) -> Tensor:
-    """Random left-hand targets `[count, 3]` that can be reached standing, relative to the pelvis, in m.
+    """Random left-hand targets `[count, 3]` that can be reached without a step, relative to the upright pelvis, in m.
 
-    Drawn evenly from `TARGET_BOX` outside the trunk; kept where the arm's inverse kinematics comes within 5 mm.
+    Drawn evenly from `TARGET_BOX` outside trunk and legs; kept where the arm's inverse kinematics comes within 5 mm
+    from a pose bent as far as the target's height asks for.
     """
-    kinematics = HandKinematics(model)
+    kinematics, bending = HandKinematics(model), Bending(model, FRAME_SKIP, LQRConfig())
     low, high = torch.tensor(TARGET_BOX).T
     kept = torch.empty(0, 3)
     while len(kept) < count:
         candidates = low + (high - low) * torch.rand(4 * count, 3, generator=generator)
-        _, error = kinematics.solve(candidates)
-        outside = candidates[:, :2].norm(dim=-1) > BODY_RADIUS
-        kept = torch.cat([kept, candidates[outside & (error < 0.005)]])
+        depth = (bending.needed(candidates[:, 2] + float(QPOS0[2])) - _SAG).clamp(min=0)
+        seen = bending.seen_from(depth, torch.zeros(len(candidates)), candidates)
+        _, error = kinematics.solve(seen)
+        trunk = seen[:, :2].norm(dim=-1) < BODY_RADIUS
+        (_, ahead), (right, left) = _LEGS
+        legs = (depth > 0) & (candidates[:, 0] < ahead) & (candidates[:, 1] > right) & (candidates[:, 1] < left)
+        kept = torch.cat([kept, candidates[~trunk & ~legs & (error < 0.005)]])
     return kept[:count]
 
 
@@ -106,14 +116,15 @@ class ReachConfig:
     retarget_interval: float = 0.0
     """Mean time in s between new targets within an episode; 0 keeps the first."""
     beyond_share: float = 0.2
-    """Share of random targets moved a quarter further from the shoulder, so that the edge of the reach lies inside."""
-    balance: LQRConfig = field(default_factory=lambda: LQRConfig(knee=0.8, poses=2))
-    """The reset's own bent knees: the robot stays at the height at which its targets were drawn."""
+    """Share of random targets moved further from the shoulder, most of them a little, so that the edge lies inside."""
+    max_bend: float = 0.12
+    """Longest lead of the pose that is held over the robot's own, in depth; it limits how fast the robot bends."""
+    balance: LQRConfig = field(default_factory=LQRConfig)
     seed: int = 0
 
 
 class Reach:
-    """Demonstrator that stands and brings its left hand to a target fixed in the world.
+    """Demonstrator that brings its left hand to a target fixed in the world without a step, bent down where it is low.
 
     Inverse kinematics from a fixed pose gives every target one arm pose, refined at each step for the body's lean; the
     arm's servo targets lead the arm towards it and carry its weight, so that no steady error remains. They depend on
@@ -136,50 +147,60 @@ class Reach:
     ) -> None:
         self.config = config or ReachConfig()
         self.command: Tensor | None = None
-        self._stand = LQRStand(model, frame_skip, self.config.balance)
+        self._bending = Bending(model, frame_skip, self.config.balance)
         self._kinematics = HandKinematics(model)
         self._generator = torch.Generator().manual_seed(self.config.seed)
-        pelvis = torch.tensor(QPOS0[:3], dtype=torch.float32)
-        self._pool = pelvis + self._draw_pool(model) if targets is None else targets
-        self._random = targets is None
-        self.targets = self._pool
-        self._solution = torch.zeros(len(self._pool), 5)
-        self._unsolved = torch.ones(len(self._pool), dtype=torch.bool)
+        self._pool = None if targets is not None and not self._moves else self._draw_pool(model)
+        self._aimed = targets
+        self.targets = torch.zeros(0, 3)
+        self._solution, self._unsolved = torch.zeros(0, 5), torch.zeros(0, dtype=torch.bool)
         self._model, self._data = model, mujoco.MjData(model)
-        self.noise_scale = self._stand.noise_scale
+        self.noise_scale = noise_scale(model, self.config.balance)
+
+    @property
+    def _moves(self) -> bool:
+        return self.config.retarget_interval > 0
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew, with new targets if they are random, where `mask` `[N]` holds."""
         count = len(observation)
         if mask is None or len(self.targets) != count:
             mask = torch.ones(count, dtype=torch.bool)
-            self.targets = self._draw(count)
-            self._solution, self._unsolved = torch.zeros(count, 5), mask
-        self._stand.reset(observation, mask)
-        self._retarget(mask)
+            self.targets, self._solution = torch.zeros(count, 3), torch.zeros(count, 5)
+            self._unsolved = mask
+        self._aim(mask, self._random(observation) if self._aimed is None else self._aimed)
 
-    def aim(self, targets: Tensor) -> None:
-        """Reach for these world positions `[N, 3]` in m from the next reset on."""
-        self._pool, self._random = targets, False
-        self.targets = targets[:0]
+    def aim(self, targets: Tensor, mask: Tensor | None = None) -> None:
+        """Reach for these world positions `[N, 3]` in m from the next reset on, or at once where `mask` `[N]` holds."""
+        self._aimed = targets
+        if mask is not None:
+            self._aim(mask, targets)
 
-    def _draw_pool(self, model: mujoco.MjModel, size: int = 1024) -> Tensor:
-        """Targets `[size, 3]` relative to the pelvis: reachable ones, and a share beyond in their directions."""
-        pool = reachable_targets(model, size, self._generator)
-        beyond = torch.rand(size, 1, generator=self._generator) < self.config.beyond_share
-        return torch.where(beyond, SHOULDER + 1.25 * (pool - SHOULDER), pool)
-
-    def _draw(self, count: int) -> Tensor:
-        if not self._random:
-            return self._pool
-        return self._pool[torch.randint(len(self._pool), (count,), generator=self._generator)]
-
-    def _retarget(self, mask: Tensor) -> None:
-        self.targets = torch.where(mask.unsqueeze(-1), self._draw(len(mask)), self.targets)
+    def _aim(self, mask: Tensor, targets: Tensor) -> None:
+        self.targets = torch.where(mask.unsqueeze(-1), targets, self.targets)
         self._unsolved = self._unsolved | mask
 
+    def _draw_pool(self, model: mujoco.MjModel, size: int = 1024) -> Tensor:
+        """Targets `[size, 3]` from the upright pelvis: reachable ones, and a share beyond in their directions."""
+        pool = reachable_targets(model, size, self._generator)
+        beyond = torch.rand(size, 1, generator=self._generator) < self.config.beyond_share
+        further = 1 + (FARTHEST - 1) * torch.rand(size, 1, generator=self._generator).square()
+        targets = torch.where(beyond, SHOULDER + further * (pool - SHOULDER), pool)
+        targets[:, 2].clamp_(min=-float(QPOS0[2]))  # none below the floor
+        return targets
+
+    def _random(self, observation: Tensor) -> Tensor:
+        """Targets `[N, 3]` in the world around robots at `[N, O]`, drawn from the pool."""
+        assert self._pool is not None
+        drawn = self._pool[torch.randint(len(self._pool), (len(observation),), generator=self._generator)]
+        qpos = observation[:, :26]
+        depth = self._bending.of(qpos)
+        upright = self._bending.pelvis(torch.zeros_like(depth)) - self._bending.pelvis(depth)
+        yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+        return qpos[:, :3] + frames.to_heading(-yaw, drawn + upright)
+
     def _refine(self, joints: Tensor, target: Tensor) -> None:
-        """Bring the arm's pose up to date with targets `[N, 3]` in the pelvis frame."""
+        """Bring the arm's pose up to date with targets `[N, 3]` in the frame that the pelvis will have."""
         if self._unsolved.any():
             self._solution[self._unsolved], _ = self._kinematics.solve(target[self._unsolved])
             self._unsolved = torch.zeros_like(self._unsolved)
@@ -190,21 +211,39 @@ class Reach:
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
-        if self.config.retarget_interval > 0:
-            chance = CONTROL_DT / self.config.retarget_interval
-            self._retarget(torch.rand(len(observation), generator=self._generator) < chance)
+        if self._moves:
+            chance = torch.rand(len(observation), generator=self._generator)
+            self._aim(chance < CONTROL_DT / self.config.retarget_interval, self._random(observation))
         qpos = observation[:, :26]
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         offset = self.targets - qpos[:, :3]
         self.command = frames.to_heading(frames.heading(rotation), offset)
-        joints = qpos[:, 7:26]
-        self._refine(joints, frames.to_body(rotation, offset))
+        joints, depth = qpos[:, 7:26], self._bending.of(qpos)
+        ahead = (self._bending.needed(self.targets[:, 2]) - depth).clamp(-self.config.max_bend, self.config.max_bend)
+        self._refine(joints, self._seen(self.command, rotation, depth))
         lead = self.config.gain * (self._solution - joints[:, CHAIN])
         lead = lead * (self.config.max_lead / lead.norm(dim=-1, keepdim=True).clamp(min=self.config.max_lead))
         arm = _within_range(joints[:, CHAIN] + lead) + self._arm_sag(qpos)
-        targets = self._stand.control(observation.double().numpy(), deliberate=CHAIN)
+        targets = self._bending.control(observation, depth + ahead, deliberate=CHAIN)
         targets[:, CHAIN] = arm.numpy()
         return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
+
+    def _seen(self, command: Tensor, rotation: Tensor, depth: Tensor) -> Tensor:
+        """Targets `[N, 3]` as the pelvis will see them once it has bent as far as they need, in m.
+
+        Where the robot has all but bent so far, as it sees them now: it comes to rest a little higher than it should.
+        """
+        left = self._bending.needed(self.targets[:, 2]) - depth
+        left = left.sign() * (left.abs() - _BENT).clamp(min=0)
+        return self._bending.seen_from(depth + left, depth, command, rotation)
+
+    def miss(self, observation: Tensor, targets: Tensor) -> Tensor:
+        """How far from targets `[N, 3]` (world, m) the hands of robots at `[N, O]` would end, `[N]` in m."""
+        qpos = observation[:, :26]
+        rotation = frames.rotation_matrix(qpos[:, 3:7])
+        relative = frames.to_heading(frames.heading(rotation), targets - qpos[:, :3])
+        needed = self._bending.needed(targets[:, 2])
+        return self._kinematics.solve(self._bending.seen_from(needed, self._bending.of(qpos), relative), 40)[1]
 
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: the controller acts on the state alone."""
@@ -225,4 +264,4 @@ class Reach:
 
     def describe(self) -> dict[str, Any]:
         """Provenance: computed from the robot model, no data and no training."""
-        return {**self._stand.describe(), "method": "linear-quadratic regulator and inverse kinematics of the left arm"}
+        return {**PROVENANCE, "method": "linear-quadratic regulator and inverse kinematics of the left arm"}

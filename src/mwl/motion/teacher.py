@@ -349,6 +349,7 @@ class TrackingPolicy:
         return {
             "licence": licence,
             **self.provenance,
+            "teacher": self.name,
             "command": self._told.tolist() if self._commands is None else plain(asdict(self._commands)),
         }
 

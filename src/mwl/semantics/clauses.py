@@ -33,6 +33,7 @@ _CONDITIONS = (
     (re.compile(r"\b(?:handle|latch)\b.*\bturned\b", re.IGNORECASE), "handle_turned"),
     (re.compile(r"\bdoor\b", re.IGNORECASE), "at_door"),
     (re.compile(r"\b(?:touch|hand)\b.*\b(?:target|ball|goal|marker|it)\b", re.IGNORECASE), "hand_at_goal"),
+    (re.compile(r"\b(?:at|near|close|before)\b.*\b(?:target|ball|goal|marker)\b", re.IGNORECASE), "at_goal"),
 )
 CONTROL_RATE = 50  # control steps per second
 

@@ -11,6 +11,7 @@ from mwl.errors import BadInput
 FALL_HEIGHT = 0.58  # m, root height at which the benchmark's door task ends the episode
 RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes through on purpose
 REACHED = 0.05  # m, hand to target
+IN_REACH, BESIDE, SLOW = (0.32, 0.18), 0.1, 0.15  # m ahead and to the left of the root; m off that; m/s
 HANDLE_TURNED = 0.75  # rad
 DOOR_OPEN = 1.0  # rad
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
@@ -55,6 +56,17 @@ def hand_at_goal(observation: Tensor, layout: Layout) -> Tensor:
     return gap.norm(dim=-1) < REACHED
 
 
+def at_goal(observation: Tensor, layout: Layout) -> Tensor:
+    """Whether the robot has come to rest where its left hand reaches the target without a further step `[N]`."""
+    root, velocity = part(observation, layout, "robot_qpos"), part(observation, layout, "robot_qvel")[:, :2]
+    w, x, y, z = root[:, 3:7].unbind(dim=-1)
+    yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))
+    way = (part(observation, layout, "goal") - root[:, :3])[:, :2]
+    ahead, left = yaw.cos() * way[:, 0] + yaw.sin() * way[:, 1], yaw.cos() * way[:, 1] - yaw.sin() * way[:, 0]
+    off = torch.stack([ahead - IN_REACH[0], left - IN_REACH[1]], dim=-1)
+    return (off.norm(dim=-1) < BESIDE) & (velocity.norm(dim=-1) < SLOW)
+
+
 def at_door(observation: Tensor, layout: Layout) -> Tensor:
     """Whether the handle of the door is in reach `[N]`."""
     return position(observation, layout)[:, 0] >= AT_DOOR
@@ -82,6 +94,7 @@ def never(observation: Tensor, layout: Layout) -> Tensor:
 
 _NEEDS = {
     "hand_at_goal": ("left_hand", "goal"),
+    "at_goal": ("goal",),
     "handle_turned": ("door_qpos",),
     "door_open": ("door_qpos",),
 }
@@ -96,6 +109,7 @@ def met(name: str, observation: Tensor, layout: Layout) -> Tensor:
 
 PREDICATES: dict[str, Callable[[Tensor, Layout], Tensor]] = {
     "hand_at_goal": hand_at_goal,
+    "at_goal": at_goal,
     "at_door": at_door,
     "handle_turned": handle_turned,
     "door_open": door_open,

@@ -32,8 +32,8 @@ class SequencerConfig:
     retries: int = 1
     stall: int = 150
     stall_distance: float = 0.1
-    moving: tuple[str, ...] = ("walk", "run", "crawl")
-    low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down")
+    moving: tuple[str, ...] = ("walk", "run", "crawl", "approach")
+    low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
 
 

@@ -108,7 +108,8 @@ class WorldModelAgent:
     def _policy(self, observation: Tensor, advice: Advice | None) -> Tensor:
         base = advice.reference if advice is not None and self.planner.use.policy_base else None
         sample = self.model.policy(self.model.encode(self.observer(observation)), base)
-        return sample.action if self.explore else sample.mean
+        action = sample.action if self.explore else sample.mean
+        return action if base is None else self.planner.trusted(action, base, self.spread)
 
     def _planned(self, observation: Tensor, advice: Advice | None) -> Tensor:
         deviation, fresh = self._deviation, self._deviation is None

@@ -129,6 +129,8 @@ class GuidanceConfig:
     alpha: float = 0.5
     """Weight of the instruction against the gate."""
     mode: Literal["mixture", "top1"] = "mixture"
+    margin: float = 0.1
+    """Under `top1`, by how much another expert must weigh more before it takes over."""
     planner_candidates: bool = True
     """Expert sequences are candidates of the planner, scored by the model like any other."""
     planner_base: bool = True

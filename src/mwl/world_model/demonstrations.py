@@ -8,6 +8,7 @@ from tensordict import TensorDict
 
 from mwl import keys
 from mwl.errors import BadInput, SpecMismatch
+from mwl.gating import Guidance
 from mwl.motion.demonstrations import Demonstrations
 
 
@@ -48,3 +49,18 @@ def transitions(paths: Sequence[Path | str], task: str, observation_size: int) -
         )
         last_episode -= int(recorded.episode.max()) + 1
     return torch.cat(parts)
+
+
+def advised(rows: TensorDict, guidance: Guidance) -> TensorDict:
+    """The same transitions `[T]` with what the experts would have said in them, as own experience has it."""
+    library, memory = guidance.library, None
+    if library.memory_size:
+        memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], guidance.layout)
+        rows[keys.MEMORY] = memory
+    advice = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory)
+    for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
+        rows[key] = advice[key]
+    memory = advice.get((keys.NEXT, keys.MEMORY))
+    after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory)
+    rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
+    return rows

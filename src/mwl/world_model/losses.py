@@ -20,6 +20,7 @@ class Batch(NamedTuple):
     terminated: Tensor  # [H, B] bool; a time limit is no termination and is bootstrapped through
     reference: Tensor | None = None  # [H+1, B, A]
     expert_action: Tensor | None = None  # [H, B, K, A]
+    observation: Tensor | None = None  # [B, O] at the first step
 
 
 def discount_for(episode_steps: int) -> float:

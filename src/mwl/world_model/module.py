@@ -12,18 +12,18 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.errors import BadInput, NonFiniteLoss
-from mwl.experts.features import EGOCENTRIC_SIZE, robot_state
+from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import Guidance, Tuning, load_gate, weights_for
+from mwl.gating import Guidance, load_gate, weights_for
 from mwl.gating.module import entropy_shortfall
+from mwl.gating.situation import situation
 from mwl.motion.naturalness import JOINT_VELOCITIES
-from mwl.motion.symmetry import joint_mirror
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
-from mwl.world_model.data import EnvSpec, WorldModelData
-from mwl.world_model.demonstrations import transitions
+from mwl.world_model.data import WorldModelData
+from mwl.world_model.demonstrations import advised, transitions
 from mwl.world_model.losses import (
     Batch,
     RunningScale,
@@ -36,9 +36,8 @@ from mwl.world_model.losses import (
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
-from mwl.world_model.replay import Replay
 from mwl.world_model.trust import TrustRegion
-from mwl.world_model.tuner import Tuner
+from mwl.world_model.tuner import Tuner, make_tuner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
 Phase = Literal["tune", "race", "seed", "plan"]
@@ -121,27 +120,13 @@ class WorldModelModule(pl.LightningModule):
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )
         if self.guidance is not None and guiding.tune_steps > 0:
-            self.tuner = self._make_tuner(self.guidance, data.num_envs, spec)
+            self.tuner = make_tuner(self.guidance, guiding, data.num_envs, spec, unit)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
         if self.learning.demonstrations:
-            self._add_demonstrations(replay, self.learning.demonstrations, spec)
-
-    def _add_demonstrations(self, replay: Replay, paths: list[str], spec: EnvSpec) -> None:
-        rows = transitions(paths, spec.task, spec.observation_size)
-        if self.guidance is not None:
-            library, memory = self.guidance.library, None
-            if library.memory_size:
-                memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], self.observer.layout)
-                rows[keys.MEMORY] = memory
-            advice = self.guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory)
-            for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
-                rows[key] = advice[key]
-            memory = advice.get((keys.NEXT, keys.MEMORY))
-            after = self.guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory)
-            rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
-        replay.add_demonstrations(rows)
+            rows = transitions(self.learning.demonstrations, spec.task, spec.observation_size)
+            replay.add_demonstrations(rows if self.guidance is None else advised(rows, self.guidance))
 
     def make_guidance(self) -> Guidance | None:
         """Load experts and gate and settle the instruction's weights; None without guidance.
@@ -155,28 +140,8 @@ class WorldModelModule(pl.LightningModule):
         library = ExpertLibrary.load(config.experts)
         weights = weights_for(library, config.instruction, config.semantic_weights, config.semantic)
         gate = None if config.gate is None else load_gate(config.gate)
-        return Guidance(library, gate, weights, config.alpha, config.mode, self.observer.layout, limbs=config.limbs)
-
-    def _make_tuner(self, guidance: Guidance, num_envs: int, spec: EnvSpec) -> Tuner:
-        """Tune the experts that the instruction weighs most; where the gate alone decides, all of them alike."""
-        if self.guiding.tune_smoothness > 0 and spec.layout is None:
-            raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
-        weights = guidance.semantic_weights
-        chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
-        mirror = None if spec.layout is None else joint_mirror()
-        guidance.tuning = Tuning(chosen, self.unit, mirror)
-        config = self.guiding
-        return Tuner(
-            guidance.tuning,
-            num_envs,
-            spec.episode_steps,
-            steps=config.tune_steps // num_envs,
-            window=config.tune_window,
-            step_size=config.tune_step_size,
-            race_steps=config.race_steps // num_envs,
-            smoothness=config.tune_smoothness,
-            joints=spec.action_size,
-        )
+        layout = self.observer.layout
+        return Guidance(library, gate, weights, config.alpha, config.mode, layout, config.margin, config.limbs)
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -396,12 +361,14 @@ class WorldModelModule(pl.LightningModule):
         assert self.model is not None
         assert self.guidance is not None
         assert batch.expert_action is not None
+        assert batch.observation is not None
         actions = batch.expert_action[0]
         with torch.no_grad():
             z = latent.unsqueeze(1).expand(-1, actions.shape[1], -1)
             q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
             advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
-        probs = self.gate(batch.features[0][:, :EGOCENTRIC_SIZE], self.guidance.card_embeddings)  # type: ignore[misc]
+        seen = situation(batch.observation, self.observer.layout)  # type: ignore[arg-type]
+        probs = self.gate(seen, self.guidance.card_embeddings)  # type: ignore[misc]
         gain = -(probs * advantage).sum(dim=1).mean()
         self._descend(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)
         return gain.detach()

@@ -89,16 +89,16 @@ class Planner:
         config, members = self.config, self.model.draw()
         reference, experts = self._expert_sequences(latent, advice)
         base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
-        top = (spread * self.unit).clamp(max=config.max_std)
+        top = self._widest(spread)
         low = top * (config.min_std / config.max_std)
-        nearest, furthest = (base - 2 * top).clamp(min=-1).unsqueeze(2), (base + 2 * top).clamp(max=1).unsqueeze(2)
-        fixed = self._fixed_candidates(latent, advice, experts).clamp(nearest, furthest)
+        around = base.unsqueeze(2)
+        fixed = self.trusted(self._fixed_candidates(latent, advice, experts), around, spread)
         fixed_value = self.value(latent, fixed, members, advice)
         mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
         for _ in range(config.iterations):
             step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1])
-            drawn = (mean.unsqueeze(2) + step).clamp(nearest, furthest)
+            drawn = self.trusted(mean.unsqueeze(2) + step, around, spread)
             value = torch.cat([fixed_value, self.value(latent, drawn, members, advice)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
@@ -108,6 +108,15 @@ class Planner:
         if noise:
             action = action + std[0] * torch.randn_like(action)
         return Plan(action.clamp(-1, 1), mean, std, base, elite_value.amax(dim=1))
+
+    def _widest(self, spread: float) -> Tensor:
+        """Largest standard deviation `[A]` of the search, in units of action."""
+        return (spread * self.unit).clamp(max=self.config.max_std)
+
+    def trusted(self, action: Tensor, base: Tensor, spread: float) -> Tensor:
+        """Actions `[..., A]` brought within the trust region around a base: two standard deviations, in [-1, 1]."""
+        furthest = 2 * self._widest(spread)
+        return action.clamp((base - furthest).clamp(min=-1), (base + furthest).clamp(max=1))
 
     def value(self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None) -> Tensor:
         """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.

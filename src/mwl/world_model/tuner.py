@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mwl.errors import BadInput
+from mwl.gating import Guidance
 from mwl.gating.evolution import Evolution
 from mwl.gating.tuning import Tuning
+from mwl.motion.symmetry import joint_mirror
+from mwl.world_model.config import GuidanceConfig
+from mwl.world_model.data import EnvSpec
 from mwl.world_model.race import Race
 from mwl.world_model.roughness import Roughness
 from mwl.world_model.trust import StepProfile
@@ -153,3 +157,34 @@ class Tuner(nn.Module):
         self.tuning.numbers.copy_(self.race.tunings[winner])
         self.variants.copy_(self.tuning.numbers.expand_as(self.variants))
         return self.race.profile(winner)
+
+
+def make_tuner(guidance: Guidance, config: GuidanceConfig, num_envs: int, spec: EnvSpec, unit: Tensor) -> Tuner:
+    """Let the experts that the instruction weighs most be tuned; where the gate alone decides, all of them alike.
+
+    Args:
+        guidance: whose experts; it gets the tuning.
+        config: how long, and what is charged.
+        num_envs: N.
+        spec: of the environment.
+        unit: `[A]` action per radian.
+
+    Raises:
+        BadInput: motion is charged on a task that shows no joints; or see `Tuner`.
+    """
+    if config.tune_smoothness > 0 and spec.layout is None:
+        raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
+    weights = guidance.semantic_weights
+    chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
+    guidance.tuning = Tuning(chosen, unit, None if spec.layout is None else joint_mirror())
+    return Tuner(
+        guidance.tuning,
+        num_envs,
+        spec.episode_steps,
+        steps=config.tune_steps // num_envs,
+        window=config.tune_window,
+        step_size=config.tune_step_size,
+        race_steps=config.race_steps // num_envs,
+        smoothness=config.tune_smoothness,
+        joints=spec.action_size,
+    )
