@@ -8,9 +8,12 @@ import torch
 
 from mwl import keys, make_env
 from mwl.errors import BadInput
-from mwl.experts.dagger import DaggerConfig
+from mwl.experts.dagger import Dagger, DaggerConfig
 from mwl.experts.data import DemonstrationData
+from mwl.experts.library import Expert
 from mwl.experts.module import BehaviourCloning
+from mwl.experts.network import Actor
+from mwl.experts.spec import ExpertSpec
 from mwl.motion.demonstrations import RecordingConfig, record_demonstrations
 from mwl.motion.lqr import LQRStand
 from mwl.simulation.robot import FRAME_SKIP
@@ -107,3 +110,20 @@ def test_aggregation_keeps_a_student_on_its_feet(demonstrator, clean):
     recording = RecordingConfig(episodes=8, steps=150, noise_levels=(0.0,), drop_before_fall=5)
     # three seeds each: 103, 113 and 101 steps without, 270, 259 and 172 with
     assert survived(DaggerConfig(demonstrator, recording=recording)) > 1.3 * survived(None)
+
+
+def test_a_student_takes_turns_with_its_partners_and_keeps_what_is_its_own(data_folder, tmp_path):
+    file = tmp_path / "touch.yaml"
+    file.write_text(f"kind: touch\ntask: h1-reach\nteacher: {data_folder / 'teachers/walk'}\n")
+    recording = RecordingConfig(episodes=12, steps=30, noise_levels=(0.0,), drop_before_fall=0)
+    config = DaggerConfig(str(file), partners=[str(data_folder / "experts/reach")], recording=recording)
+    expert = Expert.load(data_folder / "experts/approach")
+    dagger = Dagger(config)
+    dagger.collect(expert.spec, Actor(expert.network))
+    assert dagger.steps is not None
+    # most of the twelve targets are out of reach and call for walking; those within reach are the partner's to learn
+    assert 12 * 30 * 0.5 < len(dagger.steps) <= 12 * 30
+    assert keys.IS_INIT in dagger.steps
+    stander = ExpertSpec(name="stand", task="h1-stand")
+    with pytest.raises(BadInput, match="touch shows approach, reach, but not stand"):
+        dagger.collect(stander, Actor(expert.network))

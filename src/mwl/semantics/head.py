@@ -381,9 +381,12 @@ class SemanticHead:
         return f"no skill fits {text[:80]!r}; the nearest are {', '.join(self._nearest_names(text))}"
 
 
+_ENDS = {"reach": "hand_at_goal", "approach": "at_goal"}
+
+
 def _natural_end(until: str, weights: Mapping[str, float]) -> str:
     """What ends a step: what the words say, else what its skill is for."""
-    return "hand_at_goal" if until == "never" and max(weights, key=weights.__getitem__) == "reach" else until
+    return _ENDS.get(max(weights, key=weights.__getitem__), until) if until == "never" else until
 
 
 def _plain(adapter: WordAdapter | None) -> dict[str, Tensor]:
