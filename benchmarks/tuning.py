@@ -52,7 +52,7 @@ def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
     state = env.reset()
     for t in range(steps + race_steps):
         if t == steps:
-            tuner.begin_race()
+            env.draw_like(tuner.begin_race())
             guidance.reset()
             state = env.reset()
         guidance.variants = tuner.variants

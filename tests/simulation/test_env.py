@@ -95,6 +95,17 @@ def test_set_seed_begins_the_same_episodes_again() -> None:
     assert not torch.equal(first, second)
 
 
+def test_environments_that_draw_alike_begin_the_same_episodes() -> None:
+    env = make_env("h1-reach", num_envs=3, seed=4)
+    env.draw_like([0, 0, 2])
+    for _ in range(2):
+        observation = env.reset()[keys.OBSERVATION]
+        assert torch.equal(observation[0], observation[1])
+        assert not torch.equal(observation[0], observation[2])
+    with pytest.raises(BadInput, match="3 indices"):
+        env.draw_like([0, 3, 1])
+
+
 def test_only_the_ended_episode_begins_anew() -> None:
     env = make_env("h1-walk", num_envs=3)
     state = env.reset()

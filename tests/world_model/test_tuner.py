@@ -92,12 +92,32 @@ def test_fall_forfeits_the_rest_of_a_race() -> None:
 
 @pytest.mark.parametrize(("luck", "winner"), [(0.01, 1), (1.0, 0)])
 def test_gain_that_may_be_chance_is_not_kept(luck: float, winner: int) -> None:
-    # both gain 0.1 of 0.8; with draws of +-0.01 the standard error is 0.014, with +-1 it is 1.4
+    # a gain of 0.1 in the mean; where heats differ in it by +-0.01 the standard error is 0.01, by +-1 it is 1
     race = Race(torch.zeros(2, 3), 4, 5, 100)
     for t in range(5):
-        reward = torch.tensor([0.8 - luck, 0.9 - luck, 0.8 + luck, 0.9 + luck])
+        reward = torch.tensor([0.8, 0.9 - luck, 0.8, 0.9 + luck])
         race.observe(reward, torch.full((4,), t), torch.zeros(4, dtype=torch.bool))
     assert race.winner() == winner
+
+
+def test_luck_of_the_start_is_shared_within_a_heat() -> None:
+    # draws differ by +-1 between the heats, the gain of 0.1 does not; unpaired, its standard error would be 1.4
+    race = Race(torch.zeros(2, 3), 4, 5, 100)
+    assert race.draws == [0, 0, 2, 2]
+    for t in range(5):
+        race.observe(torch.tensor([-0.2, -0.1, 1.8, 1.9]), torch.full((4,), t), torch.zeros(4, dtype=torch.bool))
+    gain, error = race.gains()
+    assert gain.tolist() == pytest.approx([0.0, 0.1], abs=1e-6)
+    assert error.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert race.winner() == 1
+
+
+def test_heat_that_lacks_tunings_still_has_the_experts() -> None:
+    race = Race(torch.zeros(3, 2), 5, 4, 100)  # the second heat lacks the third tuning
+    for t in range(4):
+        reward = torch.tensor([0.5, 0.6, 0.7, 0.9, 1.0])
+        race.observe(reward, torch.full((5,), t), torch.zeros(5, dtype=torch.bool))
+    assert race.gains()[0].tolist() == pytest.approx([0.0, 0.1, 0.2], abs=1e-6)
 
 
 def test_race_goes_on_where_it_was_saved() -> None:

@@ -1,6 +1,6 @@
 """Any suite as a TorchRL environment: N robots, one TensorDict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -13,6 +13,7 @@ from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from mwl import keys
+from mwl.errors import BadInput
 from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.engine import Simulation
 from mwl.simulation.rendering import Image
@@ -152,6 +153,18 @@ class HumanoidEnv(EnvBase):
             {name: value.numpy() if isinstance(value, Tensor) else value for name, value in snapshot.items()}
         )
         self._restored = True
+
+    def draw_like(self, models: Sequence[int]) -> None:
+        """Let environment i draw starts and goals from now on as environment `models[i]` does.
+
+        What differs between environments that draw alike is then how they are acted in.
+
+        Raises:
+            BadInput: not one index in [0, N) per environment.
+        """
+        if len(models) != self.num_envs or not all(0 <= model < self.num_envs for model in models):
+            raise BadInput(f"draw_like needs {self.num_envs} indices of environments, not {list(models)}")
+        self.world.draw_like(models)
 
     def _set_seed(self, seed: int | None) -> None:
         self.world.seed(seed or 0)

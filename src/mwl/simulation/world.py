@@ -1,7 +1,7 @@
 """What every suite offers: N parallel episodes of one task, in plain numpy. Environments of any library wrap this."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,17 @@ class World(ABC):
     action_size: int
     steps: NDArray[np.int64]
     unstable_episodes: int = 0
+    _generators: list[np.random.Generator]
 
     @abstractmethod
     def seed(self, seed: int) -> None:
         """Start the generators of resets and goals anew; environment i draws from that of (seed, i)."""
+
+    def draw_like(self, models: Sequence[int]) -> None:
+        """Let environment i draw from now on as environment `models[i]` does."""
+        states = [generator.bit_generator.state for generator in self._generators]
+        for generator, model in zip(self._generators, models, strict=True):
+            generator.bit_generator.state = states[model]
 
     @abstractmethod
     def reset(self, mask: Mask) -> None:

@@ -1,6 +1,6 @@
 """Experience: a batched environment behind a TorchRL collector, the replay buffer, and where both stand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -136,9 +136,16 @@ class WorldModelData(pl.LightningDataModule):
         self.behaviour.recall(memory)
         self._owner, self._collector = collector, iter(collector)
 
-    def restart(self) -> None:
-        """Begin new episodes everywhere."""
+    def restart(self, draws: Sequence[int] | None = None) -> None:
+        """Begin new episodes everywhere.
+
+        Args:
+            draws: the environment that each draws its starts like from now on, where they can be told (`draw_like`).
+        """
         assert self._owner is not None, "start before restarting"
+        draw_like = getattr(self.env, "draw_like", None)
+        if draws is not None and draw_like is not None:
+            draw_like(draws)
         self._owner.shutdown(close_env=False)  # else it closes the environment once it is forgotten
         self.start()
 

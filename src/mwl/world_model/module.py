@@ -208,8 +208,7 @@ class WorldModelModule(pl.LightningModule):
         data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase in ("tune", "race")
         if self.tuner is not None and self.guidance is not None:
             if self._phase == "tune" and phase != "tune":
-                self.tuner.begin_race()
-                data.restart()  # new episodes: what the last candidates left behind is no fair start
+                data.restart(self.tuner.begin_race())  # what the last candidates left behind is no fair start
                 self._return_so_far = None
             elif self._phase == "race" and phase != "race":
                 self.trust.reference.load_state_dict(self.tuner.decide().state_dict())

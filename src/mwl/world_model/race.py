@@ -11,9 +11,10 @@ _CERTAINTY = 2.0  # standard errors by which a gain has to exceed nothing
 class Race(nn.Module):
     """Tries tunings side by side for hundreds of steps; the first is the experts as they are.
 
-    Environments follow the tunings in turn, without noise. What a tuning gains is its score minus that of the experts
-    as they are at the same step of an episode, so that it does not matter where in an episode an environment stands. A
-    fall forfeits the rest of the race. The score is the reward, less what the motion is charged.
+    Environments follow the tunings in turn, without noise: each heat of M has every tuning once, and where its
+    environments draw alike (`draws`), what a tuning gains over the experts in the same heat owes nothing to the luck of
+    the start. Scores are compared at the same step of an episode, so that it does not matter where in an episode an
+    environment stands. A fall forfeits the rest of the race. The score is the reward, less what the motion is charged.
 
     Args:
         tunings: `[M, P]` numbers; zeros in the first row.
@@ -43,6 +44,12 @@ class Race(nn.Module):
     def follows(self) -> Tensor:
         """The tuning `[N]` that each environment follows."""
         return torch.arange(self.reward.shape[1]) % len(self.tunings)
+
+    @property
+    def draws(self) -> list[int]:
+        """The environment that each environment should draw like: the first of its heat, which follows the experts."""
+        heats = torch.arange(self.reward.shape[1]) // len(self.tunings)
+        return (heats * len(self.tunings)).tolist()
 
     @property
     def variants(self) -> Tensor:
@@ -75,14 +82,15 @@ class Race(nn.Module):
         return int(gain.masked_fill(gain <= _CERTAINTY * error, 0.0).argmax())
 
     def gains(self) -> tuple[Tensor, Tensor]:
-        """Score per step `[M]` by which each tuning exceeds the experts as they are, and the standard error `[M]`.
+        """Score per step `[M]` by which each tuning exceeds the experts in the same heat, and the standard error `[M]`.
 
-        The error is that between environments; a tuning that a single one follows is taken to have none.
+        The error is that between heats; of a single heat it is taken to be none.
         """
         seen = min(int(self.age), len(self.reward))
         expected = self._profile(self.score, 0).expectation(self.step[:seen].flatten()).view(seen, -1)
         fallen = self.fell[:seen].cumsum(dim=0) - self.fell[:seen].long() > 0  # the step of the fall still counts
         gain = (torch.where(fallen, 0.0, self.score[:seen]) - expected).mean(dim=0)
-        groups = [gain[self.follows == m] for m in range(len(self.tunings))]
-        square = torch.stack([group.var() / len(group) if len(group) > 1 else gain.new_zeros(()) for group in groups])
-        return torch.stack([group.mean() for group in groups]), (square + square[0]).sqrt()
+        ahead = gain - gain[self.draws]
+        heats = [ahead[self.follows == m] for m in range(len(self.tunings))]
+        error = [heat.std() / len(heat) ** 0.5 if len(heat) > 1 else gain.new_zeros(()) for heat in heats]
+        return torch.stack([heat.mean() for heat in heats]), torch.stack(error)

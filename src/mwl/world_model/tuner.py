@@ -132,9 +132,14 @@ class Tuner(nn.Module):
             if generation == stage * self.generations // stages:
                 self.race.tunings[stage] = self.evolution.mean
 
-    def begin_race(self) -> None:
-        """The search is over; from now on the environments follow what it found at its stages, or the experts."""
+    def begin_race(self) -> list[int]:
+        """The search is over; from now on the environments follow what it found at its stages, or the experts.
+
+        Returns:
+            The environment that each should draw like, see `Race.draws`.
+        """
         self.variants.copy_(self.race.variants)
+        return self.race.draws
 
     def compete(self, reward: Tensor, step: Tensor, terminated: Tensor, joint_velocity: Tensor | None = None) -> None:
         """One step of the race: rewards, steps since the episode began, falls `[N]`, joint velocities `[N, J]`."""
