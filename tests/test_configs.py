@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mwl.errors import ConfigError
 from mwl.pipeline.config import FitStage, load, stage_config
 from mwl.pipeline.fit import resolved_config
 
@@ -32,6 +33,28 @@ def test_pipeline_configuration(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for stage in stages.values():
         if isinstance(stage, FitStage):
             resolved_config(stage_config(stage, pipeline.folder), files=[path, Path(stage.config)])
+
+
+@pytest.mark.parametrize("null", ["null", "~"])
+def test_null_on_the_command_line_empties_a_setting_of_the_file(null: str) -> None:
+    """Both a mapping, which the file fills, and a text, which could be taken for the word itself."""
+    settings = "--model.init_args.guidance"
+    file = ["--config", str(CONF / "world_model.yaml")]
+    assert resolved_config(file)["model"]["init_args"]["guidance"]["semantic_weights"] == {"walk": 1.0}
+    changes = [f"{settings}.gate", "runs/gate", f"{settings}.semantic_weights", null, f"{settings}.instruction={null}"]
+    guidance = resolved_config([*file, *changes])["model"]["init_args"]["guidance"]
+    assert guidance["gate"] == "runs/gate"
+    assert guidance["semantic_weights"] is None
+    assert guidance["instruction"] is None
+
+
+def test_value_that_fits_none_of_several_types_is_told_with_its_key() -> None:
+    file = str(CONF / "world_model.yaml")
+    with pytest.raises(ConfigError) as caught:
+        resolved_config(["--config", file, "--model.init_args.guidance.semantic_weights", "5"])
+    message = str(caught.value)
+    for part in ("guidance.semantic_weights", "dict[str, float]", "null", "Got value: 5"):
+        assert part in message
 
 
 def test_there_is_something_to_test() -> None:

@@ -16,6 +16,10 @@ _UNKNOWN_KEY = (
     re.compile(r"No action for key \"?'?(?P<key>[\w.]+)"),
 )
 _BAD_VALUE = re.compile(r"Parser key \"(?P<key>[^\"]+)\":\s*(?P<reason>Expected [^\n]*)")
+_BAD_UNION = re.compile(
+    r"Parser key \"(?P<key>[^\"]+)\":\s+Does not validate[^\n]*\s+Subtypes: \[(?P<types>[^\n]*)\]\s+Errors:\s+"
+    r"(?:- Expected [^\n]*\s+)+Given value type: [^\n]*\s+Given value: (?P<value>[^\n]*)"
+)
 _CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 _BAD_CLASS = re.compile(r"No module named '[^']+'|module '[^']+' has no attribute '[^']+'")
 
@@ -84,6 +88,10 @@ def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ())
     found = _BAD_VALUE.search(message)
     if found:
         return f"{locate(found['key'], files)}: bad value for {found['key']!r}: {_readable(found['reason'])}"
+    found = _BAD_UNION.search(message)
+    if found:
+        key, types, value = found["key"], _readable(found["types"]).replace("NoneType", "null"), found["value"]
+        return f"{locate(key, files)}: bad value for {key!r}: Expected one of {types}. Got value: {value}"
     lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     where = f"{files[-1]}: " if files else ""
     return where + "; ".join(lines[:3])[:300]

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,7 @@ from mwl.pipeline.config_errors import explain
 
 WORK = "_work"
 Arguments = Sequence[str] | dict[str, Any]
+_NONE = re.compile(r"(?P<key>--[\w.]+=)None")
 _MLFLOW_LOGGER = "lightning.pytorch.loggers.MLFlowLogger"
 
 
@@ -39,6 +41,20 @@ def work_folder(output: Path | str) -> Path:
     """Where a stage keeps checkpoints, log and configuration while it makes the result folder `output`."""
     output = Path(output)
     return output.parent / WORK / output.name
+
+
+class StageParser(LightningArgumentParser):
+    """Lets `null` on the command line reach settings inside a group of settings of a class.
+
+    jsonargparse 4.53 reads the value of `--model.init_args.guidance.gate null` and hands it on to the parser of the
+    class as the text `--guidance.gate=None`, which is read again: there, None is a word like any other.
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Parse, `--key=None` meaning `--key=null`."""
+        if args is not None:
+            args = [f"{found['key']}null" if (found := _NONE.fullmatch(arg)) else arg for arg in args]
+        return super().parse_args(args, *others, **options)
 
 
 class StageCLI(LightningCLI):
@@ -66,6 +82,7 @@ class StageCLI(LightningCLI):
                 "exit_on_error": False,
                 "default_config_files": [str(default)] if default else [],
             },
+            parser_class=StageParser,
             run=False,
             args=args if isinstance(args, dict) else list(args),
         )
