@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from point_mass import ToyGuidance
 
+from mwl.world_model.agent import WorldModelAgent
 from mwl.world_model.config import PlannerConfig
 from mwl.world_model.network import WorldModel
+from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Advice, Planner, Use, _elites, _moments, _scores, shifted
 
 N, A, K, H = 3, 2, 2, 3
@@ -103,6 +106,43 @@ def test_no_candidate_leaves_the_trust_region() -> None:
         latents(model), torch.zeros(H, N, A), advice(far), 0.1, "best"
     )
     assert ((plan.action - far).abs() <= 0.2 * unit + 1e-6).all()  # two standard deviations of 0.1 rad
+
+
+def acting_by_policy(guided: bool, use: Use | None = None) -> WorldModelAgent:
+    """Its policy is drawn to -1 in the first action, and leaves the second where the reference has it."""
+    model = Known(K)
+    with torch.no_grad():
+        model.policy_head[-1].weight.zero_()
+        model.policy_head[-1].bias.copy_(torch.tensor([-5.0, 0.0, 0.0, 0.0]))  # means, then standard deviations
+    unit = torch.tensor([0.5, 0.1])
+    planned = Planner(model, PlannerConfig(), H, 0.9, unit, use)
+    return WorldModelAgent(model, planned, Observer(None), ToyGuidance() if guided else None, 0.2, "policy")  # type: ignore[arg-type]
+
+
+POSITIONS = torch.tensor([[0.0, 0.1, 0.0, 0.0], [-0.1, -0.2, 0.0, 0.0]])  # the good expert: -3 times the position
+REFERENCE = torch.tensor([[0.0, -0.3], [0.3, 0.6]])
+
+
+def test_acting_by_the_policy_goes_to_the_edge_of_the_trust_region_and_no_further() -> None:
+    action = acting_by_policy(guided=True).act(POSITIONS)
+    assert torch.allclose(action[:, 0], REFERENCE[:, 0] - 2 * 0.2 * 0.5)  # two standard deviations of 0.2, in units
+    assert torch.allclose(action[:, 1], REFERENCE[:, 1])
+
+
+def test_within_the_trust_region_the_policy_acts_as_it_is() -> None:
+    agent = acting_by_policy(guided=True)
+    with torch.no_grad():
+        agent.model.policy_head[-1].bias.copy_(torch.tensor([0.1, -0.02, 0.0, 0.0]))  # less than 0.2 and 0.04 away
+    expected = (REFERENCE.atanh() + torch.tensor([0.1, -0.02])).tanh()
+    assert torch.allclose(agent.act(POSITIONS), expected)
+
+
+@pytest.mark.parametrize(
+    ("guided", "use"), [(False, None), (True, Use(policy_base=False))], ids=["no experts", "no base"]
+)
+def test_without_a_base_the_policy_is_confined_to_nothing(guided: bool, use: Use | None) -> None:
+    action = acting_by_policy(guided, use).act(POSITIONS)
+    assert torch.allclose(action, torch.tensor([-5.0, 0.0]).tanh().expand(2, -1))
 
 
 def test_update_of_the_distribution_by_hand() -> None:

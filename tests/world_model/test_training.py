@@ -12,11 +12,16 @@ from point_mass import EPISODE_STEPS, PointMass, StopAfter, ToyData, ToyGuidance
 
 from mwl import keys
 from mwl.errors import BadInput, NonFiniteLoss
+from mwl.gating import Guidance
 from mwl.pipeline.callbacks import RandomState
+from mwl.simulation import get_task
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
+from mwl.world_model.module import WorldModelModule
+from mwl.world_model.observation import Observer
 
 ENVS = 8
 
+EXPERTS = [str(Path(__file__).parents[2] / "data/experts" / name) for name in ("stand", "walk")]
 TUNING = {"tune_steps": 200, "tune_window": 5, "race_steps": 32}  # of 8 environments and 16 steps a round
 
 
@@ -235,6 +240,22 @@ def test_new_weights_are_followed_from_the_next_step_on() -> None:
     told = agent.act(observation)
     assert torch.allclose(told[0], good[0], atol=1e-3)
     assert torch.allclose(told[1], observation[1, :2].sign(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("margin", "followed"), [(0.1, "walk"), (0.3, "stand")])
+def test_margin_of_the_configuration_decides_who_is_followed_and_so_after_the_hand_over(
+    margin: float, followed: str
+) -> None:
+    task = get_task("h1-walk")
+    config = GuidanceConfig(experts=EXPERTS, semantic_weights={"stand": 0.4, "walk": 0.6}, mode="top1", margin=margin)
+    module = WorldModelModule(guidance=config)
+    module.observer = Observer(task.layout.sizes)
+    made = module.make_guidance()
+    assert made is not None
+    for guidance in (made, Guidance.from_plain(made.to_plain(), task.layout)):
+        guidance.current = torch.tensor([guidance.library.index("stand")])  # "walk" weighs 0.2 more
+        fused = guidance.reference(torch.zeros(1, task.layout.size))[keys.FUSED_WEIGHTS]
+        assert float(fused[0, guidance.library.index(followed)]) == 1
 
 
 def test_without_experts_there_is_nothing_to_weigh() -> None:
