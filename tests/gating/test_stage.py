@@ -59,6 +59,15 @@ def test_gate_overrules_a_wrong_instruction_where_the_state_is_clear(trained: Pa
     assert shares[1.0] == 0
 
 
+def test_data_may_be_recorded_as_a_demonstrator_says(tmp_path: Path) -> None:
+    demonstrator = tmp_path / "stand.yaml"
+    demonstrator.write_text("{kind: stand, task: h1-stand, recording: {episodes: 2, steps: 30}}")
+    data = GateData({"stand": [str(demonstrator)], "walk": FILES["walk"]}, validation_share=0.5)
+    data.prepare(ExpertLibrary.load(EXPERTS))
+    assert int((data.validation[keys.EXPERT_ID] == 0).sum()) == 30, "the second of the two episodes"
+    assert data.sources[0] == str(demonstrator)
+
+
 def test_unknown_expert_in_the_data_is_refused() -> None:
     data = GateData({"stand": FILES["stand"], "fly": FILES["walk"]})
     with pytest.raises(BadInput, match="names fly; the experts are stand, walk"):

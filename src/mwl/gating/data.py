@@ -1,6 +1,6 @@
 """Recorded states with the expert they came from: what the gate learns from before any world model exists."""
 
-from pathlib import Path
+from functools import partial
 
 import torch
 from tensordict import TensorDict
@@ -13,7 +13,7 @@ from mwl.experts.rehearsal import rehearse
 from mwl.experts.spec import ExpertSpec
 from mwl.gating.situation import situation
 from mwl.motion.demonstrations import Demonstrations
-from mwl.motion.demonstrators import load_demonstration_config
+from mwl.motion.demonstrators import load_demonstrations
 from mwl.simulation import get_task
 
 
@@ -59,7 +59,7 @@ class GateData(BatchedSteps):
         if unknown:
             raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
         every = dict.fromkeys(file for files in self.demonstrations.values() for file in files)
-        shown = {file: _demonstrations(file, library) for file in every}
+        shown = {file: load_demonstrations(file, partial(rehearse, library=library)) for file in every}
         self.sources = [recorded.manifest.get("sha256", file) for file, recorded in shown.items()]
         parts = [
             self._steps_of(shown[file].of(name), library.experts[names.index(name)].spec, names.index(name))
@@ -78,12 +78,6 @@ class GateData(BatchedSteps):
         episodes = int(recorded.episode.max()) + 1
         held_out = recorded.episode >= episodes - max(1, round(self.validation_share * episodes))
         return data[~held_out], data[held_out]
-
-
-def _demonstrations(file: str, library: ExpertLibrary) -> Demonstrations:
-    if Path(file).suffix not in (".yaml", ".yml"):
-        return Demonstrations.load(file)
-    return rehearse(load_demonstration_config(file), library)
 
 
 def _balanced(data: TensorDict) -> TensorDict:

@@ -1,5 +1,6 @@
 """The demonstrators by name, built from their configuration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -114,8 +115,14 @@ def record(config: DemonstrationConfig) -> Demonstrations:
     return record_demonstrations(build_demonstrator(config, env), env, config.recording)
 
 
-def load_demonstrations(file: Path | str) -> Demonstrations:
+def load_demonstrations(
+    file: Path | str, recorder: Callable[[DemonstrationConfig], Demonstrations] = record
+) -> Demonstrations:
     """Demonstrations from a recording (.npz), or recorded now as a demonstrator's configuration (.yaml) says.
+
+    Args:
+        file: either of the two.
+        recorder: how the latter is recorded.
 
     Raises:
         MissingFile, CorruptFile: the recording does not exist or is damaged.
@@ -123,6 +130,6 @@ def load_demonstrations(file: Path | str) -> Demonstrations:
     """
     if Path(file).suffix not in (".yaml", ".yml"):
         return Demonstrations.load(file)
-    demonstrations = record(load_demonstration_config(file))
+    demonstrations = recorder(load_demonstration_config(file))
     demonstrations.manifest["config"] = str(file)
     return demonstrations
