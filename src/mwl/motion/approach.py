@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mwl.motion import frames
+from mwl.motion.standoff import STANDOFF
 from mwl.motion.teacher import TrackingPolicy
 
 GOAL = slice(54, 57)  # in the observation of h1-reach, m, world frame
@@ -16,7 +17,7 @@ GOAL = slice(54, 57)  # in the observation of h1-reach, m, world frame
 class ApproachConfig:
     """How the robot walks to a target."""
 
-    standoff: tuple[float, float] = (0.32, 0.18)
+    standoff: tuple[float, float] = STANDOFF
     """Where the target should come to lie: m ahead of the pelvis and m to the left, within the left hand's reach."""
     far: float = 0.7
     """Horizontal distance in m beyond which the robot faces the target and walks; nearer, it steps to all sides."""

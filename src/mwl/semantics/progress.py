@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from mwl.errors import BadInput
+from mwl.motion.standoff import STANDOFF
 
 FALL_HEIGHT = 0.58  # m, root height at which the benchmark's door task ends the episode
 RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes through on purpose
 REACHED = 0.05  # m, hand to target
-IN_REACH, BESIDE, SLOW = (0.32, 0.18), 0.1, 0.15  # m ahead and to the left of the root; m off that; m/s
+BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
 HANDLE_TURNED = 0.75  # rad
 DOOR_OPEN = 1.0  # rad
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
@@ -63,7 +64,7 @@ def at_goal(observation: Tensor, layout: Layout) -> Tensor:
     yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))
     way = (part(observation, layout, "goal") - root[:, :3])[:, :2]
     ahead, left = yaw.cos() * way[:, 0] + yaw.sin() * way[:, 1], yaw.cos() * way[:, 1] - yaw.sin() * way[:, 0]
-    off = torch.stack([ahead - IN_REACH[0], left - IN_REACH[1]], dim=-1)
+    off = torch.stack([ahead - STANDOFF[0], left - STANDOFF[1]], dim=-1)
     return (off.norm(dim=-1) < BESIDE) & (velocity.norm(dim=-1) < SLOW)
 
 
