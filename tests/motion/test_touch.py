@@ -10,11 +10,10 @@ from mwl.motion.approach import GOAL
 from mwl.motion.demonstrations import Demonstrations, RecordingConfig
 from mwl.motion.demonstrators import DemonstrationConfig, record
 from mwl.motion.teacher import TrackingPolicy
-from mwl.motion.touch import SKILLS, Touch
+from mwl.motion.touch import APPROACH, REACH, SKILLS, Touch
 from mwl.simulation import make_env
 from mwl.simulation.robot import FRAME_SKIP
 
-APPROACH, REACH = range(2)
 NEAR, LOW, AHEAD = (0.35, 0.25, 1.1), (0.4, 0.2, 0.4), (1.2, 0.3, 0.5)  # m, world frame; the robot looks along x
 
 

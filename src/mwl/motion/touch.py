@@ -12,6 +12,7 @@ from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.teacher import TrackingPolicy
 
 SKILLS = ("approach", "reach")
+APPROACH, REACH = range(len(SKILLS))
 _CHECK_INTERVAL = 10  # control steps between looks whether the goal is still within reach
 
 
@@ -69,18 +70,18 @@ class Touch:
 
     @property
     def _reaching(self) -> Tensor:
-        return (self.skill == SKILLS.index("reach")).unsqueeze(-1)
+        return (self.skill == REACH).unsqueeze(-1)
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew where `mask` `[N]` holds: who can reach from where it stands does, the others walk."""
         count = len(observation)
         if mask is None or len(self.skill) != count:
-            mask, self.skill = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.int64)
+            mask, self.skill = torch.ones(count, dtype=torch.bool), torch.full((count,), APPROACH)
         self._approach.reset(observation, mask)
         self._reach.aim(observation[:, GOAL].clone())
         self._reach.reset(observation, mask)
         within = self._miss(observation) < self.config.precision
-        self.skill = torch.where(mask, within.long(), self.skill)
+        self.skill = torch.where(mask, torch.where(within, REACH, APPROACH), self.skill)
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at observations `[N, 57]` of h1-reach."""
@@ -92,17 +93,17 @@ class Touch:
 
     def _choose(self, observation: Tensor) -> None:
         """Whose turn it is, robot by robot."""
-        arrived = (self.skill == 0) & self._arrived(observation)
+        arrived = (self.skill == APPROACH) & self._arrived(observation)
         if arrived.any():
             arrived &= self._miss(observation) < self.config.precision
             self._reach.aim(observation[:, GOAL].clone(), arrived)
-        lost = (self.skill == 1) & (observation[:, 26:28].norm(dim=-1) > self.config.pushed)
+        lost = (self.skill == REACH) & (observation[:, 26:28].norm(dim=-1) > self.config.pushed)
         self._step += 1
         if self._step % _CHECK_INTERVAL == 0:
-            lost |= (self.skill == 1) & (self._miss(observation) > self.config.lost)
+            lost |= (self.skill == REACH) & (self._miss(observation) > self.config.lost)
         if lost.any():
             self._approach.reset(observation, lost)
-        self.skill = torch.where(arrived, 1, torch.where(lost, 0, self.skill))
+        self.skill = torch.where(arrived, REACH, torch.where(lost, APPROACH, self.skill))
 
     def executed(self, action: Tensor) -> None:
         """Hear which action `[N, 19]` was executed."""
@@ -110,7 +111,7 @@ class Touch:
 
     def acted(self, skill: Tensor) -> None:
         """Hear which skills `[N]` were shown instead of its own: who walked is still walking, and arrives anew."""
-        self.skill = torch.where(skill == SKILLS.index("approach"), 0, self.skill)
+        self.skill = torch.where(skill == APPROACH, APPROACH, self.skill)
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the walker; reaching is computed."""
