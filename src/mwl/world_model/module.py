@@ -442,7 +442,6 @@ class WorldModelModule(pl.LightningModule):
         agent = data.behaviour.agent
         agent.spread = float(self.trust.proven)
         spec = data.spec
-        experts = self.guidance.library.experts if self.guidance else []
         return {
             "stage": STAGE,
             "name": spec.task,
@@ -459,9 +458,6 @@ class WorldModelModule(pl.LightningModule):
             "provenance": {
                 "guided": self.guidance is not None,
                 "env_steps": data.env_steps,
-                "expert_env_steps": {
-                    expert.spec.name: expert.manifest.get("provenance", {}).get("env_steps") for expert in experts
-                },
                 "seed": data.seed,
             },
         }
