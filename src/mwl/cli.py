@@ -141,6 +141,7 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub = action("check", _motion_check, "say whether a motion file is well-formed and plausible, with a preview")
     sub.add_argument("file", type=Path)
     sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where preview and film go (default runs/motion)")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     sub = action("export", _motion_export, "write a recording as a data set of another format")
     sub.add_argument("file", type=Path, help="recording (.npz)")
@@ -284,9 +285,9 @@ def _motion_import(options: argparse.Namespace) -> int:
 
 
 def _motion_check(options: argparse.Namespace) -> int:
-    from mwl.motion.commands import check
+    from mwl.motion.commands import PREVIEWS, check
 
-    report = check(options.file, options.film)
+    report = check(options.file, options.film, options.out or PREVIEWS)
     _print(options.json, report, lambda: _lines(report))
     return 0
 

@@ -1,5 +1,7 @@
 """Poses of this robot from other people's files, at 50 Hz and in this project's order."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -58,7 +60,19 @@ def test_import_writes_clip_and_picture(tmp_path):
     report = import_clip(tmp_path / "plain.csv", "h1", tmp_path / "out" / "clip.npz")
     assert report["plausible"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.npz", "clip.png"]
-    assert check(report["clip"])["speed_m_s"] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_check_leaves_the_folder_of_the_clip_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("plain.csv", as_rows(turning(30.0)), delimiter=",")
+    read_robot_clip(Path("plain.csv")).save("clips/turn.npz")
+    report = check("clips/turn.npz")
+    assert report["speed_m_s"] == pytest.approx(2.0, abs=1e-3)
+    assert report["preview"] == "runs/motion/turn.png"
+    assert check("clips/turn.npz", out="elsewhere/new")["preview"] == "elsewhere/new/turn.png"
+    assert Path("runs/motion/turn.png").is_file()
+    assert Path("elsewhere/new/turn.png").is_file()
+    assert [path.name for path in Path("clips").iterdir()] == ["turn.npz"]
 
 
 @pytest.mark.parametrize(

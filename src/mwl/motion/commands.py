@@ -11,6 +11,7 @@ from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.door_teacher import is_door_config, load_door_config, train_door_teacher
 from mwl.motion.teacher import load_config, train_teacher
 
+PREVIEWS = "runs/motion"
 Report = Callable[[dict[str, float]], None]
 
 
@@ -99,24 +100,26 @@ def export_data(file: Path | str, format: str, out: Path | str) -> Path:
     return export_demonstrations(file, format, out)
 
 
-def check(file: Path | str, film: bool = False) -> dict[str, Any]:
+def check(file: Path | str, film: bool = False, out: Path | str = PREVIEWS) -> dict[str, Any]:
     """Say whether a motion clip or a recording is well-formed, and how plausible a clip is; a clip gets a preview.
 
     Args:
         file: clip or recording (.npz).
         film: also write a film (.mp4) of a clip.
+        out: folder for preview and film, named as the clip; its own folder stays as it is.
     """
     report = check_file(file)
     if "frames" not in report:  # a recording
         return report
-    return {**report, **_preview(MotionClip.load(file), Path(file), film)}
+    return {**report, **_preview(MotionClip.load(file), Path(out) / Path(file).name, film)}
 
 
 def _preview(clip: MotionClip, beside: Path, film: bool) -> dict[str, str]:
-    """Pictures of a clip, beside its file; a folder that cannot be written is no reason to refuse the clip."""
+    """Pictures of a clip, beside a file; a folder that cannot be written is no reason to refuse the clip."""
     from mwl.motion import preview
 
     try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
         written = {"preview": str(preview.contact_sheet(clip, beside))}
         if film:
             written["film"] = str(preview.film(clip, beside))
