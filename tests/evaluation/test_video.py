@@ -39,3 +39,39 @@ def test_annotation_changes_only_the_top() -> None:
     assert result.shape == picture.shape
     assert not np.array_equal(result[:60], picture[:60])
     assert np.array_equal(result[120:], picture[120:])
+
+
+LONG = "“first stand still for two seconds, then walk over to the door, open it with your left hand and go on”"
+SEVEN = {"stand": 0.5, "walk": 0.2, "run": 0.1, "reach": 0.1, "approach": 0.05, "handle_pull": 0.05, "crawl": 0.0}
+
+
+def test_text_of_any_length_and_bars_of_many_experts_keep_apart() -> None:
+    black = np.zeros((360, 480, 3), dtype=np.uint8)  # the shade behind text and bars leaves it black
+    bars = annotate(black, [], SEVEN)
+    begin = int(bars.any(axis=(0, 2)).argmax())  # first column of the names beside the bars
+    both = annotate(black, [LONG, f"now (stand): {LONG}", "Supercalifragilistic" * 9, "t = 1.0 s"], SEVEN)
+    assert np.array_equal(both[:, begin:], bars[:, begin:])
+    assert not both[:, begin - 4 : begin].any(), "a gap between them"
+    assert both[:, 200:begin].any(), "text goes as far as it can"
+
+
+def test_a_long_line_takes_two_rows() -> None:
+    black = np.zeros((360, 480, 3), dtype=np.uint8)
+    words, row = LONG.split(), 20  # pixels, where the first row ends
+    wrapped = annotate(black, [LONG], SEVEN)[:, :330]  # left of the bars
+    alone = {n: annotate(black, ["", " ".join(words[n:])])[row:, :330] for n in range(len(words))}
+    assert any(np.array_equal(wrapped[row:], rest) for n, rest in alone.items() if n > 0), "no word is lost"
+
+
+def test_of_many_experts_only_the_heaviest_get_a_bar() -> None:
+    black = np.zeros((360, 480, 3), dtype=np.uint8)
+    four = {name: SEVEN[name] for name in ("stand", "walk", "run", "reach")}
+    shown = annotate(black, [], SEVEN)[:, 384:]
+    assert np.array_equal(shown, annotate(black, [], four)[:, 384:])
+    few = annotate(black, [], {"stand": 1.0, "walk": 0.0})
+    assert few[:, 384:].any(axis=(1, 2))[24:32].any(), "of two, one without weight has an empty bar"
+
+
+def test_text_has_the_whole_width_where_no_weights_are_shown() -> None:
+    black = np.zeros((360, 480, 3), dtype=np.uint8)
+    assert annotate(black, [LONG])[:, 400:].any()

@@ -1,7 +1,7 @@
 """Films an episode, with what the agent was told and how it weighed its experts written into the picture."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
     from mwl.simulation import HumanoidEnv
 
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 CONTROL_HZ = 50
-_MARGIN = 8
+_MARGIN = 8  # pixels
+_BARS_FROM, _NAME_SHARE = (
+    0.78,
+    0.25,
+)  # of a picture's width: where bars begin, and the most that a name beside one takes
+_ROWS_OF_A_LINE, _MOST_BARS = 2, 4
 
 
 class Recorder:
@@ -88,21 +95,51 @@ class Recorder:
         return dict(zip(self.experts, last[keys.FUSED_WEIGHTS][self.index].tolist(), strict=True))
 
 
-def annotate(picture: np.ndarray, lines: Sequence[str], weights: dict[str, float] | None = None) -> np.ndarray:
-    """The picture [H, W, 3] with lines of text at the top left and one bar per expert weight at the top right."""
+def annotate(picture: np.ndarray, lines: Sequence[str], weights: Mapping[str, float] | None = None) -> np.ndarray:
+    """The picture [H, W, 3] with lines of text at the top left and bars of the experts' weights at the top right.
+
+    A line takes up to two rows beside the bars and then breaks off; of many experts the heaviest ones are shown.
+    """
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image, "RGBA")
     size = max(10, image.height // 28)
     font, height = ImageFont.load_default(size=size), size + 4
-    rows = max(len(lines), len(weights or {}))
-    draw.rectangle((0, 0, image.width, _MARGIN + rows * height), fill=(0, 0, 0, 110))
-    for row, line in enumerate(lines):
+    weights = weights or {}
+    left, right, free = int(image.width * _BARS_FROM), image.width - _MARGIN, image.width - 2 * _MARGIN
+    names = {name: _rows(name, font, int(image.width * _NAME_SHARE), 1)[0] for name in weights}
+    if names:  # the widest of all, shown or not, so that text stays where it is while weights change
+        free = left - 3 * _MARGIN - int(max(font.getlength(name) for name in names.values()))
+    text = [row for line in lines for row in _rows(line, font, free, _ROWS_OF_A_LINE)]
+    shown = sorted(weights, key=weights.__getitem__, reverse=True)[:_MOST_BARS]
+    bars = [name for name in weights if name in shown]
+    draw.rectangle((0, 0, image.width, _MARGIN + max(len(text), len(bars)) * height), fill=(0, 0, 0, 110))
+    for row, line in enumerate(text):
         draw.text((_MARGIN, _MARGIN // 2 + row * height), line, fill="white", font=font)
-    left, right = int(image.width * 0.78), image.width - _MARGIN
-    for row, (name, weight) in enumerate((weights or {}).items()):
+    for row, name in enumerate(bars):
         top = _MARGIN // 2 + row * height
-        draw.text((left - _MARGIN // 2, top), name, fill="white", font=font, anchor="ra")
+        draw.text((left - _MARGIN // 2, top), names[name], fill="white", font=font, anchor="ra")
         draw.rectangle((left, top + 3, right, top + height - 3), outline=(255, 255, 255, 160))
-        end = left + (right - left) * min(1.0, weight)
+        end = left + (right - left) * min(1.0, weights[name])
         draw.rectangle((left, top + 3, end, top + height - 3), fill=(255, 190, 60, 255))
     return np.asarray(image)
+
+
+def _rows(line: str, font: "Font", width: int, most: int) -> list[str]:
+    """A line of text in rows of at most `width` pixels, broken between words; what exceeds `most` rows is left out."""
+    rows = [""]
+    for word in line.split():
+        longer = f"{rows[-1]} {word}".lstrip()
+        if rows[-1] and font.getlength(longer) > width:
+            rows.append(word)
+        else:
+            rows[-1] = longer
+    if len(rows) > most:
+        rows[most - 1 :] = [" ".join(rows[most - 1 :])]
+    return [row if font.getlength(row) <= width else _cut(row, font, width) for row in rows]
+
+
+def _cut(row: str, font: "Font", width: int) -> str:
+    """As much of a row as fits in `width` pixels with an ellipsis."""
+    while row and font.getlength(f"{row}…") > width:
+        row = row[:-1]
+    return f"{row.rstrip()}…"

@@ -180,7 +180,7 @@ def _episode(
         if director.finished:
             break
         doing = director.clause
-        recorder.caption = [f"“{stage.instruction}”", f"now: {doing.text}  ({heaviest(doing)})", *_reason(director)]
+        recorder.caption = [f"“{stage.instruction}”", f"now ({heaviest(doing)}): {doing.text}", *_reason(director)]
         recorder.weights = agent.weights
         recorder(step, env, agent)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
