@@ -34,7 +34,7 @@ class _Fixed:
     def scores(self, text: str) -> torch.Tensor:
         return torch.tensor([float(x) for x in text.split()])
 
-    def confidence(self, text: str) -> float:
+    def closeness(self, text: str) -> float:
         return float(self.scores(text).max())
 
 

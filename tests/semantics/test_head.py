@@ -11,6 +11,7 @@ from mwl.errors import BadInput, CorruptFile, MissingDependency, MissingFile, No
 from mwl.handoff import write_handoff
 from mwl.semantics import Card, SemanticHead, encoder
 from mwl.semantics.calibration import auroc
+from mwl.semantics.mentions import asks_for_words
 
 
 def _first(weights: dict[str, float]) -> str:
@@ -59,6 +60,48 @@ def test_what_no_skill_fits_is_refused_with_the_nearest_named(head: SemanticHead
     assert set(refusal.value.nearest) <= {"stand", "walk", "reach"}
     assert refusal.value.nearest
     assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "sing to the target",
+        "sing me a song about walking",
+        "Could you please write a poem about running?",
+        "explain how to walk",
+        "who walks there",
+        "what is walking",
+        "draw a man who stands",
+        "stand, then tell me about walking",
+    ],
+)
+def test_a_skill_that_is_only_mentioned_is_refused(head: SemanticHead, instruction: str) -> None:
+    with pytest.raises(NoSkillFits):
+        head.plan(instruction)
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "tell the robot to walk",
+        "draw near to the target",
+        "where you are, stand still",
+        "why not walk ahead",
+        "could you please walk",
+        "let's run",
+        "singe the wall",
+    ],
+)
+def test_a_request_that_begins_alike_is_none_the_less_one(instruction: str) -> None:
+    assert not asks_for_words(instruction)
+
+
+def test_a_library_may_have_a_skill_of_words(head: SemanticHead) -> None:
+    song = "sing a song while standing"
+    with pytest.raises(NoSkillFits):
+        head.weights(song)
+    head.set_cards([*head.cards, Card("sing", "sing a song", ["sing something"])])
+    assert _first(head.weights("sing me a song")) == "sing"
 
 
 def test_forbidding_the_only_skill_that_fits_is_refused_or_avoided(head: SemanticHead) -> None:

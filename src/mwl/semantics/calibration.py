@@ -38,8 +38,8 @@ def calibrate(
         head.set_cards(cards)
         scores += [head.scores(text) for text, _ in labelled]
         labels += [label for _, label in labelled]
-        near += [head.confidence(text) + head.calibration.refusal for text, _ in labelled]
-        away += [head.confidence(text) + head.calibration.refusal for text in far]
+        near += [head.closeness(text) for text, _ in labelled]
+        away += [head.closeness(text) for text in far]
     head.set_cards(full)
     return _fit(head.calibration, torch.stack(scores), torch.tensor(labels), np.array(near), np.array(away))
 

@@ -15,6 +15,7 @@ from mwl.handoff import read_checkpoint, read_manifest
 from mwl.semantics import clauses
 from mwl.semantics.cards import Card
 from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
+from mwl.semantics.mentions import asks_for_words
 from mwl.semantics.negation import without_negation
 from mwl.semantics.network import WordAdapter, adapter_from
 from mwl.semantics.recipes import Recipe, load_recipes
@@ -206,13 +207,19 @@ class SemanticHead:
         nearest = torch.stack([(self.embed(card.phrases) @ embedded).max() for card in self.cards])
         return (nearest + self.card_embeddings() @ embedded) / 2
 
-    def confidence(self, text: str) -> float:
-        """How far an instruction is from being refused; the calibrated threshold is zero."""
+    def closeness(self, text: str) -> float:
+        """Best score of an instruction, less its closeness to phrases that ask for no skill."""
         best = float(self.scores(text).max())
         if self.background:
             around = self.embed(self.background) @ self.embed([text])[0]
             best -= self.calibration.background * float(around.topk(3).values.mean())
-        return best - self.calibration.refusal
+        return best
+
+    def confidence(self, text: str) -> float:
+        """How far an instruction is from being refused; the calibrated threshold is zero."""
+        if self._asks_for_words(text):
+            return -1.0  # farther than scores get
+        return self.closeness(text) - self.calibration.refusal
 
     @torch.no_grad()
     def look(self, frame: Any) -> Tensor:
@@ -343,7 +350,12 @@ class SemanticHead:
             unfolded.append(Clause(step.text, weights, step.until, step.steps, recipe.name))
         return unfolded
 
+    def _asks_for_words(self, text: str) -> bool:
+        return asks_for_words(text, (phrase for card in self.cards for phrase in card.phrases))
+
     def _recipe(self, text: str) -> Recipe | None:
+        if self._asks_for_words(text):
+            return None
         for recipe in self.recipes:
             if set(recipe.needs).isdisjoint(self.names):
                 continue
