@@ -15,6 +15,7 @@ from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.sampling import SamplingConfig, SamplingMPC
+from mwl.motion.stepping import Stepping, SteppingConfig
 from mwl.motion.teacher import TrackingPolicy
 from mwl.motion.touch import Touch, TouchConfig
 from mwl.motion.tracking import CommandConfig
@@ -27,7 +28,9 @@ from mwl.simulation.robot import FRAME_SKIP
 class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
-    kind: Literal["stand", "reach", "approach", "touch", "tracking", "handle_pull", "policy", "sampling_mpc"] = "stand"
+    kind: Literal[
+        "stand", "reach", "stepping", "approach", "touch", "tracking", "handle_pull", "policy", "sampling_mpc"
+    ] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
     """Hand-over folder of the teacher, for the kinds `tracking`, `approach`, `touch` and `handle_pull`."""
@@ -45,6 +48,7 @@ class DemonstrationConfig:
     """Sideways speed out of a turn, per forward speed and turning rate, that the teacher is told to make up for."""
     balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
+    stepping: SteppingConfig = field(default_factory=SteppingConfig)
     approach: ApproachConfig = field(default_factory=ApproachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -77,6 +81,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         return LQRStand(env.model, FRAME_SKIP, config.balance)
     if config.kind == "reach":
         return Reach(env.model, FRAME_SKIP, config.reach)
+    if config.kind == "stepping":
+        return Stepping(env.model, config.stepping)
     if config.kind == "sampling_mpc":
         return SamplingMPC(config.task, config.sampling)
     if config.kind == "policy":
