@@ -38,7 +38,7 @@ def test_it_walks():
     total, seen, actions = play(4, 300)
     # 0.93 a step once it walks; the start from rest costs 24: 0.93 * 300 - 24 = 255
     assert (total > 245).all()
-    # 1.2 m/s at the end of a step, and a sixth less midway: about 1.05 m/s from the second second on
+    # 1.2 m/s at the end of a step, and a fifth less midway: about 1.02 m/s from the second second on
     distance = seen[-1, :, 0] - seen[100, :, 0]
     assert (distance / (199 * 0.02) > 0.9).all()
     assert (seen[-1, :, 1].abs() < 0.5).all()  # straight ahead: less than the width of a body aside in 5 m

@@ -28,7 +28,7 @@ PROVENANCE = {
     "source": "made by this project from its robot model",
     "licence": "MIT",
     "training_env_steps": 0,
-    "tuning": "figures chosen by hand, watching some 0.6 M simulated steps; no search",
+    "tuning": "figures chosen by hand, watching some 0.9 M simulated steps; no search",
 }
 
 
@@ -37,7 +37,7 @@ class SteppingConfig:
     """How fast and in which steps to walk. All figures are chosen by hand, in the simulator."""
 
     speed: float = 1.2
-    """Of the pendulum at the end of a step, m/s; midway it is slower by a sixth."""
+    """Of the pendulum at the end of a step, m/s; midway it is slower by a fifth."""
     step_time: float = 0.34
     """Of a step, s. In shorter ones the swinging leg turns the supporting foot on the spot."""
     first_step_time: float = 0.24
@@ -58,9 +58,9 @@ class SteppingConfig:
     """Farthest that a foot is put ahead of the centre of mass, m."""
     trail: float = 0.22
     """Farthest behind which a foot is planned to be left, m."""
-    reach: tuple[float, float] = (0.25, 0.3)
+    reach: tuple[float, float] = (0.24, 0.28)
     """Distances ahead and aside of the foot, m, at which a pendulum ends the step."""
-    spread: tuple[float, float] = (0.1, 0.6)
+    spread: tuple[float, float] = (0.05, 0.75)
     """Least and greatest distance aside of a new foothold from the supporting foot, m: legs must not cross."""
     body: WholeBodyConfig = field(default_factory=WholeBodyConfig)
     noise: float = 0.3
