@@ -13,6 +13,7 @@ from mwl.motion.approach import Approach, ApproachConfig
 from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
+from mwl.motion.open_door import OpenDoor, OpenDoorConfig
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.sampling import SamplingConfig, SamplingMPC
 from mwl.motion.stepping import Stepping, SteppingConfig
@@ -29,11 +30,20 @@ class DemonstrationConfig:
     """Who demonstrates what, and how it is recorded."""
 
     kind: Literal[
-        "stand", "reach", "stepping", "approach", "touch", "tracking", "handle_pull", "policy", "sampling_mpc"
+        "stand",
+        "reach",
+        "stepping",
+        "approach",
+        "touch",
+        "tracking",
+        "handle_pull",
+        "open_door",
+        "policy",
+        "sampling_mpc",
     ] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for the kinds `tracking`, `approach`, `touch` and `handle_pull`."""
+    """Hand-over folder of the teacher, for the kinds `tracking`, `approach`, `touch`, `handle_pull` and `open_door`."""
     starter: str | None = None
     """Hand-over folder of a teacher of the same gait that acts first, for the kind `tracking`."""
     starter_seconds: float = 2.0
@@ -51,6 +61,7 @@ class DemonstrationConfig:
     stepping: SteppingConfig = field(default_factory=SteppingConfig)
     approach: ApproachConfig = field(default_factory=ApproachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
+    open_door: OpenDoorConfig = field(default_factory=OpenDoorConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
     """A policy of your own, for `kind: policy`."""
@@ -93,6 +104,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
+    if config.kind == "open_door":
+        return OpenDoor(HandlePull.load(config.teacher), config.open_door)
     if config.kind == "approach":
         return Approach(TrackingPolicy.load(config.teacher), config.approach)
     if config.kind == "touch":

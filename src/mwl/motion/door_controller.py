@@ -62,10 +62,11 @@ class DoorController:
         self._low, self._high = torch.as_tensor(CTRL_LOW).float(), torch.as_tensor(CTRL_HIGH).float()
         self._legs = torch.zeros(num_envs, 10)
 
-    def restart(self, mask: Tensor) -> None:
-        """Begin anew, standing, where `mask` `[N]` holds."""
+    def restart(self, mask: Tensor, heading: Tensor | None = None) -> None:
+        """Begin anew, from rest, where `mask` `[N]` holds; `heading` `[N]` in rad is wanted first, 0 unless given."""
         nothing = torch.zeros(len(mask))
-        self.gait.restart(mask, nothing, torch.zeros(len(mask), 3), nothing, nothing)
+        wanted = nothing if heading is None else heading
+        self.gait.restart(mask, nothing, torch.zeros(len(mask), 3), nothing, wanted)
         self.previous_action = torch.where(mask.unsqueeze(-1), 0.0, self.previous_action)
 
     def memory(self) -> Tensor:

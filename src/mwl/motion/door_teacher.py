@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
+from mwl.motion import frames
 from mwl.motion.door_controller import ACTION_SIZE, DoorController
 from mwl.motion.door_env import DoorConfig, DoorEnv
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
@@ -160,6 +161,11 @@ class HandlePull:
             self._controller = DoorController(model, self.walker, self._config.door.scale, count)
             mask = None
         self._controller.restart(torch.ones(count, dtype=torch.bool) if mask is None else mask)
+
+    def take_over(self, observation: Tensor, mask: Tensor) -> None:
+        """Go on as from rest, in the heading of observations `[N, O]`, where `mask` `[N]` holds."""
+        assert self._controller is not None, "reset before take_over"
+        self._controller.restart(mask, frames.heading(frames.rotation_matrix(observation[:, 3:7])))
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at observations `[N, 55]` of the door task."""
