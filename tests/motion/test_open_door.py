@@ -75,3 +75,4 @@ def test_a_recording_tells_the_two_parts_apart(data_folder):
     assert len(held) >= 150
     assert len(pulled) + len(held) == len(both)
     assert (held.observation[:, HINGE] > 0.15).all()
+    assert both.manifest["teacher"] == "handle_pull"  # experts of either part name the training they share

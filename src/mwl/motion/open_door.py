@@ -74,4 +74,4 @@ class OpenDoor:
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
-        return self._teacher.describe()
+        return {**self._teacher.describe(), "teacher": self._teacher.name}
