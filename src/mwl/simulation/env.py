@@ -155,7 +155,7 @@ class HumanoidEnv(EnvBase):
         self._restored = True
 
     def draw_like(self, models: Sequence[int]) -> None:
-        """Let environment i draw starts and goals from now on as environment `models[i]` does.
+        """Let environment i draw starts and goals as environment `models[i]` does, until `draw_apart`.
 
         What differs between environments that draw alike is then how they are acted in.
 
@@ -165,6 +165,10 @@ class HumanoidEnv(EnvBase):
         if len(models) != self.num_envs or not all(0 <= model < self.num_envs for model in models):
             raise BadInput(f"draw_like needs {self.num_envs} indices of environments, not {list(models)}")
         self.world.draw_like(models)
+
+    def draw_apart(self) -> None:
+        """Let environments that drew alike draw independently from now on."""
+        self.world.draw_apart()
 
     def _set_seed(self, seed: int | None) -> None:
         self.world.seed(seed or 0)

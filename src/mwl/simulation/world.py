@@ -56,10 +56,17 @@ class World(ABC):
         """Start the generators of resets and goals anew; environment i draws from that of (seed, i)."""
 
     def draw_like(self, models: Sequence[int]) -> None:
-        """Let environment i draw from now on as environment `models[i]` does."""
+        """Let environment i draw as environment `models[i]` does, until `draw_apart`."""
         states = [generator.bit_generator.state for generator in self._generators]
         for generator, model in zip(self._generators, models, strict=True):
             generator.bit_generator.state = states[model]
+
+    def draw_apart(self) -> None:
+        """Let environments that drew alike draw independently from now on."""
+        for apart, generator in enumerate(self._generators, start=1):
+            bits = generator.bit_generator
+            assert isinstance(bits, np.random.PCG64)
+            bits.state = bits.jumped(apart).state  # farther on in the sequence than others will ever get
 
     @abstractmethod
     def reset(self, mask: Mask) -> None:

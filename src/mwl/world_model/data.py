@@ -140,7 +140,8 @@ class WorldModelData(pl.LightningDataModule):
         """Begin new episodes everywhere.
 
         Args:
-            draws: the environment that each draws its starts like from now on, where they can be told (`draw_like`).
+            draws: the environment that each draws its starts like, where they can be told (`draw_like`), until
+                `draw_apart`.
         """
         assert self._owner is not None, "start before restarting"
         draw_like = getattr(self.env, "draw_like", None)
@@ -148,6 +149,12 @@ class WorldModelData(pl.LightningDataModule):
             draw_like(draws)
         self._owner.shutdown(close_env=False)  # else it closes the environment once it is forgotten
         self.start()
+
+    def draw_apart(self) -> None:
+        """Let environments that drew alike draw their starts independently from now on."""
+        draw_apart = getattr(self.env, "draw_apart", None)
+        if draw_apart is not None:
+            draw_apart()
 
     def collect(self) -> TensorDictBase:
         """One round: transitions `[N, k]`, not yet in the replay buffer."""

@@ -212,6 +212,7 @@ class WorldModelModule(pl.LightningModule):
                 self._return_so_far = None
             elif self._phase == "race" and phase != "race":
                 self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
+                data.draw_apart()
             self.guidance.variants = self.tuner.variants if phase in ("tune", "race") else None
             if phase != self._phase:
                 reference = partial(self.guidance.reference, hold=False)
