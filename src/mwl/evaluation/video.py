@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 CONTROL_HZ = 50
 _MARGIN = 8  # pixels
-_BARS_FROM, _NAME_SHARE = (
-    0.78,
-    0.25,
-)  # of a picture's width: where bars begin, and the most that a name beside one takes
+_BARS_FROM = 0.78  # of a picture's width, where bars begin
+_NAME_SHARE = 0.25  # of a picture's width, the most that a name beside a bar takes
 _ROWS_OF_A_LINE, _MOST_BARS = 2, 4
 
 
