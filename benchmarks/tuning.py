@@ -19,7 +19,7 @@ from mwl.gating import ExpertAgent, Guidance, Tuning
 from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import ACTION_SIZE, CTRL_HIGH, CTRL_LOW
+from mwl.simulation.robot import ACTION_SIZE, RADIANS_PER_ACTION
 from mwl.world_model.config import GuidanceConfig
 from mwl.world_model.tuner import Tuner
 
@@ -29,7 +29,7 @@ EVALUATION_SEED = 1000
 
 def guide(expert: str) -> Guidance:
     """One expert that can be tuned."""
-    unit = torch.as_tensor(2 / (CTRL_HIGH - CTRL_LOW), dtype=torch.float32)
+    unit = torch.as_tensor(1 / RADIANS_PER_ACTION)
     tuning = Tuning(torch.tensor([True]), unit, joint_mirror())
     return Guidance(ExpertLibrary.load(Path("data/experts") / expert), semantic_weights={expert: 1.0}, tuning=tuning)
 

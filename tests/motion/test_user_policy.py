@@ -11,7 +11,7 @@ from mwl.experts.library import Expert
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.user_policy import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.simulation import get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, action_to_ctrl
+from mwl.simulation.robot import CTRL_LOW, JOINT_NAMES, QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 
 KNEES = ["left_knee", "right_knee"]
 DEFAULT = [0.8, 0.8]
@@ -89,7 +89,7 @@ def test_the_previous_action_is_the_executed_one(bend):
     action = policy.act(standing())
     moved = action.clone()
     knee = JOINT_NAMES.index("left_knee")
-    moved[:, knee] += 0.05 / float((CTRL_HIGH - CTRL_LOW)[knee] / 2)  # 0.05 rad: 0.2 of the policy's units
+    moved[:, knee] += 0.05 / float(RADIANS_PER_ACTION[knee])  # 0.05 rad: 0.2 of the policy's units
     policy.executed(moved)
     expected = torch.tensor([0.0, 0.0, 0.2, 0.0]).expand(2, 4)
     torch.testing.assert_close(policy.observe(standing()), expected, atol=1e-5, rtol=0)
@@ -113,8 +113,7 @@ def test_an_exported_expert_demonstrates_itself(data_folder, tmp_path):
     pytest.importorskip("onnxscript", reason="the export extra is not installed")
     pytest.importorskip("onnxruntime", reason="the export extra is not installed")
     file = export_onnx(data_folder / "experts/stand", tmp_path / "stand.onnx")
-    half = (CTRL_HIGH - CTRL_LOW) / 2
-    actions = CommandedJoints(list(JOINT_NAMES), (CTRL_LOW + half).tolist(), half.tolist())
+    actions = CommandedJoints(list(JOINT_NAMES), (CTRL_LOW + RADIANS_PER_ACTION).tolist(), RADIANS_PER_ACTION.tolist())
     policy = UserPolicy(UserPolicyConfig(str(file), [ObservedPiece("observation")], actions))
     observation = standing(3) + 0.01 * torch.randn(3, 51)
     policy.reset(observation)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mwl.errors import BadInput, MissingDependency
 from mwl.experts.library import Expert
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, QPOS0
+from mwl.simulation.robot import CONTROL_DT, CTRL_LOW, QPOS0, RADIANS_PER_ACTION
 
 OPSET = 18
 
@@ -105,7 +105,6 @@ def metadata(expert: Expert) -> dict[str, Any]:
     """What a controller needs to run an expert: joints, gains, scaling, default pose, layout of the observation."""
     task = get_task(expert.spec.task)
     model = build_model(task)
-    half = (CTRL_HIGH - CTRL_LOW) / 2
     return {
         "name": expert.spec.name,
         "robot": expert.spec.robot,
@@ -115,8 +114,8 @@ def metadata(expert: Expert) -> dict[str, Any]:
         "default_joint_pos": QPOS0[7:].tolist(),
         "joint_stiffness": model.actuator_gainprm[:, 0].tolist(),
         "joint_damping": (-model.actuator_biasprm[:, 2]).tolist(),
-        "action_scale": half.tolist(),
-        "action_offset": (CTRL_LOW + half).tolist(),
+        "action_scale": RADIANS_PER_ACTION.tolist(),
+        "action_offset": (CTRL_LOW + RADIANS_PER_ACTION).tolist(),
         "observation_layout": {name: [part.start, part.stop] for name, part in task.layout.slices.items()},
         "memory": expert.spec.memory,
         "command": expert.manifest.get("observation", {}).get("command"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mwl.experts.features import Layout, robot_state
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
+from mwl.simulation.robot import CTRL_LOW, RADIANS_PER_ACTION
 
 _OFFSET = 0.02  # rad per unit of its number; chosen so that a unit of each number matters about equally
 _GAIN, _STIFFNESS = 0.1, 0.1  # shares
@@ -25,7 +25,7 @@ class Joints(NamedTuple):
 def joints_of(observation: Tensor, layout: Layout) -> Joints:
     """Joints as the servos would be commanded to where they are."""
     qpos, qvel = robot_state(observation, layout)
-    unit = torch.as_tensor(2 / (CTRL_HIGH - CTRL_LOW))
+    unit = torch.as_tensor(1 / RADIANS_PER_ACTION)
     return Joints((qpos[:, 7:26] - torch.as_tensor(CTRL_LOW)) * unit - 1, qvel[:, 6:25] * unit)
 
 

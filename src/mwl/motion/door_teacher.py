@@ -16,7 +16,7 @@ from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy, parse_config, plain
 from mwl.motion.tracking import MAX_ACTION
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
+from mwl.simulation.robot import RADIANS_PER_ACTION, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 
 STAGE = "door_teacher"
 
@@ -132,7 +132,7 @@ class HandlePull:
         self._controller: DoorController | None = None
         radians = config.door.scale.per_action()[3:].clone()
         radians[:10] = 2 * radians[:10]  # legs: the walker's own corrections are larger than the policy's
-        self.noise_scale = radians / torch.as_tensor((CTRL_HIGH - CTRL_LOW) / 2).float()
+        self.noise_scale = radians / torch.as_tensor(RADIANS_PER_ACTION)
 
     @classmethod
     def load(cls, folder: Path | str) -> "HandlePull":

@@ -15,7 +15,17 @@ from torch import Tensor
 from mwl.errors import ConfigError
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.rewards import STAND_HEIGHT
-from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, ROBOT_NQ, ROBOT_NV, ctrl_to_action
+from mwl.simulation.robot import (
+    CONTROL_DT,
+    CTRL_HIGH,
+    CTRL_LOW,
+    JOINT_NAMES,
+    QPOS0,
+    RADIANS_PER_ACTION,
+    ROBOT_NQ,
+    ROBOT_NV,
+    ctrl_to_action,
+)
 from mwl.simulation.task import Measurement, SensorIndex, Task
 
 Array = NDArray[np.float64]
@@ -86,8 +96,7 @@ class SamplingMPC:
         self._trials: Simulation | None = None
         self._mean = np.zeros((0, self.config.knots, len(JOINT_NAMES)))
         self._age = np.zeros(0, dtype=int)
-        half_range = (CTRL_HIGH - CTRL_LOW) / 2
-        self.noise_scale = torch.from_numpy(self.config.noise / half_range).float()
+        self.noise_scale = torch.from_numpy(self.config.noise / RADIANS_PER_ACTION).float()
 
     def _hat_functions(self) -> Array:
         """Weight `[H, knots]` of every knot at every control step, linear between neighbours."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mwl.errors import ConfigError
 from mwl.motion.whole_body import Array, FootMotion, WholeBody, WholeBodyConfig
-from mwl.simulation.robot import ACTION_SIZE, CONTROL_DT, CTRL_HIGH, CTRL_LOW, ROBOT_NQ, ROBOT_NV, ctrl_to_action
+from mwl.simulation.robot import ACTION_SIZE, CONTROL_DT, RADIANS_PER_ACTION, ROBOT_NQ, ROBOT_NV, ctrl_to_action
 
 _GRAVITY = 9.81
 _TOUCHING = 0.002  # m, clearance at which a foot is on the floor
@@ -110,7 +110,7 @@ class Stepping:
     def __init__(self, model: mujoco.MjModel, config: SteppingConfig | None = None) -> None:
         self.config = config or SteppingConfig()
         self._body = WholeBody(model, self.config.body)
-        self.noise_scale = torch.from_numpy(2 * self.config.noise / (CTRL_HIGH - CTRL_LOW)).float()
+        self.noise_scale = torch.from_numpy(self.config.noise / RADIANS_PER_ACTION).float()
         self._begin(0)
 
     def _begin(self, count: int) -> None:

@@ -19,10 +19,9 @@ from mwl.motion.tracking import MAX_ACTION, CommandConfig, TrackingConfig, Track
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.robot import (
     CONTROL_DT,
-    CTRL_HIGH,
-    CTRL_LOW,
     FRAME_SKIP,
     JOINT_NAMES,
+    RADIANS_PER_ACTION,
     ROBOT,
     action_to_ctrl,
     ctrl_to_action,
@@ -358,4 +357,4 @@ class TrackingPolicy:
         scale = self.config.tracking.scale
         radians = torch.full((len(JOINT_NAMES),), scale.shoulder_pitch)
         radians[[JOINT_NAMES.index(name) for name in RESIDUAL_JOINTS]] = scale.per_joint()
-        return radians / torch.as_tensor((CTRL_HIGH - CTRL_LOW) / 2).float()
+        return radians / torch.as_tensor(RADIANS_PER_ACTION)

@@ -17,9 +17,8 @@ from mwl.motion import frames
 from mwl.simulation.robot import (
     ACTION_SIZE,
     CONTROL_DT,
-    CTRL_HIGH,
-    CTRL_LOW,
     JOINT_NAMES,
+    RADIANS_PER_ACTION,
     action_to_ctrl,
     ctrl_to_action,
 )
@@ -129,7 +128,7 @@ class UserPolicy:
         self._previous = self._answer = torch.zeros(0, len(self._joints))
         radians = torch.full((ACTION_SIZE,), float(self._scale.mean()))
         radians[self._joints] = self._scale
-        self.noise_scale = radians / torch.as_tensor((CTRL_HIGH - CTRL_LOW) / 2)
+        self.noise_scale = radians / torch.as_tensor(RADIANS_PER_ACTION)
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew where `mask` `[N]` holds."""

@@ -26,6 +26,8 @@ JOINT_NAMES: tuple[str, ...] = tuple(_FLAT_SCENE.actuator(i).name for i in range
 ACTION_SIZE = len(JOINT_NAMES)
 CTRL_LOW: NDArray[np.float32] = _FLAT_SCENE.actuator_ctrlrange[:, 0].astype(np.float32)
 CTRL_HIGH: NDArray[np.float32] = _FLAT_SCENE.actuator_ctrlrange[:, 1].astype(np.float32)
+RADIANS_PER_ACTION: NDArray[np.float32] = (CTRL_HIGH - CTRL_LOW) / np.float32(2)
+"""How far an action of 1 puts a joint's target from the middle of its range, in rad `[19]`."""
 ROBOT_NQ, ROBOT_NV = 7 + ACTION_SIZE, 6 + ACTION_SIZE
 
 _LEG = (0.0, 0.0, -0.4, 0.8, -0.4)  # hip yaw, roll, pitch, knee, ankle in rad
@@ -42,13 +44,13 @@ def action_to_ctrl(action: NDArray) -> NDArray[np.float64]:
     The map is linear on each servo's range, in float32 as in HumanoidBench. Action 0 is mid-range, not the reset pose.
     """
     action = np.asarray(action, dtype=np.float32)
-    return (CTRL_LOW + (action + 1) / 2 * (CTRL_HIGH - CTRL_LOW)).astype(np.float64)
+    return (CTRL_LOW + (action + 1) * RADIANS_PER_ACTION).astype(np.float64)
 
 
 def ctrl_to_action(ctrl: NDArray) -> NDArray[np.float32]:
     """Actions `[..., 19]` that command joint position targets in rad `[..., 19]`; inverse of `action_to_ctrl`."""
     ctrl = np.asarray(ctrl, dtype=np.float64)
-    return (2 * (ctrl - CTRL_LOW) / (CTRL_HIGH - CTRL_LOW) - 1).astype(np.float32)
+    return ((ctrl - CTRL_LOW) / RADIANS_PER_ACTION - 1).astype(np.float32)
 
 
 @cache

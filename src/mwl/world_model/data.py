@@ -14,7 +14,7 @@ from torchrl.envs import EnvBase
 
 from mwl.errors import BadInput, CorruptFile, MissingFile
 from mwl.simulation import get_task, make_env
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW
+from mwl.simulation.robot import RADIANS_PER_ACTION
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.replay import Replay
 
@@ -106,7 +106,7 @@ class WorldModelData(pl.LightningDataModule):
             action_size=env.action_spec.shape[-1],
             episode_steps=task.max_episode_steps,
             layout=dict(task.layout.sizes),
-            unit=tuple(float(unit) for unit in 2 / (CTRL_HIGH - CTRL_LOW)),
+            unit=tuple(float(unit) for unit in 1 / RADIANS_PER_ACTION),
         )
         return env, spec
 
