@@ -46,11 +46,19 @@ def test_a_mirrored_robot_half_a_stride_later_sees_and_does_the_same(cycle):
     torch.testing.assert_close(targets, here.joint_targets(action), atol=5e-4, rtol=0)
 
 
-def test_residual_undoes_joint_targets(cycle):
+def test_told_its_own_targets_the_controller_remembers_its_own_action(cycle):
     controller = controller_at(cycle, torch.full((4,), 0.2), torch.tensor([1.0, 0.0, 0.0]).expand(4, 3))
-    action = 0.3 * torch.randn(4, 13)  # small enough not to meet the servos' range
+    action = torch.full((4, 13), 3.0)  # up to 1.5 rad: beyond what hips, knees and ankles can do
     targets = controller.joint_targets(action)
-    torch.testing.assert_close(controller.residual(targets, controller.reference().joints), action, atol=1e-4, rtol=0)
+    beyond = controller.reference().joints[:, :11] + ResidualScale().per_joint()[:11] * action[:, :11]
+    assert (targets[:, :11] < beyond - 0.1).any()
+    controller.recall_targets(targets)
+    torch.testing.assert_close(controller.previous_action, action, atol=1e-4, rtol=0)
+    targets = targets.clone()
+    targets[:, 3] -= 0.1
+    controller.recall_targets(targets)
+    action[:, 3] -= 0.1 / ResidualScale().knee
+    torch.testing.assert_close(controller.previous_action, action, atol=1e-4, rtol=0)
 
 
 def test_speed_ramps_to_its_command(cycle):

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from mwl.motion import frames
 from mwl.motion.door import DoorGeometry, HandsAtDoor
-from mwl.motion.gait import RESIDUAL_JOINTS, GaitController
+from mwl.motion.gait import MAX_ACTION, RESIDUAL_JOINTS, GaitController
 from mwl.motion.teacher import TrackingPolicy
-from mwl.motion.tracking import MAX_ACTION
 from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES
 
 LEGS, UPPER = slice(0, 10), slice(10, 19)
@@ -60,7 +59,7 @@ class DoorController:
         self._walker, self._scale = walker, scale.per_action()
         self._ready = torch.tensor(READY)
         self._low, self._high = torch.as_tensor(CTRL_LOW).float(), torch.as_tensor(CTRL_HIGH).float()
-        self._legs = torch.zeros(num_envs, 10)
+        self._targets = torch.zeros(num_envs, len(JOINT_NAMES))
 
     def restart(self, mask: Tensor, heading: Tensor | None = None) -> None:
         """Begin anew, from rest, where `mask` `[N]` holds; `heading` `[N]` in rad is wanted first, 0 unless given."""
@@ -131,14 +130,18 @@ class DoorController:
         joints[:, UPPER], velocity[:, UPPER] = pose[:, UPPER], 0.0
         told = torch.cat([qpos[:, :7], joints], dim=-1), torch.cat([qvel[:, :6], velocity], dim=-1)
         residual = self._walker.agent.act(self.gait.observe(*told)).clamp(-MAX_ACTION, MAX_ACTION)
-        self._legs = self.gait.joint_targets(residual)[:, LEGS]
+        legs = self.gait.joint_targets(residual)[:, LEGS]
         self.gait.advance()
-        targets = torch.cat([self._legs + scaled[:, 3:13], self._ready + scaled[:, 13:]], dim=-1)
-        return targets.clamp(self._low, self._high)
+        targets = torch.cat([legs + scaled[:, 3:13], self._ready + scaled[:, 13:]], dim=-1)
+        self._targets = targets.clamp(self._low, self._high)
+        return self._targets
 
     def recall_targets(self, targets: Tensor) -> None:
-        """Take executed position targets `[N, 19]` for the previous action's, as far as legs, trunk and arms go."""
-        joints = torch.cat([targets[:, LEGS] - self._legs, targets[:, UPPER] - self._ready], dim=-1) / self._scale[3:]
+        """Take executed position targets `[N, 19]` for the previous action's, as far as legs, trunk and arms go.
+
+        What the servos' range cut off the action stays in it, see `GaitController.recall_targets`.
+        """
+        joints = self.previous_action[:, 3:] + (targets - self._targets) / self._scale[3:]
         action = torch.cat([self.previous_action[:, :3], joints], dim=-1)
         self.previous_action = action.clamp(-MAX_ACTION, MAX_ACTION)
 

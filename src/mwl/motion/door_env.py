@@ -13,8 +13,8 @@ from mwl.motion import frames
 from mwl.motion.door import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.motion.door_reward import DoorRewardConfig, DoorStates, door_reward
+from mwl.motion.gait import MAX_ACTION
 from mwl.motion.teacher import TrackingPolicy
-from mwl.motion.tracking import MAX_ACTION
 from mwl.motion.tracking_reward import stature
 from mwl.simulation import Simulation
 from mwl.simulation.robot import CONTROL_DT, QPOS0

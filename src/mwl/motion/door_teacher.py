@@ -12,9 +12,9 @@ from mwl.handoff import read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
 from mwl.motion.door_controller import ACTION_SIZE, DoorController
 from mwl.motion.door_env import DoorConfig, DoorEnv
+from mwl.motion.gait import MAX_ACTION
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy, parse_config, plain
-from mwl.motion.tracking import MAX_ACTION
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.robot import RADIANS_PER_ACTION, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 

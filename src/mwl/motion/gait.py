@@ -15,6 +15,7 @@ from mwl.motion.cycle import GaitCycle, Pose, walking_direction
 from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, joint_mirror
 from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES
 
+MAX_ACTION = 4.0  # actions beyond this are cut
 RESIDUAL_JOINTS = (*JOINT_NAMES[:11], "left_shoulder_pitch", "right_shoulder_pitch")
 OBSERVATION_SIZE = (
     11 + 2 * len(JOINT_NAMES) + len(RESIDUAL_JOINTS) + 6
@@ -59,6 +60,7 @@ class GaitController:
         self.command = torch.zeros(num_envs, 3)  # the same, with the forward speed on its ramp
         self.desired_heading = torch.zeros(num_envs)
         self.previous_action = torch.zeros(num_envs, len(RESIDUAL_JOINTS))
+        self._targets = torch.zeros(num_envs, len(JOINT_NAMES))
         self._scale = scale.per_joint()
         self._joints = torch.tensor([JOINT_NAMES.index(name) for name in RESIDUAL_JOINTS])
         self._low, self._high = torch.as_tensor(CTRL_LOW).float(), torch.as_tensor(CTRL_HIGH).float()
@@ -123,11 +125,17 @@ class GaitController:
         self.previous_action = torch.where(self.mirrored, self._mirror_action(action), action)
         targets = self.reference().joints.clone()
         targets[:, self._joints] += self._scale * self.previous_action
-        return targets.clamp(self._low, self._high)
+        self._targets = targets.clamp(self._low, self._high)
+        return self._targets
 
-    def residual(self, targets: Tensor, reference: Tensor) -> Tensor:
-        """Action `[N, 13]`, not mirrored, that turns reference joints `[N, 19]` into targets `[N, 19]`, rad."""
-        return (targets - reference)[:, self._joints] / self._scale
+    def recall_targets(self, targets: Tensor) -> None:
+        """Take executed position targets `[N, 19]` in rad for the previous action's.
+
+        What the servos' range cut off the action stays in it, as where the policy was trained: told of its own targets,
+        it remembers its own action.
+        """
+        change = (targets - self._targets)[:, self._joints] / self._scale
+        self.previous_action = (self.previous_action + change).clamp(-MAX_ACTION, MAX_ACTION)
 
     def advance(self) -> None:
         """Move clock, ramp and desired heading on by one control step."""

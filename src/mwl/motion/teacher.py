@@ -13,9 +13,9 @@ from mwl.errors import ConfigError
 from mwl.handoff import read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
 from mwl.motion.cycle import GaitCycle
-from mwl.motion.gait import OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
+from mwl.motion.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.motion.ppo import ActorCritic, PPOConfig, PPOTrainer
-from mwl.motion.tracking import MAX_ACTION, CommandConfig, TrackingConfig, TrackingEnv, draw_commands
+from mwl.motion.tracking import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.robot import (
     CONTROL_DT,
@@ -303,7 +303,6 @@ class TrackingPolicy:
         if self._steered:
             self._forget_heading(qpos)
         residual = self._residual(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
-        self._reference = self._controller.reference().joints
         targets = self._controller.joint_targets(residual)
         self._controller.advance()
         return torch.from_numpy(ctrl_to_action(targets.numpy()))
@@ -339,8 +338,7 @@ class TrackingPolicy:
         """Hear which action `[N, 19]` was executed, so that the policy's previous action is the true one."""
         assert self._controller is not None, "reset before executed"
         targets = torch.from_numpy(action_to_ctrl(action.numpy())).float()
-        residual = self._controller.residual(targets, self._reference)
-        self._controller.previous_action = residual.clamp(-MAX_ACTION, MAX_ACTION)
+        self._controller.recall_targets(targets)
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""

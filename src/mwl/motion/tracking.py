@@ -12,14 +12,12 @@ from torch import Tensor
 
 from mwl.motion import frames
 from mwl.motion.cycle import GaitCycle
-from mwl.motion.gait import GaitController, ResidualScale
+from mwl.motion.gait import MAX_ACTION, GaitController, ResidualScale
 from mwl.motion.kinematics import FEET, PointKinematics
 from mwl.motion.tracking_reward import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
 from mwl.simulation import Simulation
 from mwl.simulation.robot import CONTROL_DT, QPOS0
 from mwl.simulation.task import SensorIndex
-
-MAX_ACTION = 4.0  # actions beyond this are cut
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from mwl.simulation.robot import (
     CONTROL_DT,
     JOINT_NAMES,
     RADIANS_PER_ACTION,
-    action_to_ctrl,
     ctrl_to_action,
 )
 
@@ -126,6 +125,7 @@ class UserPolicy:
         self.command: Tensor | None = None
         self._age = torch.zeros(0, dtype=torch.long)
         self._previous = self._answer = torch.zeros(0, len(self._joints))
+        self._given = torch.zeros(0, ACTION_SIZE)
         radians = torch.full((ACTION_SIZE,), float(self._scale.mean()))
         radians[self._joints] = self._scale
         self.noise_scale = radians / torch.as_tensor(RADIANS_PER_ACTION)
@@ -155,12 +155,16 @@ class UserPolicy:
         self._age += 1
         targets = self._resting.repeat(len(observation), 1)
         targets[:, self._joints] = self._default + self._scale * self._answer
-        return torch.from_numpy(ctrl_to_action(targets.numpy())).clamp(-1, 1)
+        self._previous, self._given = self._answer, torch.from_numpy(ctrl_to_action(targets.numpy())).clamp(-1, 1)
+        return self._given
 
     def executed(self, action: Tensor) -> None:
-        """Hear which action `[N, 19]` was executed: what the policy reads as its previous one."""
-        targets = torch.from_numpy(action_to_ctrl(action.numpy())).float()
-        self._previous = (targets[:, self._joints] - self._default) / self._scale
+        """Hear which action `[N, 19]` was executed: what the policy reads as its previous one.
+
+        What the servos' range cut off its answer stays in it.
+        """
+        moved = torch.as_tensor(RADIANS_PER_ACTION) * (action - self._given)
+        self._previous = self._answer + moved[:, self._joints] / self._scale
 
     def observe(self, observation: Tensor) -> Tensor:
         """What the policy reads, `[N, F]`, at benchmark observations `[N, O]`."""
