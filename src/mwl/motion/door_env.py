@@ -12,10 +12,9 @@ from torch import Tensor
 from mwl.motion import frames
 from mwl.motion.door import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorController
-from mwl.motion.door_reward import DoorRewardConfig, DoorStates, door_reward
+from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
 from mwl.motion.gait import MAX_ACTION
 from mwl.motion.teacher import TrackingPolicy
-from mwl.motion.tracking_reward import stature
 from mwl.simulation import Simulation
 from mwl.simulation.robot import CONTROL_DT, QPOS0
 
@@ -130,19 +129,7 @@ class DoorEnv:
         terminated = (qpos[:, 2] < self.config.lowest_root) | (upright < 0.6)
         terminated = terminated | torch.from_numpy(self._simulation.unstable)
         truncated = ~terminated & (self._age >= self.config.episode_steps)
-        at_door = self.controller.measure(qpos)
-        states = DoorStates(
-            posture=stature(qpos[:, 2], upright),
-            grip_distance=(at_door.grip - at_door.hands[:, 1]).norm(dim=-1),
-            edge_distance=(at_door.behind_edge - at_door.hands[:, 0]).norm(dim=-1),
-            hinge=qpos[:, 26],
-            hinge_rate=qvel[:, 25],
-            hatch=qpos[:, 27],
-            root_x=qpos[:, 0],
-            fallen=terminated,
-            action=action,
-            action_change=change,
-        )
+        states = door_states(self.controller.measure(qpos), qpos, qvel, terminated, action, change)
         reward = door_reward(states, self.config.reward)
         self._furthest = torch.maximum(self._furthest, qpos[:, 26])
         self._turned = torch.maximum(self._turned, qpos[:, 27])

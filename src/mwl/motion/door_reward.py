@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mwl.motion import frames
+from mwl.motion.door import HandsAtDoor
+from mwl.motion.tracking_reward import stature
+
 
 @dataclass(frozen=True)
 class DoorRewardConfig:
@@ -24,8 +28,14 @@ class DoorRewardConfig:
     """Per rad/s of the leaf, once the bolt is free."""
     behind_edge: float = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""
+    hinge_limit: float = 1.2
+    """Angle in rad beyond which opening pays no more; the benchmark pays up to 1."""
     passed: float = 0.6
     """Per m of the root's way through, once the leaf is open or the door is passed."""
+    held: tuple[float, float] = (0.4, 0.8)
+    """Angles of the leaf in rad from which, and up to which in full, the way through is paid."""
+    beyond: bool = True
+    """Whether a leaf that fell to behind who has passed counts as open."""
     action_rate: float = 0.010
     action_size: float = 0.004
     fall: float = 2.0
@@ -47,11 +57,31 @@ class DoorStates:
     action_change: Tensor  # [N, A]
 
 
+def door_states(
+    at_door: HandsAtDoor, qpos: Tensor, qvel: Tensor, fallen: Tensor, action: Tensor, action_change: Tensor
+) -> DoorStates:
+    """What the reward is computed from, of the task's `qpos` `[N, 28]` and `qvel` `[N, 27]` and where the hands are."""
+    return DoorStates(
+        posture=stature(qpos[:, 2], frames.rotation_matrix(qpos[:, 3:7])[:, 2, 2]),
+        grip_distance=(at_door.grip - at_door.hands[:, 1]).norm(dim=-1),
+        edge_distance=(at_door.behind_edge - at_door.hands[:, 0]).norm(dim=-1),
+        hinge=qpos[:, 26],
+        hinge_rate=qvel[:, 25],
+        hatch=qpos[:, 27],
+        root_x=qpos[:, 0],
+        fallen=fallen,
+        action=action,
+        action_change=action_change,
+    )
+
+
 def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
     """Reward of one control step, `[N]`."""
-    hinge = states.hinge.clamp(0, 1.2)
-    beyond = ((states.root_x - 0.8) / 0.3).clamp(0, 1)  # the leaf falls to behind who has passed: nothing lost
+    hinge = states.hinge.clamp(0, config.hinge_limit)
+    beyond = ((states.root_x - 0.8) / 0.3).clamp(0, 1) if config.beyond else torch.zeros_like(hinge)
     wide = ((hinge - 0.4) / 0.4).clamp(0, 1).maximum(beyond)
+    begins, ends = config.held
+    held = ((hinge - begins) / (ends - begins)).clamp(0, 1).maximum(beyond)
     free = ((states.hatch - 0.6) / 0.4).clamp(0, 1).maximum((hinge / 0.1).clamp(0, 1))
     ajar = ((hinge - 0.15) / 0.15).clamp(0, 1)
     at_grip, behind = _nearness(states.grip_distance), _nearness(states.edge_distance)
@@ -62,7 +92,7 @@ def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
         + config.hinge * hinge
         + config.opening * free * states.hinge_rate.clamp(-0.6, 0.6)
         + config.behind_edge * ajar * behind.maximum(wide)
-        + config.passed * wide * (states.root_x + 0.3).clamp(0, 1.6)
+        + config.passed * held * (states.root_x + 0.3).clamp(0, 1.6)
         - config.action_rate * states.action_change.square().mean(dim=-1)
         - config.action_size * states.action.square().mean(dim=-1)
         - config.fall * states.fallen.float()

@@ -1,7 +1,7 @@
-"""Proximal policy optimisation for the tracking teachers: small, on one core, resumable at any checkpoint.
+"""Proximal policy optimisation, for teachers and for experts that practise: small, on one core, resumable.
 
-A plain loop rather than a Lightning stage: an iteration takes under a second and its forty minibatch updates a
-millisecond each, so any per-update bookkeeping would cost more than the update.
+The teachers' loop is a plain one rather than a Lightning stage: an iteration takes under a second and its forty
+minibatch updates a millisecond each, so any per-update bookkeeping would cost more than the update.
 """
 
 import os
@@ -62,12 +62,16 @@ class PPOConfig:
     max_grad_norm: float = 1.0
     learning_rate: float = 5e-4
     learning_rate_range: tuple[float, float] = (1e-4, 1.5e-3)
+    value_learning_rate: float | None = None
+    """Of the values alone, and constant; None: as the policy's."""
     kl_high: float = 0.03
     """Above it the epochs of an iteration end and the learning rate falls; below `kl_low` it rises."""
     kl_low: float = 0.01
     hidden: tuple[int, int] = (256, 128)
     start_std: float = 0.5
     std_range: tuple[float, float] = (0.1, 0.8)
+    value_iterations: int = 0
+    """First iterations in which values alone are learned, of a policy that is not to be spoilt by wrong ones."""
 
 
 class RunningNormalizer(nn.Module):
@@ -108,7 +112,28 @@ def _mlp(sizes: tuple[int, ...], last_gain: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class ActorCritic(nn.Module):
+class Agent(nn.Module):
+    """What learns: a policy, and the values by which it does, of what is made of observations."""
+
+    critic: nn.Module
+
+    def normalized(self, observation: Tensor) -> Tensor:
+        """What policy and values read, of raw observations `[N, O]`; these themselves unless overridden."""
+        return observation
+
+    def learn_scale(self, observation: Tensor) -> None:
+        """Take in raw observations `[B, O]`, where their scale is learned."""
+
+    def policy(self, normalized: Tensor) -> torch.distributions.Normal:
+        """Distribution over actions `[B, A]`."""
+        raise NotImplementedError
+
+    def value(self, normalized: Tensor) -> Tensor:
+        """Value `[B]`."""
+        raise NotImplementedError
+
+
+class ActorCritic(Agent):
     """Gaussian policy with state-independent spread, and a separate value network."""
 
     def __init__(self, observation_size: int, action_size: int, config: PPOConfig) -> None:
@@ -128,6 +153,15 @@ class ActorCritic(nn.Module):
     def value(self, normalized: Tensor) -> Tensor:
         """Value `[B]` of normalised observations `[B, O]`."""
         return self.critic(normalized).squeeze(-1)
+
+    def normalized(self, observation: Tensor) -> Tensor:
+        """Standardised observations `[N, O]`."""
+        normalized: Tensor = self.normalizer(observation)
+        return normalized
+
+    def learn_scale(self, observation: Tensor) -> None:
+        """Take in raw observations `[B, O]`."""
+        self.normalizer.update(observation)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
@@ -149,73 +183,63 @@ class Rollout:
     truncated: Tensor
 
 
-class PPOTrainer:
-    """Trains an actor-critic on a tracking environment.
+class PPO:
+    """An agent that acts in an environment and learns from it, one iteration at a time.
 
     Args:
         env: environment of `config.num_envs` robots.
+        agent: what learns.
         config: hyperparameters.
-        checkpoint: file that `save` writes and `resume` reads.
-        description: plain values that a checkpoint carries along, to build the policy again.
-        seed: seed of network and action noise.
     """
 
-    def __init__(
-        self, env: TrainingEnv, config: PPOConfig, checkpoint: Path, description: dict[str, Any], seed: int = 0
-    ) -> None:
-        self.env, self.config, self.checkpoint, self.description = env, config, checkpoint, description
-        torch.manual_seed(seed)
-        self._observation = env.reset()
-        self.agent = ActorCritic(self._observation.shape[-1], env.action_size, config)
-        self.agent.normalizer.update(self._observation)
-        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate)
+    optimizer: Any  # torch's, or Lightning's about it
+
+    def __init__(self, env: TrainingEnv, agent: Agent, config: PPOConfig) -> None:
+        self.env, self.agent, self.config = env, agent, config
+        self.optimizer = torch.optim.Adam(self._parameter_groups(), lr=config.learning_rate)
         self.iteration = 0
         self.env_steps = 0
         self._length = torch.zeros(env.num_envs)
         self.mean_length = 0.0
 
-    def fit(self, iterations: int, report: Callable[[dict[str, float]], None], save_every: int = 20) -> None:
-        """Train until `iterations` have been done in all, reporting metrics after each."""
-        started, first_step = time.perf_counter(), self.env_steps
-        while self.iteration < iterations:
-            rollout, reached = self._collect()
-            metrics = self._update(rollout)
-            self.agent.normalizer.update(reached)
-            self.iteration += 1
-            metrics |= self.env.end_iteration(self.iteration, self.mean_length)
-            rate = (self.env_steps - first_step) / (time.perf_counter() - started)
-            report({"iteration": self.iteration, "env_steps": self.env_steps, "steps_per_s": rate, **metrics})
-            if self.iteration % save_every == 0 or self.iteration == iterations:
-                self.save()
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What the adapted learning rate holds for first, then what has a rate of its own."""
+        rate, everything = self.config.value_learning_rate, list(self.agent.parameters())
+        if rate is None:
+            return [{"params": everything}]
+        values = list(self.agent.critic.parameters())
+        own = {id(parameter) for parameter in values}
+        return [{"params": [p for p in everything if id(p) not in own]}, {"params": values, "lr": rate}]
 
     @torch.no_grad()
-    def _collect(self) -> tuple[Rollout, Tensor]:
-        """Play one rollout; returns it with the raw observations `[T * N, O]` for the normaliser."""
+    def collect(self) -> Rollout:
+        """Play one rollout from where the environment stands."""
         agent, gathered, raw = self.agent, [], []
+        observation = self.env.observe()
         for _ in range(self.config.rollout_steps):
-            normalized = agent.normalizer(self._observation)
+            normalized = agent.normalized(observation)
             policy = agent.policy(normalized)
             action = policy.sample()
             reached, reward, terminated, truncated = self.env.step(action)
-            raw.append(self._observation)
+            raw.append(observation)
             gathered.append(
                 Rollout(
                     observation=normalized,
                     action=action,
                     log_prob=policy.log_prob(action).sum(-1),
                     value=agent.value(normalized),
-                    next_value=agent.value(agent.normalizer(reached)),
+                    next_value=agent.value(agent.normalized(reached)),
                     reward=2 * (1 - self.config.discount) * reward,  # keeps values near 1 whatever the discount
                     terminated=terminated,
                     truncated=truncated,
                 )
             )
-            self._observation = self.env.observe()
+            observation = self.env.observe()
             self._count_lengths(terminated | truncated)
         self.env_steps += self.config.rollout_steps * self.env.num_envs
+        self._raw = torch.cat(raw)
         fields = Rollout.__dataclass_fields__
-        stacked = {name: torch.stack([getattr(step, name) for step in gathered]) for name in fields}
-        return Rollout(**stacked), torch.cat(raw)
+        return Rollout(**{name: torch.stack([getattr(step, name) for step in gathered]) for name in fields})
 
     def _count_lengths(self, ended: Tensor) -> None:
         self._length += 1
@@ -225,7 +249,8 @@ class PPOTrainer:
             self.mean_length += share * (finished - self.mean_length)
             self._length[ended] = 0
 
-    def _update(self, rollout: Rollout) -> dict[str, float]:
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """Learn from a rollout, which ends the iteration; returns its metrics."""
         config = self.config
         columns = [rollout.value, rollout.next_value, rollout.reward]
         value, next_value, reward = (column.T.unsqueeze(-1) for column in columns)
@@ -247,26 +272,45 @@ class PPOTrainer:
             divergence = kl.sum(-1).mean().item()
             if divergence > config.kl_high:
                 break
-        self._adapt_learning_rate(divergence)
+        if self.iteration >= config.value_iterations:
+            self._adapt_learning_rate(divergence)
+        self.agent.learn_scale(self._raw)
+        self.iteration += 1
         return {
             "reward": rollout.reward.mean().item() / (2 * (1 - config.discount)),
             "episode_length": self.mean_length,
             "kl": divergence,
-            "std": self.agent.log_std.exp().mean().item(),
+            "std": before.stddev.mean().item(),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **self.env.end_iteration(self.iteration, self.mean_length),
         }
 
     def _descend(self, observation: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, returns: Tensor):
         policy = self.agent.policy(observation)
-        ratio = (policy.log_prob(action).sum(-1) - old_log_prob).exp()
-        clipped = ratio.clamp(1 - self.config.clip, 1 + self.config.clip)
-        loss = -torch.min(ratio * advantage, clipped * advantage).mean()
-        loss = loss + 0.5 * (self.agent.value(observation) - returns).square().mean()
-        loss = loss - self.config.entropy * policy.entropy().sum(-1).mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        loss = 0.5 * (self.agent.value(observation) - returns).square().mean()
+        if self.iteration >= self.config.value_iterations:
+            ratio = (policy.log_prob(action).sum(-1) - old_log_prob).exp()
+            clipped = ratio.clamp(1 - self.config.clip, 1 + self.config.clip)
+            loss = loss - torch.min(ratio * advantage, clipped * advantage).mean()
+            loss = loss - self.config.entropy * policy.entropy().sum(-1).mean()
+        self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
+
+    def counts(self) -> dict[str, Any]:
+        """What it counts, beside weights and optimiser, as plain values and tensors."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "mean_length": self.mean_length,
+            "length": self._length,
+        }
+
+    def recount(self, counts: dict[str, Any]) -> None:
+        """Go on from what `counts` gave."""
+        self.iteration, self.env_steps = counts["iteration"], counts["env_steps"]
+        self.mean_length, self._length = counts["mean_length"], counts["length"].clone()
 
     def _adapt_learning_rate(self, divergence: float) -> None:
         group, (low, high) = self.optimizer.param_groups[0], self.config.learning_rate_range
@@ -274,6 +318,40 @@ class PPOTrainer:
             group["lr"] = max(group["lr"] / 1.5, low)
         elif divergence < self.config.kl_low:
             group["lr"] = min(group["lr"] * 1.3, high)
+
+
+class PPOTrainer(PPO):
+    """Trains an actor-critic of a teacher, with a checkpoint of its own.
+
+    Args:
+        env: environment of `config.num_envs` robots.
+        config: hyperparameters.
+        checkpoint: file that `save` writes and `resume` reads.
+        description: plain values that a checkpoint carries along, to build the policy again.
+        seed: seed of network and action noise.
+    """
+
+    agent: ActorCritic
+
+    def __init__(
+        self, env: TrainingEnv, config: PPOConfig, checkpoint: Path, description: dict[str, Any], seed: int = 0
+    ) -> None:
+        torch.manual_seed(seed)
+        observation = env.reset()
+        agent = ActorCritic(observation.shape[-1], env.action_size, config)
+        agent.learn_scale(observation)
+        super().__init__(env, agent, config)
+        self.checkpoint, self.description = checkpoint, description
+
+    def fit(self, iterations: int, report: Callable[[dict[str, float]], None], save_every: int = 20) -> None:
+        """Train until `iterations` have been done in all, reporting metrics after each."""
+        started, first_step = time.perf_counter(), self.env_steps
+        while self.iteration < iterations:
+            metrics = self.learn(self.collect())
+            rate = (self.env_steps - first_step) / (time.perf_counter() - started)
+            report({"iteration": self.iteration, "env_steps": self.env_steps, "steps_per_s": rate, **metrics})
+            if self.iteration % save_every == 0 or self.iteration == iterations:
+                self.save()
 
     def save(self) -> None:
         """Write the checkpoint; a kill leaves the old one or the new one."""

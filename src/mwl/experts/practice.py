@@ -1,0 +1,237 @@
+"""The stage in which an expert practises: its own network goes on learning by PPO on what its task pays.
+
+Cloning repeats what was shown. What it lost of its teacher, and what the teacher was never paid for, comes back where
+the expert itself acts and the benchmark's own reward says how well it did.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from mwl.errors import BadInput
+from mwl.experts.library import Expert
+from mwl.experts.measure import measure_expert
+from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
+from mwl.experts.practice_env import PracticeConfig, PracticeEnv, task_to_practise
+from mwl.experts.spec import ExpertSpec
+from mwl.motion.ppo import PPO, Agent, PPOConfig
+from mwl.simulation.robot import RADIANS_PER_ACTION
+
+_EPISODES = PracticeConfig()
+_PPO = PPOConfig(
+    rollout_steps=32,
+    discount=0.995,
+    entropy=0.0,
+    learning_rate=5e-5,
+    learning_rate_range=(5e-6, 5e-4),
+    value_learning_rate=5e-4,
+    kl_high=0.010,
+    kl_low=0.004,
+    hidden=(256, 256),
+    start_std=0.06,
+    std_range=(0.02, 0.1),
+    value_iterations=50,
+)
+
+
+class PractisingPolicy(Agent):
+    """An expert's network with a Gaussian about it, and a value network that sees the same features.
+
+    Args:
+        network: the expert's; it goes on learning.
+        config: spreads are in rad of joint targets.
+    """
+
+    radians: Tensor
+
+    def __init__(self, network: PolicyNetwork, config: PPOConfig) -> None:
+        super().__init__()
+        self.network = network
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise((len(network.input_mean), *config.hidden)):
+            layers += [nn.Linear(fan_in, fan_out), nn.SiLU()]
+        self.critic = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1))
+        self.log_std = nn.Parameter(torch.full((len(network.action_mean),), config.start_std).log())
+        self._std_range = config.std_range
+        self.register_buffer("radians", torch.as_tensor(RADIANS_PER_ACTION).float() * network.action_std)
+
+    def policy(self, normalized: Tensor) -> torch.distributions.Normal:
+        """Distribution over standardised actions `[B, A]` at features `[B, F]`."""
+        spread = self.log_std.exp().clamp(*self._std_range) / self.radians
+        return torch.distributions.Normal(self.network.standardised(normalized), spread, validate_args=False)
+
+    def value(self, normalized: Tensor) -> Tensor:
+        """Value `[B]` of features `[B, F]`."""
+        network = self.network
+        seen = ((normalized - network.input_mean) / network.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        value: Tensor = self.critic(seen).squeeze(-1)
+        return value
+
+
+class PracticeData(pl.LightningDataModule):
+    """Rounds of practice.
+
+    Args:
+        env_steps: environment steps of the whole practice, counted over all environments.
+        num_envs: parallel environments N.
+        seed: of starts and kicks.
+        episodes: how they begin and end.
+        num_threads: threads of the physics; None takes one per core.
+    """
+
+    def __init__(
+        self,
+        env_steps: int = 4_000_000,
+        num_envs: int = 256,
+        seed: int = 0,
+        episodes: PracticeConfig = _EPISODES,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("env_steps", env_steps), ("num_envs", num_envs)):
+            if value < 1:
+                raise BadInput(f"data.{name} is {value}; it must be at least 1")
+        self.env_steps, self.num_envs, self.seed = env_steps, num_envs, seed
+        self.episodes, self.num_threads = episodes, num_threads
+        self.rounds_done, self.rounds = 0, 0
+        self.env: PracticeEnv | None = None
+
+    def connect(self, expert: Expert, rollout_steps: int) -> PracticeEnv:
+        """Say who practises and how many steps a round has; returns where it does, at the beginning of episodes."""
+        network = expert.network
+        self.rounds = -(-self.env_steps // (self.num_envs * rollout_steps))
+        self.env = PracticeEnv(
+            expert.spec,
+            network.action_mean,
+            network.action_std,
+            self.episodes,
+            self.num_envs,
+            self.seed,
+            self.num_threads,
+        )
+        self.env.reset()
+        return self.env
+
+    def train_dataloader(self) -> DataLoader:
+        """Numbers of the rounds that are left."""
+        return DataLoader(_Rounds(self), batch_size=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where episodes and archive stand."""
+        return {} if self.env is None else {"rounds": self.rounds_done, "env": self.env.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        if state_dict and self.env is not None:
+            self.rounds_done = int(state_dict["rounds"])
+            self.env.load_state_dict(state_dict["env"])
+
+
+class _Rounds(IterableDataset):
+    def __init__(self, data: PracticeData) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.rounds
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.data.rounds_done, self.data.rounds))
+
+
+class Practice(pl.LightningModule):
+    """Lets an expert practise its task, and measures it when done.
+
+    Args:
+        expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
+        name: what it is called afterwards; None keeps its name.
+        card: by which instructions find it afterwards; None keeps its card.
+        ppo: hyperparameters; spreads are in rad of joint targets. `num_envs` is the data's.
+        evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
+
+    Raises:
+        BadInput: the expert has a memory, or its task can't be practised.
+    """
+
+    def __init__(
+        self,
+        expert: str,
+        name: str | None = None,
+        card: dict[str, Any] | None = None,
+        ppo: PPOConfig = _PPO,
+        evaluation_episodes: int = 20,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"expert": expert, "name": name})
+        self.automatic_optimization = False
+        self.expert = Expert.load(expert)
+        if self.expert.spec.memory:
+            raise BadInput(f"{expert}: an expert with a memory can't practise; only stateless ones do")
+        task_to_practise(self.expert.spec.task)
+        self.name, self.card = name or self.expert.spec.name, card or self.expert.manifest["card"]
+        self.config, self.evaluation_episodes = ppo, evaluation_episodes
+        self.policy = PractisingPolicy(self.expert.network.train(), ppo)
+        self.learner: PPO | None = None
+
+    def setup(self, stage: str) -> None:
+        """Let policy and environment meet."""
+        if self.learner is None:
+            env = self._data().connect(self.expert, self.config.rollout_steps)
+            self.learner = PPO(env, self.policy, self.config)
+
+    def _data(self) -> PracticeData:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, PracticeData):
+            raise BadInput("practice needs data.class_path: mwl.experts.practice.PracticeData")
+        return data
+
+    def configure_optimizers(self) -> Any:
+        """PPO's own."""
+        assert self.learner is not None
+        return self.learner.optimizer
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """One round: a rollout, then a few epochs over it."""
+        learner = self.learner
+        assert learner is not None
+        learner.optimizer = self.optimizers()  # else Lightning would not know that there is progress to keep
+        metrics = learner.learn(learner.collect())
+        self._data().rounds_done = learner.iteration
+        self.log_dict({f"practice/{name}": value for name, value in metrics.items()})
+        self.log("env_steps", float(learner.env_steps))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the learner counts."""
+        if self.learner is not None:
+            checkpoint["learner"] = self.learner.counts()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        assert self.learner is not None
+        self.learner.recount(checkpoint["learner"])
+
+    def handoff(self) -> dict[str, Any]:
+        """Measure the expert and give what its hand-over folder holds."""
+        assert self.learner is not None
+        network = self.policy.network.eval()
+        spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": self.name})
+        before = self.expert.manifest["provenance"]
+        trainings = {**before["training_env_steps"], f"practice_{self.name}": self.learner.env_steps}
+        return {
+            "stage": "expert",
+            "name": self.name,
+            "checkpoint": {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()},
+            **spec.to_manifest(),
+            "card": {**self.card, "name": self.name},
+            "metrics": measure_expert(spec, network, self.evaluation_episodes),
+            "provenance": {
+                **before,
+                "env_steps": before["env_steps"] + self.learner.env_steps,
+                "training_env_steps": trainings,
+                "practised_from": self.expert.manifest["files"]["model.ckpt"],
+            },
+        }

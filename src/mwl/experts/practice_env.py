@@ -1,0 +1,265 @@
+"""Where an expert practises: N robots on a task of the embedded suite, written for PPO alone.
+
+Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over how well it paid: so that
+what comes late in an episode is practised as much as its start.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput
+from mwl.experts.spec import ExpertSpec
+from mwl.motion import frames
+from mwl.motion.door import DoorGeometry
+from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
+from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
+from mwl.simulation import Simulation, build_model, get_task
+from mwl.simulation.embedded import RESET_NOISE
+from mwl.simulation.robot import CONTROL_DT, QPOS0, RADIANS_PER_ACTION, action_to_ctrl
+from mwl.simulation.task import Measurement, SensorIndex, Task
+
+LEVELS, SLOTS = 20, 256  # of the archive
+FEWEST = 12  # states that a level must hold before episodes begin in one of them
+DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
+KEPT_SHARE = 0.02  # of the states that are reached
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """How episodes begin and end, and what is charged besides what the task pays."""
+
+    episode_steps: int = 500
+    start_share: float = 0.4
+    """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
+    kick_std: float = 0.1  # m/s in x and y
+    kick_interval: float = 4.0  # s
+    lowest_root: float = 0.75  # m; lower is a fall
+    fall_cost: float = 2.0
+    """In units of the highest reward of one step."""
+    action_rate: float = 0.5
+    """Charge per rad^2 of the joint targets' mean square change from step to step."""
+
+    door: DoorRewardConfig | None = None
+    """Weights of the reward that the door's teachers learned by, instead of what the task pays: that has an optimum in
+    leaning on the shut door. Its charges for falls and actions are left out for those above."""
+
+    def __post_init__(self) -> None:
+        if self.episode_steps < 1 or not 0 < self.start_share <= 1:
+            raise BadInput(
+                f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
+                "1 step, and a share in (0, 1]"
+            )
+
+
+class Archive:
+    """States that were reached, kept by the reward that was earned there.
+
+    Args:
+        width: numbers W in a state.
+        generator: of draws.
+    """
+
+    def __init__(self, width: int, generator: torch.Generator) -> None:
+        self.states = torch.zeros(LEVELS, SLOTS, width, dtype=torch.float64)
+        self.filled = torch.zeros(LEVELS, dtype=torch.int64)
+        self._generator = generator
+
+    def add(self, states: Tensor, reward: Tensor) -> None:
+        """Keep states `[M, W]` that earned rewards `[M]` in [0, 1]; the newest push out old ones."""
+        levels = (reward * LEVELS).long().clamp(0, LEVELS - 1)
+        for state, level in zip(states, levels.tolist(), strict=True):
+            self.states[level, int(self.filled[level]) % SLOTS] = state
+            self.filled[level] += 1
+
+    def draw(self, count: int) -> Tensor | None:
+        """States `[count, W]`, drawn evenly over the levels that hold enough; None while none does."""
+        held = torch.nonzero(self.filled >= FEWEST).squeeze(-1)
+        if len(held) == 0:
+            return None
+        levels = held[torch.randint(len(held), (count,), generator=self._generator)]
+        slot = torch.rand(count, generator=self._generator) * self.filled[levels].clamp(max=SLOTS)
+        return self.states[levels, slot.long()]
+
+
+def task_to_practise(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        BadInput: it draws goals, goes through stages or pays more than 1 per step, which this environment can't do.
+    """
+    task = get_task(name)
+    if task.goal_size or task.advance is not Task.advance:
+        raise BadInput(f"{name} can't be practised: it has goals or stages; practise a task of one skill")
+    return task
+
+
+class PracticeEnv:
+    """N robots that practise the task of an expert.
+
+    An action is a joint target in standard deviations about the mean, both of the expert's training data, as its
+    network puts it out before it is scaled.
+
+    Args:
+        spec: of the expert, whose features are observed.
+        action_mean, action_std: `[A]` of its network.
+        config: how episodes begin and end.
+        num_envs: N.
+        seed: of starts and kicks.
+        num_threads: of the physics; None takes one per core.
+    """
+
+    preferred_speed = 0.0  # there is no curriculum
+
+    def __init__(
+        self,
+        spec: ExpertSpec,
+        action_mean: Tensor,
+        action_std: Tensor,
+        config: PracticeConfig,
+        num_envs: int,
+        seed: int = 0,
+        num_threads: int | None = None,
+    ) -> None:
+        self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
+        self._spec, self._task = spec, task_to_practise(spec.task)
+        model = build_model(self._task, "full", FAST_TIMESTEP)
+        self._simulation = Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads)
+        self._geometry = DoorGeometry(model)
+        self._index = SensorIndex(model)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._action_mean, self._action_std = action_mean.clone(), action_std.clone()
+        self._radians = torch.as_tensor(RADIANS_PER_ACTION).float()
+        self._previous = torch.zeros(num_envs, self.action_size)
+        self._age = torch.zeros(num_envs, dtype=torch.int64)
+        self._from_start = torch.ones(num_envs, dtype=torch.bool)
+        self._earned = torch.zeros(num_envs)
+        self._archive = Archive(model.nq + model.nv, self._generator)
+        self._metrics = {"return": 0.0, "fallen": 0.0}
+
+    def reset(self) -> Tensor:
+        """Begin every episode at a random age, lest they all end at once; returns the features `[N, F]`."""
+        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
+        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
+        return self.observe()
+
+    def observe(self) -> Tensor:
+        """Features `[N, F]` of the present state."""
+        observation = torch.from_numpy(self._task.observation(self._measured()))
+        return self._spec.featurise(observation, self._task.layout)
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance one control step of 20 ms with actions `[N, A]`; begin anew where an episode ended.
+
+        Returns:
+            features of the reached states `[N, F]` (before any new beginning), reward `[N]`, terminated and truncated
+            `[N]`, both bool.
+        """
+        config = self.config
+        target = (self._action_mean + self._action_std * action).clamp(-1, 1)
+        change = torch.where((self._age == 0).unsqueeze(-1), 0.0, self._radians * (target - self._previous))
+        self._previous = target
+        self._simulation.step(action_to_ctrl(target.numpy()))
+        self._age += 1
+        measured = self._measured()
+        paid = torch.from_numpy(self._task.reward(measured)).float()
+        root = torch.from_numpy(measured.qpos[:, :7]).float()
+        upright = frames.rotation_matrix(root[:, 3:7])[:, 2, 2]
+        terminated = (root[:, 2] < config.lowest_root) | (upright < 0.6)
+        terminated = terminated | torch.from_numpy(self._task.terminated(measured) | self._simulation.unstable)
+        truncated = ~terminated & (self._age >= config.episode_steps)
+        earned = paid if config.door is None else self._earned_at_the_door(measured)
+        reward = earned - config.fall_cost * terminated.float()
+        reward = reward - config.action_rate * change.square().mean(dim=-1)
+        self._earned += paid
+        self._keep(measured, earned, fit=~terminated & (upright > 0.9))
+        self._kick()
+        features = self.observe()
+        self._report((terminated | truncated) & self._from_start, terminated)
+        self._begin(terminated | truncated)
+        return features, reward, terminated, truncated
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        """Return and falls, running means over the episodes that began as the benchmark's do."""
+        return dict(self._metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides how the practice goes on, as plain values and tensors."""
+        return {
+            "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
+            "archive": (self._archive.states, self._archive.filled),
+            "episodes": (self._previous, self._age, self._from_start, self._earned),
+            "generator": self._generator.get_state(),
+            "metrics": dict(self._metrics),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
+        self._archive.states, self._archive.filled = (part.clone() for part in state["archive"])
+        self._previous, self._age, self._from_start, self._earned = (part.clone() for part in state["episodes"])
+        self._generator.set_state(state["generator"])
+        self._metrics = dict(state["metrics"])
+
+    def _measured(self) -> Measurement:
+        physics, count = self._simulation, self.num_envs
+        nowhere, beginning = np.zeros((count, 0)), np.zeros(count, dtype=np.int64)
+        return Measurement(physics.qpos, physics.qvel, physics.sensordata, nowhere, beginning, self._index)
+
+    def _earned_at_the_door(self, measured: Measurement) -> Tensor:
+        """The teachers' reward `[N]`, less the charges that only concern them."""
+        assert self.config.door is not None
+        qpos, qvel = torch.from_numpy(measured.qpos).float(), torch.from_numpy(measured.qvel).float()
+        free, on_its_feet = torch.zeros(self.num_envs, 1), torch.zeros(self.num_envs, dtype=torch.bool)
+        states = door_states(self._geometry.measure(qpos), qpos, qvel, on_its_feet, free, free)
+        return DOOR_UNIT * door_reward(states, self.config.door)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._generator)
+
+    def _keep(self, measured: Measurement, earned: Tensor, fit: Tensor) -> None:
+        """Put a few of the present states into the archive, where they are `fit` `[N]`."""
+        chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
+        if len(chosen):
+            states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
+            self._archive.add(states[chosen], earned[chosen])
+
+    def _kick(self) -> None:
+        """Push roots with a sudden velocity, at random moments."""
+        kicked = self._uniform(self.num_envs) < CONTROL_DT / self.config.kick_interval
+        if self.config.kick_std > 0 and kicked.any():
+            push = self.config.kick_std * torch.randn(self.num_envs, 2, generator=self._generator)
+            qvel = self._simulation.qvel.copy()
+            qvel[:, :2] += push.double().numpy()
+            qpos, warmstart = self._simulation.qpos.copy(), self._simulation.warmstart.copy()
+            self._simulation.reset(kicked.numpy(), qpos, qvel, warmstart)
+
+    def _begin(self, mask: Tensor) -> None:
+        """Start new episodes where `mask` `[N]` holds."""
+        if not mask.any():
+            return
+        model, count = self._simulation.model, self.num_envs
+        standing = torch.from_numpy(np.concatenate([QPOS0, self._task.object_qpos0]))
+        qpos = standing + RESET_NOISE * (2 * self._uniform(count, model.nq).double() - 1)
+        qvel = torch.zeros(count, model.nv, dtype=torch.float64)
+        first = self._uniform(count) < self.config.start_share
+        drawn = self._archive.draw(count)
+        if drawn is None:
+            first = torch.ones(count, dtype=torch.bool)
+        else:
+            reached_qpos, reached_qvel = drawn.split([model.nq, model.nv], dim=-1)
+            qpos = torch.where(first.unsqueeze(-1), qpos, reached_qpos)
+            qvel = torch.where(first.unsqueeze(-1), qvel, reached_qvel)
+        self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
+        self._age = torch.where(mask, 0, self._age)
+        self._from_start = torch.where(mask, first, self._from_start)
+        self._earned = torch.where(mask, 0.0, self._earned)
+
+    def _report(self, ended: Tensor, fallen: Tensor) -> None:
+        for earned, fell in zip(self._earned[ended].tolist(), fallen[ended].tolist(), strict=True):
+            for name, value in (("return", earned), ("fallen", float(fell))):
+                self._metrics[name] += 0.02 * (value - self._metrics[name])

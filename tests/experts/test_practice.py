@@ -1,0 +1,201 @@
+"""Practice: an expert goes on learning from what its task pays, resumes where it stopped, and says what it cost."""
+
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput
+from mwl.experts.library import Expert
+from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
+from mwl.experts.practice_env import FEWEST, LEVELS, Archive, PracticeConfig, PracticeEnv
+from mwl.handoff import write_handoff
+from mwl.motion.door_reward import DoorRewardConfig
+from mwl.motion.ppo import PPO, PPOConfig
+from mwl.pipeline.callbacks import RandomState
+
+TINY = PPOConfig(rollout_steps=4, epochs=1, minibatches=2, start_std=0.05, std_range=(0.01, 0.1), hidden=(16, 16))
+
+
+class Aiming:
+    """Pays for standardised actions near 1, whatever the state: what is to be learned is one number per joint."""
+
+    num_envs, action_size, preferred_speed = 64, 19, 0.0
+
+    def __init__(self, size: int) -> None:
+        self.features = torch.zeros(self.num_envs, size)
+
+    def reset(self) -> Tensor:
+        return self.features
+
+    def observe(self) -> Tensor:
+        return self.features
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        never = torch.zeros(self.num_envs, dtype=torch.bool)
+        return self.features, -(action - 1).square().mean(dim=-1), never, never
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        return {}
+
+
+def practise_aiming(data_folder, config: PPOConfig, iterations: int) -> tuple[float, float]:
+    """Distance of the actions from what pays, before and after."""
+    torch.manual_seed(0)
+    expert = Expert.load(data_folder / "experts/walk")
+    env = Aiming(expert.spec.input_size)
+    policy = PractisingPolicy(expert.network.train(), config)
+    learner = PPO(env, policy, config)
+
+    def distance() -> float:
+        return float((policy.policy(env.features).mean.detach() - 1).norm(dim=-1).mean())
+
+    before = distance()
+    for _ in range(iterations):
+        learner.learn(learner.collect())
+    return before, distance()
+
+
+def test_practice_moves_actions_to_what_pays(data_folder):
+    config = replace(TINY, discount=0.5, epochs=4, learning_rate=1e-3, kl_high=1.0, start_std=0.1)
+    before, after = practise_aiming(data_folder, config, 30)
+    assert after < 0.7 * before
+
+
+def test_while_values_are_learned_the_policy_stays(data_folder):
+    before, after = practise_aiming(data_folder, replace(TINY, value_iterations=5), 5)
+    assert after == before
+
+
+def test_values_have_a_learning_rate_of_their_own(data_folder):
+    expert = Expert.load(data_folder / "experts/stand")
+    policy = PractisingPolicy(expert.network, TINY)
+    learner = PPO(Aiming(expert.spec.input_size), policy, replace(TINY, learning_rate=1e-5, value_learning_rate=1e-3))
+    rates = {id(p): group["lr"] for group in learner.optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(policy.parameters()))
+    assert {rates[id(p)] for p in policy.critic.parameters()} == {1e-3}
+    assert {rates[id(p)] for p in policy.network.parameters()} == {1e-5}
+
+
+def test_spread_is_the_same_angle_for_every_joint(data_folder):
+    expert = Expert.load(data_folder / "experts/walk")
+    policy = PractisingPolicy(expert.network, TINY)
+    spread = policy.policy(torch.zeros(1, expert.spec.input_size)).stddev * policy.radians
+    torch.testing.assert_close(spread, torch.full((1, 19), 0.05))
+
+
+def test_the_archive_draws_evenly_over_what_was_earned():
+    archive = Archive(1, torch.Generator().manual_seed(0))
+    assert archive.draw(4) is None
+    reward = torch.tensor([0.1] * 180 + [0.9] * FEWEST + [0.5] * (FEWEST - 1))
+    archive.add(reward.double().unsqueeze(-1), reward)
+    drawn = archive.draw(1000).squeeze(-1)
+    # half of the draws although a sixteenth of the states: 500 of 1000, standard deviation 16; too few at 0.5
+    assert 430 < int((drawn > 0.8).sum()) < 570
+    assert not (drawn == 0.5).any()
+    archive.add(torch.tensor([[7.0]]).double(), torch.tensor([3.0]))  # more than the best: in the highest level
+    assert archive.filled[LEVELS - 1] == 1
+
+
+def environment(data_folder, name: str, config: PracticeConfig, num_envs: int = 4) -> tuple[PracticeEnv, Expert]:
+    expert = Expert.load(data_folder / "experts" / name)
+    network = expert.network
+    env = PracticeEnv(expert.spec, network.action_mean, network.action_std, config, num_envs, num_threads=1)
+    env.reset()
+    return env, expert
+
+
+def test_standing_on_pays_what_the_task_pays_and_a_fall_costs(data_folder):
+    env, expert = environment(data_folder, "stand", PracticeConfig(kick_std=0.0, action_rate=0.0, episode_steps=60))
+    env._age.zero_()
+    with torch.no_grad():
+        rewards = [env.step(expert.network.standardised(env.observe()))[1] for _ in range(20)]
+    assert 0.9 < float(torch.stack(rewards).mean()) < 1  # whole episodes earn 0.96 per step
+    limp = torch.full((4, 19), 4.0)
+    outcomes = [env.step(limp) for _ in range(60)]
+    fallen = torch.stack([outcome[2] for outcome in outcomes])
+    assert fallen.any(dim=0).all()
+    assert (torch.stack([outcome[1] for outcome in outcomes])[fallen] < -1).all()  # 2 for the fall, less the step's pay
+
+
+def test_rough_actions_are_charged(data_folder):
+    paid = []
+    for charge in (0.0, 1.0):
+        env, expert = environment(data_folder, "stand", PracticeConfig(kick_std=0.0, action_rate=charge))
+        env._age.zero_()
+        with torch.no_grad():
+            mean = expert.network.standardised(env.observe())
+            env.step(mean)
+            paid.append(env.step(mean + 0.1)[1])
+    change = 0.1 * env._action_std * env._radians
+    torch.testing.assert_close(paid[0] - paid[1], change.square().mean().expand(4), atol=1e-5, rtol=0.05)
+
+
+def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder):
+    config = PracticeConfig(kick_std=0.0, action_rate=0.0, door=DoorRewardConfig(posture=0.0))
+    env, _ = environment(data_folder, "handle_pull", config)
+    measured = env._measured()
+    measured.qpos[:, 0] = torch.tensor([0.0, 0.0, 0.5, 0.5]).numpy()
+    measured.qpos[:, 26] = torch.tensor([0.0, 1.0, 0.0, 1.0]).numpy()
+    before_shut, before_open, in_shut, in_open = env._earned_at_the_door(measured).tolist()
+    assert in_open > before_open + 0.02
+    assert before_open > before_shut + 0.2
+    assert in_shut < before_open
+
+
+class SaveAfter(pl.Callback):
+    def __init__(self, rounds: int, path) -> None:
+        self.rounds, self.path = rounds, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.datamodule.rounds_done == self.rounds:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(folder, rounds: int, checkpoint=None, callbacks=()) -> Practice:
+    pl.seed_everything(0)
+    module = Practice(str(folder), name="stand_well", ppo=TINY, evaluation_episodes=0)
+    data = PracticeData(rounds * 16, num_envs=4, num_threads=1, episodes=PracticeConfig(episode_steps=6))
+    trainer = pl.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", callbacks=[RandomState(), *callbacks],
+    )  # fmt: skip
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return module
+
+
+def test_practice_resumes_as_if_never_stopped(data_folder, tmp_path):
+    folder = data_folder / "experts/stand"
+    whole = fit(folder, 6, callbacks=[SaveAfter(3, tmp_path / "half.ckpt")])
+    resumed = fit(folder, 6, checkpoint=tmp_path / "half.ckpt")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+    untouched = Expert.load(folder).network.state_dict()
+    assert not torch.equal(whole.policy.network.state_dict()["layers.0.weight"], untouched["layers.0.weight"])
+    assert whole.learner.env_steps == resumed.learner.env_steps == 96
+
+
+def test_what_practice_hands_over_is_an_expert_that_tells_its_cost(data_folder, tmp_path):
+    folder = data_folder / "experts/stand"
+    entries = fit(folder, 2).handoff()
+    write_handoff(tmp_path / "stand_well", **entries)
+    before, after = Expert.load(folder), Expert.load(tmp_path / "stand_well")
+    assert after.spec.name == after.manifest["card"]["name"] == "stand_well"
+    assert after.manifest["provenance"]["env_steps"] == before.manifest["provenance"]["env_steps"] + 32
+    assert after.manifest["provenance"]["training_env_steps"]["practice_stand_well"] == 32
+    assert after.manifest["provenance"]["practised_from"] == before.manifest["files"]["model.ckpt"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("approach", "memory"), ("reach", "goals")])
+def test_what_cannot_be_practised_is_refused(data_folder, name, words):
+    with pytest.raises(BadInput, match=words):
+        Practice(str(data_folder / "experts" / name))
+
+
+def test_settings_that_make_no_practice_are_refused():
+    with pytest.raises(BadInput, match="start_share"):
+        PracticeConfig(start_share=0.0)
+    with pytest.raises(BadInput, match="env_steps"):
+        PracticeData(env_steps=0)
