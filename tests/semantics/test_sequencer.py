@@ -137,3 +137,14 @@ def test_a_recipe_with_an_unknown_predicate_is_refused(tmp_path) -> None:  # typ
     file.write_text("- {name: a, phrases: [b], needs: [c], steps: [{text: d, until: moon}]}")
     with pytest.raises(CorruptFile, match="moon"):
         load_recipes(file)
+
+
+def test_who_has_opened_the_door_is_at_it_and_has_turned_its_handle():
+    layout = get_task("h1-door").layout
+    observation = torch.zeros(4, layout.size)  # at the start, before the shut door, the handle level
+    hinge, hatch = layout.slices["door_qpos"].start, layout.slices["door_qpos"].start + 1
+    observation[1, hatch] = 0.8  # turned
+    observation[2, hinge] = 0.3  # ajar, the handle sprung back
+    observation[3, hinge] = 0.2  # not past the bolt
+    for predicate in ("at_door", "handle_turned"):
+        assert met(predicate, observation, layout).tolist() == [False, True, True, False], predicate

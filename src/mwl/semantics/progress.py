@@ -14,6 +14,7 @@ RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes th
 REACHED = 0.05  # m, hand to target
 BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
 HANDLE_TURNED = 0.75  # rad
+AJAR = 0.3  # rad, past the angle from which the sprung-back bolt keeps the leaf from shutting
 DOOR_OPEN = 1.0  # rad
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
 
@@ -69,13 +70,15 @@ def at_goal(observation: Tensor, layout: Layout) -> Tensor:
 
 
 def at_door(observation: Tensor, layout: Layout) -> Tensor:
-    """Whether the handle of the door is in reach `[N]`."""
-    return position(observation, layout)[:, 0] >= AT_DOOR
+    """Whether the handle of the door is in reach `[N]`; who has turned it reached it, from wherever."""
+    near = position(observation, layout)[:, 0] >= AT_DOOR
+    return near | handle_turned(observation, layout) if "door_qpos" in layout.slices else near
 
 
 def handle_turned(observation: Tensor, layout: Layout) -> Tensor:
     """Whether the latch no longer holds the door `[N]`."""
-    return part(observation, layout, "door_qpos")[:, 1] >= HANDLE_TURNED
+    hinge, hatch = part(observation, layout, "door_qpos").unbind(dim=-1)
+    return (hatch >= HANDLE_TURNED) | (hinge >= AJAR)
 
 
 def door_open(observation: Tensor, layout: Layout) -> Tensor:
