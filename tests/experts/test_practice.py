@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mwl.cli import main
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
@@ -191,7 +192,21 @@ def test_what_practice_hands_over_is_an_expert_that_tells_its_cost(data_folder, 
 @pytest.mark.parametrize(("name", "words"), [("approach", "memory"), ("reach", "goals")])
 def test_what_cannot_be_practised_is_refused(data_folder, name, words):
     with pytest.raises(BadInput, match=words):
-        Practice(str(data_folder / "experts" / name))
+        fit(data_folder / "experts" / name, 1)
+
+
+def test_only_a_door_pays_like_a_door(data_folder):
+    with pytest.raises(BadInput, match="no door"):
+        environment(data_folder, "stand", PracticeConfig(door=DoorRewardConfig()))
+
+
+@pytest.mark.parametrize("expert", ["nowhere", "data/experts/approach"])
+def test_an_expert_that_cannot_practise_is_one_line_for_the_user(expert, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    config, output = "conf/experts/handle_pull_practice.yaml", tmp_path / "out"
+    assert main(["fit", "--config", config, "--model.init_args.expert", expert, "--output", str(output)]) == 2
+    assert expert in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not output.exists()
 
 
 def test_settings_that_make_no_practice_are_refused():

@@ -17,7 +17,7 @@ from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
-from mwl.experts.practice_env import PracticeConfig, PracticeEnv, task_to_practise
+from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.experts.spec import ExpertSpec
 from mwl.motion.ppo import PPO, Agent, PPOConfig
 from mwl.simulation.robot import RADIANS_PER_ACTION
@@ -152,9 +152,6 @@ class Practice(pl.LightningModule):
         card: by which instructions find it afterwards; None keeps its card.
         ppo: hyperparameters; spreads are in rad of joint targets. `num_envs` is the data's.
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
-
-    Raises:
-        BadInput: the expert has a memory, or its task can't be practised.
     """
 
     def __init__(
@@ -168,20 +165,25 @@ class Practice(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters({"expert": expert, "name": name})
         self.automatic_optimization = False
-        self.expert = Expert.load(expert)
-        if self.expert.spec.memory:
-            raise BadInput(f"{expert}: an expert with a memory can't practise; only stateless ones do")
-        task_to_practise(self.expert.spec.task)
-        self.name, self.card = name or self.expert.spec.name, card or self.expert.manifest["card"]
+        self.folder, self.name, self.card = expert, name, card
         self.config, self.evaluation_episodes = ppo, evaluation_episodes
-        self.policy = PractisingPolicy(self.expert.network.train(), ppo)
         self.learner: PPO | None = None
 
     def setup(self, stage: str) -> None:
-        """Let policy and environment meet."""
-        if self.learner is None:
-            env = self._data().connect(self.expert, self.config.rollout_steps)
-            self.learner = PPO(env, self.policy, self.config)
+        """Load the expert, and let it and its environment meet.
+
+        Raises:
+            MissingFile, CorruptFile, SpecMismatch: the folder holds no expert that this version can load.
+            BadInput: the expert has a memory, or its task can't be practised.
+        """
+        if self.learner is not None:
+            return
+        self.expert = Expert.load(self.folder)
+        if self.expert.spec.memory:
+            raise BadInput(f"{self.folder}: an expert with a memory can't practise; only stateless ones do")
+        self.policy = PractisingPolicy(self.expert.network.train(), self.config)
+        env = self._data().connect(self.expert, self.config.rollout_steps)
+        self.learner = PPO(env, self.policy, self.config)
 
     def _data(self) -> PracticeData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -218,15 +220,16 @@ class Practice(pl.LightningModule):
         """Measure the expert and give what its hand-over folder holds."""
         assert self.learner is not None
         network = self.policy.network.eval()
-        spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": self.name})
+        name, card = self.name or self.expert.spec.name, self.card or self.expert.manifest["card"]
+        spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
         before = self.expert.manifest["provenance"]
-        trainings = {**before["training_env_steps"], f"practice_{self.name}": self.learner.env_steps}
+        trainings = {**before["training_env_steps"], f"practice_{name}": self.learner.env_steps}
         return {
             "stage": "expert",
-            "name": self.name,
+            "name": name,
             "checkpoint": {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()},
             **spec.to_manifest(),
-            "card": {**self.card, "name": self.name},
+            "card": {**card, "name": name},
             "metrics": measure_expert(spec, network, self.evaluation_episodes),
             "provenance": {
                 **before,

@@ -127,6 +127,8 @@ class PracticeEnv:
     ) -> None:
         self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
         self._spec, self._task = spec, task_to_practise(spec.task)
+        if config.door is not None and "door_qpos" not in self._task.layout.slices:
+            raise BadInput(f"practice: {spec.task} shows no door, so it can't be paid as the door's teachers are")
         model = build_model(self._task, "full", FAST_TIMESTEP)
         self._simulation = Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads)
         self._geometry = DoorGeometry(model)
