@@ -90,7 +90,7 @@ def task_to_practise(name: str) -> Task:
     """The task of that name.
 
     Raises:
-        BadInput: it draws goals, goes through stages or pays more than 1 per step, which this environment can't do.
+        BadInput: it draws goals or goes through stages, which this environment can't do.
     """
     task = get_task(name)
     if task.goal_size or task.advance is not Task.advance:
