@@ -166,6 +166,20 @@ def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
     assert module.trust.spread > 0.1  # from 0.03
 
 
+def test_controls_go_on_following_the_experts_while_the_others_plan() -> None:
+    pl.seed_everything(0)
+    data = fit(make_module(guided=True, trust_controls=True), steps=480)
+    assert data.replay is not None
+    planned = data.replay.buffer[: 480 // ENVS][-5:]
+    follows = (planned[keys.ACTION] - planned[keys.REFERENCE_ACTION].clamp(-1, 1)).abs().amax(dim=(0, 2)) == 0
+    assert follows.tolist() == [True] * 2 + [False] * 6  # DEFAULT_NOISE: the first pair begins without
+
+
+def test_controls_that_leave_nobody_to_plan_are_refused() -> None:
+    with pytest.raises(BadInput, match="leaves none of 8 environments to plan"):
+        fit(make_module(guided=True, trust_controls=True, warm_start_noise=[0.0]), steps=480)
+
+
 def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = make_module(guided=False)

@@ -46,3 +46,20 @@ def test_spread_stays_within_its_bounds() -> None:
     for _ in range(20):
         trust.observe(torch.zeros(N), torch.zeros(N, dtype=torch.int64), alive)
     assert trust.spread.item() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("controls_earn", "spread"), [(8.0, 0.15), (12.0, 0.05)])
+def test_plans_are_compared_with_controls_where_the_warm_start_never_was(controls_earn: float, spread: float) -> None:
+    """At steps 6 and 7 the profile would expect 4, the mean of its later half; plans earn 10 there."""
+    trust, control = region(), torch.tensor([False, True])
+    for step in (6, 7):
+        reward = torch.tensor([10.0, controls_earn])
+        trust.observe(reward, torch.full((N,), step), torch.zeros(N, dtype=torch.bool), control)
+    assert trust.spread.item() == pytest.approx(spread)
+
+
+def test_a_fall_of_the_controls_speaks_for_the_plans() -> None:
+    trust, control = region(tolerance=0.0), torch.tensor([False, True])
+    for fallen in (False, True):  # 2.9 is below what the experts earn at step 2; one of them falls there
+        trust.observe(torch.tensor([2.9, 3.0]), torch.full((N,), 2), control & fallen, control)
+    assert trust.spread.item() == pytest.approx(0.15)

@@ -6,6 +6,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from mwl import keys
+from mwl.errors import BadInput
 from mwl.world_model.agent import WorldModelAgent
 
 DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn
@@ -21,10 +22,20 @@ class Behaviour(TensorDictModuleBase):
         warm_start: act by the experts rather than at random in the seed phase.
         noise: standard deviations of the noise on the experts' actions, in units of spread; pairs of environments take
             turns.
+        controls: whether the environments without noise go on following the experts while the others plan.
+
+    Raises:
+        BadInput: no environment would be left to plan.
     """
 
     def __init__(
-        self, agent: WorldModelAgent, num_envs: int, action_size: int, warm_start: bool, noise: tuple[float, ...]
+        self,
+        agent: WorldModelAgent,
+        num_envs: int,
+        action_size: int,
+        warm_start: bool,
+        noise: tuple[float, ...],
+        controls: bool = False,
     ) -> None:
         super().__init__()
         self.agent, self.action_size = agent, action_size
@@ -32,6 +43,13 @@ class Behaviour(TensorDictModuleBase):
         self.seeding = True
         self.tuning = False  # variants are told apart by small differences in reward, which noise would drown
         self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
+        self.clean = self.noise.squeeze(-1) == 0
+        self.control = self.clean & (controls and agent.guidance is not None)
+        if self.control.all():
+            raise BadInput(
+                f"guidance.trust_controls leaves none of {num_envs} environments to plan, as all begin without noise; "
+                f"give data.num_envs of 3 or more, or another guidance.warm_start_noise than {list(noise)}"
+            )
         self.episode = torch.zeros(num_envs, dtype=torch.int64)
         self.episodes_begun = 0
         self.in_keys = [keys.OBSERVATION, keys.STEP_COUNT]
@@ -49,7 +67,7 @@ class Behaviour(TensorDictModuleBase):
         observation = tensordict[keys.OBSERVATION]
         if begins.any():
             self.agent.reset(begins)
-        tensordict[keys.ACTION] = self._seed(observation) if self.seeding else self.agent.act(observation)
+        tensordict[keys.ACTION] = self._seed(observation) if self.seeding else self._plan(observation)
         tensordict[keys.EPISODE] = self.episode.clone()
         if self.agent.guidance is not None:
             assert self.agent.last is not None
@@ -61,6 +79,14 @@ class Behaviour(TensorDictModuleBase):
         count = int(begins.sum())
         self.episode[begins] = torch.arange(self.episodes_begun, self.episodes_begun + count)
         self.episodes_begun += count
+
+    def _plan(self, observation: Tensor) -> Tensor:
+        action = self.agent.act(observation)
+        if self.control.any():
+            assert self.agent.last is not None
+            reference = self.agent.last[keys.REFERENCE_ACTION].clamp(-1, 1)
+            action = torch.where(self.control.unsqueeze(-1), reference, action)
+        return action
 
     def _seed(self, observation: Tensor) -> Tensor:
         if self.agent.guidance is None:

@@ -175,6 +175,9 @@ class GuidanceConfig:
     """Steps per environment after which trust is adjusted."""
     trust_tolerance: float = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""
+    trust_controls: bool = False
+    """The environments that begin without noise go on following the experts, and plans are compared with them; needed
+    where an episode pays more the longer it lasts and the seed phase covers only its beginning."""
 
     def __post_init__(self) -> None:
         _require(self.tune_steps >= 0, f"guidance.tune_steps is {self.tune_steps}; it can't be negative")

@@ -122,7 +122,9 @@ class WorldModelModule(pl.LightningModule):
         if self.guidance is not None and guiding.tune_steps > 0:
             self.tuner = make_tuner(self.guidance, guiding, data.num_envs, spec, unit)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
-        behaviour = Behaviour(agent, data.num_envs, spec.action_size, guiding.warm_start, noise)
+        behaviour = Behaviour(
+            agent, data.num_envs, spec.action_size, guiding.warm_start, noise, controls=guiding.trust_controls
+        )
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
         if self.learning.demonstrations:
             rows = transitions(self.learning.demonstrations, spec.task, spec.observation_size)
@@ -234,13 +236,13 @@ class WorldModelModule(pl.LightningModule):
             )
         data.replay.extend(frames)
         self.model.norm.update(self.observer(frames[keys.OBSERVATION].flatten(0, 1)))
-        clean = data.behaviour.noise.squeeze(-1) == 0
+        clean, control = data.behaviour.clean, data.behaviour.control
         for t in range(frames.shape[1]):
             now, after = frames[:, t], frames[:, t][keys.NEXT]
             reward, step = after[keys.REWARD].squeeze(-1), now[keys.STEP_COUNT].squeeze(-1)
             fell = after[keys.TERMINATED].squeeze(-1)
             if self._phase == "plan":
-                self.trust.observe(reward, step, fell)
+                self.trust.observe(reward, step, fell, control)
             elif self.tuner is not None and self._phase == "tune":
                 velocity = self._joint_velocity(after[keys.OBSERVATION])
                 self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)

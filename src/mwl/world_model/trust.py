@@ -49,6 +49,9 @@ class TrustRegion(nn.Module):
     Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling. What is handed over
     is the last spread that was `proven`.
 
+    Where an episode pays more the longer it lasts, the rewards of a warm start that saw only its beginning are no
+    measure of what follows. Then some environments have to go on following the experts, as controls.
+
     Args:
         episode_steps: longest episode.
         initial: first spread, rad.
@@ -60,7 +63,7 @@ class TrustRegion(nn.Module):
 
     spread: Tensor
     proven: Tensor
-    earned: Tensor
+    lead: Tensor
     expected: Tensor
     steps: Tensor
 
@@ -73,7 +76,7 @@ class TrustRegion(nn.Module):
         for name in ("spread", "proven"):
             self.register_buffer(name, torch.tensor(float(initial), dtype=torch.float64))
         self.reference = StepProfile(episode_steps)
-        for name in ("earned", "expected", "steps"):
+        for name in ("lead", "expected", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
     @property
@@ -81,20 +84,31 @@ class TrustRegion(nn.Module):
         """First spread over the present one: 1 at the start, towards 0 as trust is earned, above 1 where it is lost."""
         return self.initial / float(self.spread)
 
-    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor) -> None:
-        """Compare planned steps with the experts: rewards, steps since the episode began and falls, each `[N]`."""
+    def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, control: Tensor | None = None) -> None:
+        """Compare planned steps with the experts.
+
+        Args:
+            reward, step, terminated: rewards, steps since the episode began, falls, each `[N]`.
+            control: where the experts acted, bool `[N]`; None where they nowhere did.
+        """
+        if control is None:
+            control = torch.zeros_like(terminated)
+        self.reference.record(reward[control], step[control])
         expected = self.reference.expectation(step)
         rest = (self.episode_steps - 1 - step).clamp(0, _FALL_COSTS)
-        self.earned += reward.double().sum()
-        self.expected += expected.sum() + (terminated * rest * expected).sum()
+        forfeited = terminated * rest * expected
+        lead = reward.double() - expected - forfeited
+        self.lead += lead[~control].mean()
+        if control.any():
+            self.lead -= lead[control].mean()
+        self.expected += expected[~control].mean()
         self.steps += 1
         if self.steps < self.window:
             return
-        slack = self.tolerance * self.expected.abs()
-        held = bool(self.earned >= self.expected - slack)
+        held = bool(self.lead >= -self.tolerance * self.expected.abs())
         if held:
             self.proven.copy_(self.spread)
         self.spread.mul_(self.growth if held else _SHRINKAGE).clamp_(min=_SMALLEST * self.initial, max=self.largest)
-        for total in (self.earned, self.expected, self.steps):
+        for total in (self.lead, self.expected, self.steps):
             total.zero_()
         self.proven.clamp_(max=float(self.spread))
