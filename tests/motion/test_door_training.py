@@ -68,6 +68,14 @@ def test_standing_far_ahead_pays_only_once_the_leaf_is_open():
     assert door_reward(states(root_x=0.6, hinge=0.9), config) > door_reward(states(root_x=0.2, hinge=0.9), config)
 
 
+def test_a_hatch_kept_turned_pays_only_while_the_leaf_is_held_open():
+    config = DoorRewardConfig(hatch_held=1.5, held=(0.8, 1.0), beyond=False)
+    for hinge, share in ((0.8, 0.0), (0.9, 0.5), (1.1, 1.0)):  # of the leaf's angles that count as held
+        released, turned, further = (float(door_reward(states(hinge=hinge, hatch=h), config)) for h in (0.0, 0.75, 2.0))
+        assert turned - released == pytest.approx(1.5 * share, abs=1e-5)
+        assert further == pytest.approx(turned, abs=1e-5)
+
+
 def test_every_stage_pays_more_than_the_one_before():
     config = DoorRewardConfig()
     stages = [

@@ -34,6 +34,8 @@ class DoorRewardConfig:
     """Per m of the root's way through, once the leaf is open or the door is passed."""
     held: tuple[float, float] = (0.4, 0.8)
     """Angles of the leaf in rad from which, and up to which in full, the way through is paid."""
+    hatch_held: float = 0.0
+    """For a hatch that stays turned while the leaf is held open, in full from 0.75 rad as the benchmark pays."""
     beyond: bool = True
     """Whether a leaf that fell to behind who has passed counts as open."""
     action_rate: float = 0.010
@@ -92,6 +94,7 @@ def door_reward(states: DoorStates, config: DoorRewardConfig) -> Tensor:
         + config.hinge * hinge
         + config.opening * free * states.hinge_rate.clamp(-0.6, 0.6)
         + config.behind_edge * ajar * behind.maximum(wide)
+        + config.hatch_held * held * (states.hatch / 0.75).clamp(0, 1)
         + config.passed * held * (states.root_x + 0.3).clamp(0, 1.6)
         - config.action_rate * states.action_change.square().mean(dim=-1)
         - config.action_size * states.action.square().mean(dim=-1)
