@@ -8,9 +8,9 @@ from mwl.world_model.trust import TrustRegion
 T, N = 10, 2
 
 
-def region(**options) -> TrustRegion:
+def region(num_envs: int = N, **options) -> TrustRegion:
     settings = {"initial": 0.1, "largest": 1.0, "growth": 1.5, "window": 2, "tolerance": 0.1, **options}
-    trust = TrustRegion(T, **settings)
+    trust = TrustRegion(T, num_envs, **settings)
     for step in range(5):  # the experts earn 1, 2, 3, 4, 5 at steps 0 to 4
         trust.reference.record(torch.full((N,), float(step + 1)), torch.full((N,), step))
     return trust
@@ -55,6 +55,20 @@ def test_plans_are_compared_with_controls_where_the_warm_start_never_was(control
     for step in (6, 7):
         reward = torch.tensor([10.0, controls_earn])
         trust.observe(reward, torch.full((N,), step), torch.zeros(N, dtype=torch.bool), control)
+    assert trust.spread.item() == pytest.approx(spread)
+
+
+@pytest.mark.parametrize(("luck", "spread"), [(0.5, 0.15), (1.5, 0.05)])
+def test_a_lead_over_controls_that_may_be_luck_earns_no_trust(luck: float, spread: float) -> None:
+    """Two plans earn 11 +- luck per step and two controls 10 +- luck, in a window of two steps.
+
+    In the window the lead is 2, the slack 0.1 * 20, and the variance of each group (2 luck)^2 * 2, so that two standard
+    errors, 2 * sqrt(8 / 2 + 8 / 2) * luck, exceed lead and slack where luck exceeds 0.71.
+    """
+    trust, control = region(num_envs=4), torch.tensor([False, False, True, True])
+    reward = torch.tensor([11.0, 11.0, 10.0, 10.0]) + luck * torch.tensor([1.0, -1.0, 1.0, -1.0])
+    for step in (6, 7):
+        trust.observe(reward, torch.full((4,), step), torch.zeros(4, dtype=torch.bool), control)
     assert trust.spread.item() == pytest.approx(spread)
 
 

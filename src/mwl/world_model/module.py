@@ -109,11 +109,12 @@ class WorldModelModule(pl.LightningModule):
         widest = self.planning.max_std / float(unit.min())  # at this spread every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
-            guiding.trust_initial if self.guidance and guiding.planner_base else widest,
-            widest,
-            guiding.trust_growth,
-            guiding.trust_window,
-            guiding.trust_tolerance,
+            data.num_envs,
+            initial=guiding.trust_initial if self.guidance and guiding.planner_base else widest,
+            largest=widest,
+            growth=guiding.trust_growth,
+            window=guiding.trust_window,
+            tolerance=guiding.trust_tolerance,
         )
         planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, unit, self.use)
         agent = WorldModelAgent(

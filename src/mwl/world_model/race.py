@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mwl.world_model.trust import StepProfile
-
-_CERTAINTY = 2.0  # standard errors by which a gain has to exceed nothing
+from mwl.world_model.trust import CERTAINTY, StepProfile
 
 
 class Race(nn.Module):
@@ -79,7 +77,7 @@ class Race(nn.Module):
         Where an episode's draw decides what can be earned, as a goal's distance does, some tuning always seems best.
         """
         gain, error = self.gains()
-        return int(gain.masked_fill(gain <= _CERTAINTY * error, 0.0).argmax())
+        return int(gain.masked_fill(gain <= CERTAINTY * error, 0.0).argmax())
 
     def gains(self) -> tuple[Tensor, Tensor]:
         """Score per step `[M]` by which each tuning exceeds the experts in the same heat, and the standard error `[M]`.

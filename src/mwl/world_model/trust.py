@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+CERTAINTY = 2.0  # standard errors by which a difference has to exceed what chance makes of it
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
 _SHRINKAGE = 0.5
 _SMALLEST = 0.1  # of the first spread; from nothing it could not recover
@@ -50,10 +51,12 @@ class TrustRegion(nn.Module):
     is the last spread that was `proven`.
 
     Where an episode pays more the longer it lasts, the rewards of a warm start that saw only its beginning are no
-    measure of what follows. Then some environments have to go on following the experts, as controls.
+    measure of what follows. Then some environments have to go on following the experts, as controls. As a few of them
+    may be lucky or not in what their episodes drew, plans then have to hold their own by more than chance.
 
     Args:
         episode_steps: longest episode.
+        num_envs: N.
         initial: first spread, rad.
         largest: spread of unguided search.
         growth: factor per window that earned trust.
@@ -68,7 +71,15 @@ class TrustRegion(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, episode_steps: int, initial: float, largest: float, growth: float, window: int, tolerance: float
+        self,
+        episode_steps: int,
+        num_envs: int,
+        *,
+        initial: float,
+        largest: float,
+        growth: float,
+        window: int,
+        tolerance: float,
     ) -> None:
         super().__init__()
         self.episode_steps, self.initial, self.largest = episode_steps, initial, largest
@@ -76,8 +87,9 @@ class TrustRegion(nn.Module):
         for name in ("spread", "proven"):
             self.register_buffer(name, torch.tensor(float(initial), dtype=torch.float64))
         self.reference = StepProfile(episode_steps)
-        for name in ("lead", "expected", "steps"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
+        for name in ("lead", "expected"):
+            self.register_buffer(name, torch.zeros(num_envs, dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def earned_share(self) -> float:
@@ -96,19 +108,24 @@ class TrustRegion(nn.Module):
         self.reference.record(reward[control], step[control])
         expected = self.reference.expectation(step)
         rest = (self.episode_steps - 1 - step).clamp(0, _FALL_COSTS)
-        forfeited = terminated * rest * expected
-        lead = reward.double() - expected - forfeited
-        self.lead += lead[~control].mean()
-        if control.any():
-            self.lead -= lead[control].mean()
-        self.expected += expected[~control].mean()
+        self.lead += reward.double() - expected - terminated * rest * expected
+        self.expected += expected
         self.steps += 1
         if self.steps < self.window:
             return
-        held = bool(self.lead >= -self.tolerance * self.expected.abs())
+        slack = self.tolerance * self.expected[~control].mean().abs()
+        held = bool(self._certain_lead(control) >= -slack)
         if held:
             self.proven.copy_(self.spread)
         self.spread.mul_(self.growth if held else _SHRINKAGE).clamp_(min=_SMALLEST * self.initial, max=self.largest)
         for total in (self.lead, self.expected, self.steps):
             total.zero_()
         self.proven.clamp_(max=float(self.spread))
+
+    def _certain_lead(self, control: Tensor) -> Tensor:
+        """What plans earned in this window more than the experts; with controls, the low end of what is likely."""
+        planned, controls = self.lead[~control], self.lead[control]
+        if len(controls) == 0:
+            return planned.mean()
+        error = sum(group.var() / len(group) for group in (planned, controls) if len(group) > 1)
+        return planned.mean() - controls.mean() - CERTAINTY * torch.as_tensor(error).sqrt()
