@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mwl.gating.evolution import Evolution
+from mwl.experts.evolution import Evolution
 from mwl.gating.tuning import Joints, Tuning, joints_of
 from mwl.motion.symmetry import joint_mirror
 from mwl.simulation import get_task

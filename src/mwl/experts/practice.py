@@ -98,13 +98,14 @@ class PracticeData(pl.LightningDataModule):
                 raise BadInput(f"data.{name} is {value}; it must be at least 1")
         self.env_steps, self.num_envs, self.seed = env_steps, num_envs, seed
         self.episodes, self.num_threads = episodes, num_threads
-        self.rounds_done, self.rounds = 0, 0
+        self.rounds_done, self.rounds, self.frames_per_round = 0, 0, 0
         self.env: PracticeEnv | None = None
 
     def connect(self, expert: Expert, rollout_steps: int) -> PracticeEnv:
         """Say who practises and how many steps a round has; returns where it does, at the beginning of episodes."""
         network = expert.network
-        self.rounds = -(-self.env_steps // (self.num_envs * rollout_steps))
+        self.frames_per_round = self.num_envs * rollout_steps
+        self.rounds = -(-self.env_steps // self.frames_per_round)
         self.env = PracticeEnv(
             expert.spec,
             network.action_mean,
@@ -116,6 +117,11 @@ class PracticeData(pl.LightningDataModule):
         )
         self.env.reset()
         return self.env
+
+    @property
+    def steps_done(self) -> int:
+        """Environment steps so far."""
+        return self.rounds_done * self.frames_per_round
 
     def train_dataloader(self) -> DataLoader:
         """Numbers of the rounds that are left."""
@@ -143,8 +149,87 @@ class _Rounds(IterableDataset):
         return iter(range(self.data.rounds_done, self.data.rounds))
 
 
-class Practice(pl.LightningModule):
-    """Lets an expert practise its task, and measures it when done.
+class LearningOn(pl.LightningModule):
+    """A stage in which an expert learns on from its own acting, and is measured when done.
+
+    Args:
+        expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
+        name: what it is called afterwards; None keeps its name.
+        card: by which instructions find it afterwards; None keeps its card.
+        rollout_steps: steps of every environment in a round.
+        evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
+    """
+
+    kind: str  # what the steps are called in the manifest
+
+    def __init__(
+        self, expert: str, name: str | None, card: dict[str, Any] | None, rollout_steps: int, evaluation_episodes: int
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"expert": expert, "name": name})
+        self.automatic_optimization = False
+        self.folder, self.name, self.card = expert, name, card
+        self.rollout_steps, self.evaluation_episodes = rollout_steps, evaluation_episodes
+        self.expert: Expert | None = None
+
+    def setup(self, stage: str) -> None:
+        """Load the expert, and let it and its environment meet.
+
+        Raises:
+            MissingFile, CorruptFile, SpecMismatch: the folder holds no expert that this version can load.
+            BadInput: the expert has a memory, or its task can't be practised.
+        """
+        if self.expert is not None:
+            return
+        self.expert = Expert.load(self.folder)
+        if self.expert.spec.memory:
+            raise BadInput(f"{self.folder}: an expert with a memory can't practise; only stateless ones do")
+        self.meet(self.expert.network.train(), self.data().connect(self.expert, self.rollout_steps))
+
+    def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
+        """Get ready to learn: the expert's network, and where it acts."""
+        raise NotImplementedError
+
+    def data(self) -> "PracticeData":
+        """The data module.
+
+        Raises:
+            BadInput: it is another one.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, PracticeData):
+            raise BadInput("practice needs data.class_path: mwl.experts.practice.PracticeData")
+        return data
+
+    def handoff(self) -> dict[str, Any]:
+        """Measure the expert and give what its hand-over folder holds."""
+        assert self.expert is not None
+        network, manifest = self.expert.network.eval(), self.expert.manifest
+        name, card = self.name or self.expert.spec.name, self.card or manifest["card"]
+        spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
+        before, steps = manifest["provenance"], self.data().steps_done
+        return {
+            "stage": "expert",
+            "name": name,
+            "checkpoint": {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()},
+            **spec.to_manifest(),
+            "card": {**card, "name": name},
+            "metrics": measure_expert(spec, network, self.evaluation_episodes),
+            "provenance": {
+                **before,
+                "env_steps": before["env_steps"] + steps,
+                "training_env_steps": _added(before["training_env_steps"], f"{self.kind}_{name}", steps),
+                "practised_from": manifest["files"]["model.ckpt"],
+            },
+        }
+
+
+def _added(counts: dict[str, int], name: str, steps: int) -> dict[str, int]:
+    return {**counts, name: counts.get(name, 0) + steps}
+
+
+class Practice(LearningOn):
+    """Lets an expert practise its task by PPO, and measures it when done.
 
     Args:
         expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
@@ -154,6 +239,8 @@ class Practice(pl.LightningModule):
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
     """
 
+    kind = "practice"
+
     def __init__(
         self,
         expert: str,
@@ -162,34 +249,14 @@ class Practice(pl.LightningModule):
         ppo: PPOConfig = _PPO,
         evaluation_episodes: int = 20,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters({"expert": expert, "name": name})
-        self.automatic_optimization = False
-        self.folder, self.name, self.card = expert, name, card
-        self.config, self.evaluation_episodes = ppo, evaluation_episodes
+        super().__init__(expert, name, card, ppo.rollout_steps, evaluation_episodes)
+        self.config = ppo
         self.learner: PPO | None = None
 
-    def setup(self, stage: str) -> None:
-        """Load the expert, and let it and its environment meet.
-
-        Raises:
-            MissingFile, CorruptFile, SpecMismatch: the folder holds no expert that this version can load.
-            BadInput: the expert has a memory, or its task can't be practised.
-        """
-        if self.learner is not None:
-            return
-        self.expert = Expert.load(self.folder)
-        if self.expert.spec.memory:
-            raise BadInput(f"{self.folder}: an expert with a memory can't practise; only stateless ones do")
-        self.policy = PractisingPolicy(self.expert.network.train(), self.config)
-        env = self._data().connect(self.expert, self.config.rollout_steps)
+    def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
+        """Put a Gaussian about the expert's actions, and values beside it."""
+        self.policy = PractisingPolicy(network, self.config)
         self.learner = PPO(env, self.policy, self.config)
-
-    def _data(self) -> PracticeData:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, PracticeData):
-            raise BadInput("practice needs data.class_path: mwl.experts.practice.PracticeData")
-        return data
 
     def configure_optimizers(self) -> Any:
         """PPO's own."""
@@ -202,7 +269,7 @@ class Practice(pl.LightningModule):
         assert learner is not None
         learner.optimizer = self.optimizers()  # else Lightning would not know that there is progress to keep
         metrics = learner.learn(learner.collect())
-        self._data().rounds_done = learner.iteration
+        self.data().rounds_done = learner.iteration
         self.log_dict({f"practice/{name}": value for name, value in metrics.items()})
         self.log("env_steps", float(learner.env_steps))
 
@@ -215,26 +282,3 @@ class Practice(pl.LightningModule):
         """Go on counting."""
         assert self.learner is not None
         self.learner.recount(checkpoint["learner"])
-
-    def handoff(self) -> dict[str, Any]:
-        """Measure the expert and give what its hand-over folder holds."""
-        assert self.learner is not None
-        network = self.policy.network.eval()
-        name, card = self.name or self.expert.spec.name, self.card or self.expert.manifest["card"]
-        spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
-        before = self.expert.manifest["provenance"]
-        trainings = {**before["training_env_steps"], f"practice_{name}": self.learner.env_steps}
-        return {
-            "stage": "expert",
-            "name": name,
-            "checkpoint": {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()},
-            **spec.to_manifest(),
-            "card": {**card, "name": name},
-            "metrics": measure_expert(spec, network, self.evaluation_episodes),
-            "provenance": {
-                **before,
-                "env_steps": before["env_steps"] + self.learner.env_steps,
-                "training_env_steps": trainings,
-                "practised_from": self.expert.manifest["files"]["model.ckpt"],
-            },
-        }

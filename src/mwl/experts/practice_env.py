@@ -76,9 +76,15 @@ class Archive:
             self.states[level, int(self.filled[level]) % SLOTS] = state
             self.filled[level] += 1
 
-    def draw(self, count: int) -> Tensor | None:
-        """States `[count, W]`, drawn evenly over the levels that hold enough; None while none does."""
-        held = torch.nonzero(self.filled >= FEWEST).squeeze(-1)
+    def draw(self, count: int, lowest: float = 0.0) -> Tensor | None:
+        """States `[count, W]`, drawn evenly over the levels that hold enough; None while none does.
+
+        Args:
+            count: how many.
+            lowest: reward in [0, 1] that they earned at least.
+        """
+        paid = torch.arange(LEVELS) >= lowest * LEVELS
+        held = torch.nonzero(paid & (self.filled >= FEWEST)).squeeze(-1)
         if len(held) == 0:
             return None
         levels = held[torch.randint(len(held), (count,), generator=self._generator)]
@@ -140,7 +146,7 @@ class PracticeEnv:
         self._age = torch.zeros(num_envs, dtype=torch.int64)
         self._from_start = torch.ones(num_envs, dtype=torch.bool)
         self._earned = torch.zeros(num_envs)
-        self._archive = Archive(model.nq + model.nv, self._generator)
+        self.archive = Archive(model.nq + model.nv, self._generator)
         self._metrics = {"return": 0.0, "fallen": 0.0}
 
     def reset(self) -> Tensor:
@@ -153,6 +159,23 @@ class PracticeEnv:
         """Features `[N, F]` of the present state."""
         observation = torch.from_numpy(self._task.observation(self._measured()))
         return self._spec.featurise(observation, self._task.layout)
+
+    def pay(self) -> Tensor:
+        """What the task pays for the present states `[N]`."""
+        return torch.from_numpy(self._task.reward(self._measured())).float()
+
+    def starts(self, count: int) -> Tensor:
+        """States `[count, W]` in which the benchmark's episodes begin."""
+        model = self._simulation.model
+        standing = torch.from_numpy(np.concatenate([QPOS0, self._task.object_qpos0]))
+        qpos = standing + RESET_NOISE * (2 * self._uniform(count, model.nq).double() - 1)
+        return torch.cat([qpos, torch.zeros(count, model.nv, dtype=torch.float64)], dim=-1)
+
+    def begin_in(self, states: Tensor) -> Tensor:
+        """Begin every episode in one of the states `[N, W]`; returns the features `[N, F]`."""
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool)
+        self._begin_in(everywhere, states, from_start=torch.zeros_like(everywhere))
+        return self.observe()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance one control step of 20 ms with actions `[N, A]`; begin anew where an episode ended.
@@ -193,7 +216,7 @@ class PracticeEnv:
         """Everything that decides how the practice goes on, as plain values and tensors."""
         return {
             "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
-            "archive": (self._archive.states, self._archive.filled),
+            "archive": (self.archive.states, self.archive.filled),
             "episodes": (self._previous, self._age, self._from_start, self._earned),
             "generator": self._generator.get_state(),
             "metrics": dict(self._metrics),
@@ -202,7 +225,7 @@ class PracticeEnv:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
-        self._archive.states, self._archive.filled = (part.clone() for part in state["archive"])
+        self.archive.states, self.archive.filled = (part.clone() for part in state["archive"])
         self._previous, self._age, self._from_start, self._earned = (part.clone() for part in state["episodes"])
         self._generator.set_state(state["generator"])
         self._metrics = dict(state["metrics"])
@@ -228,7 +251,7 @@ class PracticeEnv:
         chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
         if len(chosen):
             states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
-            self._archive.add(states[chosen], earned[chosen])
+            self.archive.add(states[chosen], earned[chosen])
 
     def _kick(self) -> None:
         """Push roots with a sudden velocity, at random moments."""
@@ -244,21 +267,20 @@ class PracticeEnv:
         """Start new episodes where `mask` `[N]` holds."""
         if not mask.any():
             return
-        model, count = self._simulation.model, self.num_envs
-        standing = torch.from_numpy(np.concatenate([QPOS0, self._task.object_qpos0]))
-        qpos = standing + RESET_NOISE * (2 * self._uniform(count, model.nq).double() - 1)
-        qvel = torch.zeros(count, model.nv, dtype=torch.float64)
-        first = self._uniform(count) < self.config.start_share
-        drawn = self._archive.draw(count)
+        states = self.starts(self.num_envs)
+        first = self._uniform(self.num_envs) < self.config.start_share
+        drawn = self.archive.draw(self.num_envs)
         if drawn is None:
-            first = torch.ones(count, dtype=torch.bool)
+            first = torch.ones_like(first)
         else:
-            reached_qpos, reached_qvel = drawn.split([model.nq, model.nv], dim=-1)
-            qpos = torch.where(first.unsqueeze(-1), qpos, reached_qpos)
-            qvel = torch.where(first.unsqueeze(-1), qvel, reached_qvel)
+            states = torch.where(first.unsqueeze(-1), states, drawn)
+        self._begin_in(mask, states, first)
+
+    def _begin_in(self, mask: Tensor, states: Tensor, from_start: Tensor) -> None:
+        qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
         self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
         self._age = torch.where(mask, 0, self._age)
-        self._from_start = torch.where(mask, first, self._from_start)
+        self._from_start = torch.where(mask, from_start, self._from_start)
         self._earned = torch.where(mask, 0.0, self._earned)
 
     def _report(self, ended: Tensor, fallen: Tensor) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mwl.errors import BadInput
+from mwl.experts.evolution import Evolution
 from mwl.gating import Guidance
-from mwl.gating.evolution import Evolution
 from mwl.gating.tuning import Tuning
 from mwl.motion.symmetry import joint_mirror
 from mwl.world_model.config import GuidanceConfig

@@ -1,0 +1,144 @@
+"""Posture: a shift that pays is found, kept only if its gain is no chance, learned, and resumed as if never stopped."""
+
+from dataclasses import replace
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput
+from mwl.experts import posture, practice_env
+from mwl.experts.library import Expert
+from mwl.experts.posture import Posture, PostureConfig
+from mwl.experts.practice import PracticeData
+from mwl.experts.practice_env import PracticeConfig
+from mwl.handoff import write_handoff
+from mwl.pipeline.callbacks import RandomState
+from mwl.simulation.robot import RADIANS_PER_ACTION
+
+ENVS, STEPS, JOINT = 24, 5, 3
+SHIFT = 0.12  # rad of one joint that pays best
+
+
+class Archive:
+    def draw(self, count: int, lowest: float) -> Tensor:
+        return torch.zeros(count, 1)
+
+
+class Leaning:
+    """Pays 1 where one joint is `SHIFT` beyond where the expert has it, and the others are not; or everywhere."""
+
+    def __init__(self, expert: Expert, pays: bool) -> None:
+        self.num_envs, self.action_size, self.archive = ENVS, 19, Archive()
+        self.features = torch.zeros(ENVS, expert.spec.input_size)
+        self.unit = torch.as_tensor(RADIANS_PER_ACTION).float() * expert.network.action_std
+        with torch.no_grad():
+            self.own = expert.network.standardised(self.features)
+        self.pays, self.generator = pays, torch.Generator().manual_seed(0)
+
+    def reset(self) -> Tensor:
+        return self.features
+
+    observe = reset
+
+    def pay(self) -> Tensor:
+        return torch.ones(ENVS)
+
+    def starts(self, count: int) -> Tensor:
+        return torch.zeros(count, 1)
+
+    def begin_in(self, states: Tensor) -> Tensor:
+        assert states.shape == (ENVS, 1)
+        return self.features
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        off = (action - self.own) * self.unit
+        off[:, JOINT] -= SHIFT
+        never = torch.zeros(ENVS, dtype=torch.bool)
+        reward = 1 - 20 * off.square().sum(dim=-1) if self.pays else torch.ones(ENVS)
+        return self.features, reward + 0.1 * torch.randn(ENVS, generator=self.generator), never, never
+
+
+class LeaningData(PracticeData):
+    def __init__(self, rounds: int, pays: bool) -> None:
+        super().__init__(rounds * ENVS * STEPS, ENVS)
+        self.pays = pays
+
+    def connect(self, expert: Expert, rollout_steps: int) -> Leaning:  # type: ignore[override]
+        self.frames_per_round, self.rounds = ENVS * rollout_steps, self.env_steps // (ENVS * rollout_steps)
+        return Leaning(expert, self.pays)
+
+
+SMALL = PostureConfig(steps=STEPS, trials=2, first_rounds=1, learning_rounds=3, batch_size=16, learning_rate=1e-3)
+
+
+def fit(folder, config: PostureConfig, data: PracticeData, checkpoint=None, callbacks=()) -> Posture:
+    pl.seed_everything(0)
+    module = Posture(str(folder), posture=config, evaluation_episodes=0)
+    trainer = pl.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", callbacks=[RandomState(), *callbacks],
+    )  # fmt: skip
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return module
+
+
+def test_a_shift_that_pays_is_found_and_learned(data_folder):
+    module = fit(data_folder / "experts/stand", replace(SMALL, epochs=20), LeaningData(55, pays=True))
+    assert module.gain[0] > 2 * module.gain[1] > 0
+    assert module.shift[JOINT].item() == pytest.approx(SHIFT, abs=0.05)
+    with torch.no_grad():
+        moved = (module.network.standardised(module.env.features) - module.env.own) * module.unit
+    torch.testing.assert_close(moved[0], module.shift, atol=0.02, rtol=0)
+
+
+def test_a_shift_that_gains_nothing_leaves_the_expert_as_it_is(data_folder):
+    folder = data_folder / "experts/stand"
+    module = fit(folder, SMALL, LeaningData(12, pays=False))
+    assert not module.shift.any()
+    expected = Expert.load(folder).network.standardised(module.env.features)
+    torch.testing.assert_close(module.network.standardised(module.env.features), expected, atol=1e-4, rtol=0)
+
+
+class SaveAfter(pl.Callback):
+    def __init__(self, rounds: int, path) -> None:
+        self.rounds, self.path = rounds, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.datamodule.rounds_done == self.rounds:
+            trainer.save_checkpoint(self.path)
+
+
+def standing(rounds: int) -> PracticeData:
+    return PracticeData(rounds * 64, num_envs=8, num_threads=1, episodes=PracticeConfig(episode_steps=20))
+
+
+@pytest.mark.parametrize("stopped_after", [2, 6])  # while searching, while learning
+def test_posture_resumes_as_if_never_stopped(data_folder, tmp_path, monkeypatch, stopped_after):
+    monkeypatch.setattr(practice_env, "KEPT_SHARE", 1.0)
+    monkeypatch.setattr(posture, "_CERTAINTY", -100.0)  # learn whatever was found
+    folder, config = data_folder / "experts/stand", replace(SMALL, steps=8, pays=(0.1, 0.2))
+    whole = fit(folder, config, standing(8), callbacks=[SaveAfter(stopped_after, tmp_path / "some.ckpt")])
+    resumed = fit(folder, config, standing(8), checkpoint=tmp_path / "some.ckpt")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+    untouched = Expert.load(folder).network.state_dict()
+    assert not torch.equal(whole.network.state_dict()["layers.0.weight"], untouched["layers.0.weight"])
+    write_handoff(tmp_path / "stand", **whole.handoff())
+    provenance = Expert.load(tmp_path / "stand").manifest["provenance"]
+    assert provenance["training_env_steps"]["posture_stand"] == 8 * 64
+    assert len(provenance["posture"]["shift_rad"]) == 19
+
+
+def test_where_nothing_pays_the_user_is_told(data_folder, monkeypatch):
+    monkeypatch.setattr(practice_env, "KEPT_SHARE", 1.0)
+    with pytest.raises(BadInput, match=r"too few states that pay 3.0 .* lower model.posture.pays"):
+        fit(data_folder / "experts/stand", replace(SMALL, steps=8, pays=(2.0, 3.0)), standing(8))
+
+
+def test_settings_that_make_no_search_are_refused(data_folder):
+    with pytest.raises(BadInput, match="lower pay before a higher"):
+        PostureConfig(pays=(0.6, 0.5))
+    with pytest.raises(BadInput, match=r"24 environments and 5 rounds .* at least 720"):
+        fit(data_folder / "experts/stand", SMALL, LeaningData(5, pays=True))
