@@ -22,7 +22,7 @@ SHIFT = 0.12  # rad of one joint that pays best
 
 
 class Archive:
-    def draw(self, count: int, lowest: float) -> Tensor:
+    def draw(self, count: int, lowest: float, evenly: bool) -> Tensor:
         return torch.zeros(count, 1)
 
 

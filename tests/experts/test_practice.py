@@ -96,6 +96,9 @@ def test_the_archive_draws_evenly_over_what_was_earned():
     # half of the draws although a sixteenth of the states: 500 of 1000, standard deviation 16; too few at 0.5
     assert 430 < int((drawn > 0.8).sum()) < 570
     assert not (drawn == 0.5).any()
+    drawn = archive.draw(1000, evenly=False).squeeze(-1)
+    assert 30 < int((drawn > 0.8).sum()) < 95  # 12 of 192 states: 62 of 1000, standard deviation 8
+    assert (archive.draw(100, lowest=0.8) > 0.8).all()
     archive.add(torch.tensor([[7.0]]).double(), torch.tensor([3.0]))  # more than the best: in the highest level
     assert archive.filled[LEVELS - 1] == 1
 

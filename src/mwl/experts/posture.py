@@ -29,8 +29,7 @@ class PostureConfig:
     steps: int = 500
     """Of a trial."""
     trials: int = 6
-    """Of every candidate, from the same states for all: half of them starts of the benchmark's episodes, half states
-    reached before in which the task paid."""
+    """Of every candidate, from the same states for all, which were reached before and in which the task paid."""
     step_size: float = 0.05
     """First standard deviation of the shifts, rad."""
     pays: tuple[float, float] = (0.45, 0.6)
@@ -103,7 +102,7 @@ class Posture(LearningOn):
                 f"{config.first_rounds} first rounds, one that judges and {config.learning_rounds} of learning"
             )
         self.network, self.env = network, env
-        self.before = deepcopy(network).eval().requires_grad_(False)
+        self.before = deepcopy(network).requires_grad_(False)
         self.evolution = Evolution(env.action_size, population, config.step_size / _UNIT)
         self.register_buffer("shift", torch.zeros(env.action_size))  # rad
         self.register_buffer("gain", torch.zeros(2))  # of the shift when judged, per step, and its standard error
@@ -130,7 +129,7 @@ class Posture(LearningOn):
             self.optimizers().step()  # type: ignore[union-attr]
         data.rounds_done = batch + 1
         self.log_dict({f"posture/{name}": value for name, value in metrics.items()})
-        self.log("env_steps", float(data.steps_done))
+        self.log("env_steps", float(self.steps_done))
 
     def _target(self, features: Tensor, shift: Tensor) -> Tensor:
         """Standardised actions `[N, A]`: the expert's as it was, shifted by `[A]` or `[N, A]` rad where it pays."""
@@ -150,25 +149,25 @@ class Posture(LearningOn):
             features = self.env.observe()
         return total / self.config.steps
 
-    def _states(self, count: int) -> Tensor:
-        """States `[count, W]` in which trials begin.
+    def _paying_states(self, count: int) -> Tensor:
+        """States `[count, W]` that were reached and pay.
 
         Raises:
             BadInput: the expert reached none that pays.
         """
-        paying = self.env.archive.draw(count // 2, self.config.pays[1])
-        if paying is None:
+        states = self.env.archive.draw(count, self.config.pays[1], evenly=False)
+        if states is None:
             raise BadInput(
                 f"posture: {self.folder} reached too few states that pay {self.config.pays[1]} per step; lower "
                 "model.posture.pays"
             )
-        return torch.cat([self.env.starts(count - count // 2), paying])
+        return states
 
     def _search(self) -> dict[str, float]:
         """One generation."""
         trials, population = self.config.trials, self.env.num_envs // self.config.trials
         shifts = _UNIT * self.evolution.ask()
-        states = self._states(trials).repeat(population, 1)
+        states = self._paying_states(trials).repeat(population, 1)
         score = self._trial(shifts.repeat_interleave(trials, dim=0), states).view(population, trials).mean(dim=1)
         self.evolution.tell(score.double())
         self.shift.copy_(_UNIT * self.evolution.mean)
@@ -176,9 +175,9 @@ class Posture(LearningOn):
         return {"score": float(score.mean()), "shift": size, "step_size": float(_UNIT * self.evolution.sigma)}
 
     def _judge(self) -> dict[str, float]:
-        """Try the shift that was found beside none; it is dropped if its gain may be chance."""
+        """Try the shift that was found beside none, from starts too; it is dropped if its gain may be chance."""
         half = self.env.num_envs // 2
-        states = self._states(half).repeat(2, 1)
+        states = torch.cat([self.env.starts(half - half // 2), self._paying_states(half // 2)]).repeat(2, 1)
         states = torch.cat([states, states[: self.env.num_envs - 2 * half]])
         with_shift = (torch.arange(self.env.num_envs) < half).unsqueeze(-1)
         score = self._trial(torch.where(with_shift, self.shift, torch.zeros_like(self.shift)), states)

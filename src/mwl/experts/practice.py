@@ -118,11 +118,6 @@ class PracticeData(pl.LightningDataModule):
         self.env.reset()
         return self.env
 
-    @property
-    def steps_done(self) -> int:
-        """Environment steps so far."""
-        return self.rounds_done * self.frames_per_round
-
     def train_dataloader(self) -> DataLoader:
         """Numbers of the rounds that are left."""
         return DataLoader(_Rounds(self), batch_size=None)
@@ -201,13 +196,18 @@ class LearningOn(pl.LightningModule):
             raise BadInput("practice needs data.class_path: mwl.experts.practice.PracticeData")
         return data
 
+    @property
+    def steps_done(self) -> int:
+        """Environment steps that it took so far."""
+        return self.data().rounds_done * self.data().frames_per_round
+
     def handoff(self) -> dict[str, Any]:
         """Measure the expert and give what its hand-over folder holds."""
         assert self.expert is not None
         network, manifest = self.expert.network.eval(), self.expert.manifest
         name, card = self.name or self.expert.spec.name, self.card or manifest["card"]
         spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
-        before, steps = manifest["provenance"], self.data().steps_done
+        before, steps = manifest["provenance"], self.steps_done
         return {
             "stage": "expert",
             "name": name,
@@ -257,6 +257,12 @@ class Practice(LearningOn):
         """Put a Gaussian about the expert's actions, and values beside it."""
         self.policy = PractisingPolicy(network, self.config)
         self.learner = PPO(env, self.policy, self.config)
+
+    @property
+    def steps_done(self) -> int:
+        """Environment steps that it took so far, whatever its settings were meanwhile."""
+        assert self.learner is not None
+        return self.learner.env_steps
 
     def configure_optimizers(self) -> Any:
         """PPO's own."""

@@ -76,18 +76,20 @@ class Archive:
             self.states[level, int(self.filled[level]) % SLOTS] = state
             self.filled[level] += 1
 
-    def draw(self, count: int, lowest: float = 0.0) -> Tensor | None:
-        """States `[count, W]`, drawn evenly over the levels that hold enough; None while none does.
+    def draw(self, count: int, lowest: float = 0.0, *, evenly: bool = True) -> Tensor | None:
+        """States `[count, W]` from the levels that hold enough; None while none does.
 
         Args:
             count: how many.
             lowest: reward in [0, 1] that they earned at least.
+            evenly: every level as often, however rarely it was reached; else every state that is held.
         """
         paid = torch.arange(LEVELS) >= lowest * LEVELS
         held = torch.nonzero(paid & (self.filled >= FEWEST)).squeeze(-1)
         if len(held) == 0:
             return None
-        levels = held[torch.randint(len(held), (count,), generator=self._generator)]
+        weight = torch.ones(len(held)) if evenly else self.filled[held].clamp(max=SLOTS).float()
+        levels = held[torch.multinomial(weight, count, replacement=True, generator=self._generator)]
         slot = torch.rand(count, generator=self._generator) * self.filled[levels].clamp(max=SLOTS)
         return self.states[levels, slot.long()]
 
