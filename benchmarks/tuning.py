@@ -27,17 +27,17 @@ ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
 EVALUATION_SEED = 1000
 
 
-def guide(expert: str) -> Guidance:
+def guide(expert: str, mirrored: bool) -> Guidance:
     """One expert that can be tuned."""
     unit = torch.as_tensor(1 / RADIANS_PER_ACTION)
-    tuning = Tuning(torch.tensor([True]), unit, joint_mirror())
+    tuning = Tuning(torch.tensor([True]), unit, joint_mirror() if mirrored else None)
     return Guidance(ExpertLibrary.load(Path("data/experts") / expert), semantic_weights={expert: 1.0}, tuning=tuning)
 
 
-def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
+def tune(env: HumanoidEnv, guidance: Guidance, config: GuidanceConfig) -> Tuner:
     """Search, race and keep what earned most."""
     assert guidance.tuning is not None
-    config, steps, race_steps = GuidanceConfig(), TUNE_STEPS // ENVS, RACE_STEPS // ENVS
+    steps, race_steps = TUNE_STEPS // ENVS, RACE_STEPS // ENVS
     tuner = Tuner(
         guidance.tuning,
         ENVS,
@@ -46,7 +46,7 @@ def tune(env: HumanoidEnv, guidance: Guidance, smoothness: float) -> Tuner:
         window=config.tune_window,
         step_size=config.tune_step_size,
         race_steps=race_steps,
-        smoothness=smoothness,
+        smoothness=config.tune_smoothness,
         joints=ACTION_SIZE,
     )
     state = env.reset()
@@ -88,13 +88,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--smoothness", type=float, default=0.0, help="guidance.tune_smoothness")
+    parser.add_argument("--window", type=int, default=GuidanceConfig.tune_window, help="guidance.tune_window")
+    parser.add_argument(
+        "--step-size", type=float, default=GuidanceConfig.tune_step_size, help="guidance.tune_step_size"
+    )
+    parser.add_argument("--not-mirrored", action="store_true", help="guidance.tune_mirrored: false")
     options = parser.parse_args()
+    config = GuidanceConfig(
+        tune_window=options.window,
+        tune_step_size=options.step_size,
+        tune_smoothness=options.smoothness,
+        tune_mirrored=not options.not_mirrored,
+    )
     torch.set_num_threads(1)
-    print(json.dumps({"expert": options.expert, **measure(options.task, guide(options.expert), options.episodes)}))
+    print(
+        json.dumps({"expert": options.expert, **measure(options.task, guide(options.expert, True), options.episodes)})
+    )
     for seed in options.seeds:
         torch.manual_seed(seed)
-        guidance, env = guide(options.expert), make_env(options.task, ENVS, seed=seed, num_threads=1)
-        tuner = tune(env, guidance, options.smoothness)
+        guidance = guide(options.expert, config.tune_mirrored)
+        env = make_env(options.task, ENVS, seed=seed, num_threads=1)
+        tuner = tune(env, guidance, config)
         env.close()
         print(
             json.dumps({"seed": seed, **measure(options.task, guidance, options.episodes), **tuner.report()}),

@@ -1,14 +1,21 @@
 """Tuning while acting: what windows score, what falls cost, and that a race keeps what earns most over many steps."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mwl.errors import BadInput
-from mwl.gating import Tuning
+from mwl.experts.library import ExpertLibrary
+from mwl.gating import Guidance, Tuning
+from mwl.simulation import get_task
+from mwl.world_model.config import GuidanceConfig
+from mwl.world_model.data import EnvSpec
 from mwl.world_model.race import Race
-from mwl.world_model.tuner import Tuner
+from mwl.world_model.tuner import Tuner, make_tuner
 
 N, WINDOW, WINDOWS = 4, 5, 7
+DATA = Path(__file__).parents[2] / "data"
 
 
 def make() -> Tuner:
@@ -166,3 +173,13 @@ def test_search_moves_away_from_rough_motion() -> None:
             none = torch.zeros(N, dtype=torch.bool)
             tuner.observe(torch.full((N,), 0.8), torch.full((N,), at), none, torch.zeros(N, 1, 2), shaking)
     assert (tuner.evolution.mean @ drawn.T).argmax() == 0
+
+
+@pytest.mark.parametrize(("mirrored", "count"), [(True, 44), (False, 76)])
+def test_left_and_right_share_their_numbers_unless_told_not_to(mirrored: bool, count: int) -> None:
+    """19 joints, of which 16 are 8 pairs: four numbers for each of 11, or of 19."""
+    guidance = Guidance(ExpertLibrary.load(DATA / "experts/stand"), semantic_weights={"stand": 1.0})
+    config = GuidanceConfig(tune_steps=800, tune_window=5, tune_mirrored=mirrored)
+    layout = dict(get_task("h1-stand").layout.sizes)
+    spec = EnvSpec("h1-stand", sum(layout.values()), 19, 1000, layout, (1.0,) * 19)
+    assert len(make_tuner(guidance, config, N, spec, torch.ones(19)).tuning.numbers) == count

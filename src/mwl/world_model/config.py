@@ -153,6 +153,8 @@ class GuidanceConfig:
     """Steps for which an environment tries a variant."""
     tune_step_size: float = 0.5
     """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
+    tune_mirrored: bool = True
+    """Left and right share their numbers; for a task whose left and right differ, as at a door, they should not."""
     tune_smoothness: float = 0.0
     """What a variant is charged per step in search and race for the mean square jerk of its joints: this much, in units
     of reward, where it is the experts' own, and in proportion; 0: nothing."""

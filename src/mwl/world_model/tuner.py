@@ -181,7 +181,8 @@ def make_tuner(guidance: Guidance, config: GuidanceConfig, num_envs: int, spec: 
         raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
     weights = guidance.semantic_weights
     chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
-    guidance.tuning = Tuning(chosen, unit, None if spec.layout is None else joint_mirror())
+    mirror = joint_mirror() if spec.layout is not None and config.tune_mirrored else None
+    guidance.tuning = Tuning(chosen, unit, mirror)
     return Tuner(
         guidance.tuning,
         num_envs,
