@@ -5,6 +5,7 @@ from dataclasses import replace
 import lightning.pytorch as pl
 import pytest
 import torch
+from practising import SaveAfter, run
 from torch import Tensor
 
 from mwl.errors import BadInput
@@ -14,7 +15,6 @@ from mwl.experts.posture import Posture, PostureConfig
 from mwl.experts.practice import PracticeData
 from mwl.experts.practice_env import PracticeConfig
 from mwl.handoff import write_handoff
-from mwl.pipeline.callbacks import RandomState
 from mwl.simulation.robot import RADIANS_PER_ACTION
 
 ENVS, STEPS, JOINT = 24, 5, 3
@@ -76,11 +76,7 @@ SMALL = PostureConfig(steps=STEPS, trials=2, first_rounds=1, learning_rounds=3, 
 def fit(folder, config: PostureConfig, data: PracticeData, checkpoint=None, callbacks=()) -> Posture:
     pl.seed_everything(0)
     module = Posture(str(folder), posture=config, evaluation_episodes=0)
-    trainer = pl.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu", callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    run(module, data, checkpoint, callbacks)
     return module
 
 
@@ -98,16 +94,7 @@ def test_a_shift_that_gains_nothing_leaves_the_expert_as_it_is(data_folder):
     module = fit(folder, SMALL, LeaningData(12, pays=False))
     assert not module.shift.any()
     expected = Expert.load(folder).network.standardised(module.env.features)
-    torch.testing.assert_close(module.network.standardised(module.env.features), expected, atol=1e-4, rtol=0)
-
-
-class SaveAfter(pl.Callback):
-    def __init__(self, rounds: int, path) -> None:
-        self.rounds, self.path = rounds, path
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.datamodule.rounds_done == self.rounds:
-            trainer.save_checkpoint(self.path)
+    torch.testing.assert_close(module.network.standardised(module.env.features), expected, atol=0, rtol=0)
 
 
 def standing(rounds: int) -> PracticeData:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import lightning.pytorch as pl
 import pytest
 import torch
+from practising import SaveAfter, run
 from torch import Tensor
 
 from mwl.cli import main
@@ -15,7 +16,6 @@ from mwl.experts.practice_env import FEWEST, LEVELS, Archive, PracticeConfig, Pr
 from mwl.handoff import write_handoff
 from mwl.motion.door_reward import DoorRewardConfig
 from mwl.motion.ppo import PPO, PPOConfig
-from mwl.pipeline.callbacks import RandomState
 
 TINY = PPOConfig(rollout_steps=4, epochs=1, minibatches=2, start_std=0.05, std_range=(0.01, 0.1), hidden=(16, 16))
 
@@ -149,24 +149,11 @@ def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder):
     assert in_shut < before_open
 
 
-class SaveAfter(pl.Callback):
-    def __init__(self, rounds: int, path) -> None:
-        self.rounds, self.path = rounds, path
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.datamodule.rounds_done == self.rounds:
-            trainer.save_checkpoint(self.path)
-
-
 def fit(folder, rounds: int, checkpoint=None, callbacks=()) -> Practice:
     pl.seed_everything(0)
     module = Practice(str(folder), name="stand_well", ppo=TINY, evaluation_episodes=0)
     data = PracticeData(rounds * 16, num_envs=4, num_threads=1, episodes=PracticeConfig(episode_steps=6))
-    trainer = pl.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu", callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    run(module, data, checkpoint, callbacks)
     return module
 
 

@@ -58,7 +58,7 @@ class Posture(LearningOn):
     """Searches the shift of an expert's joint targets that pays best, and lets its network learn it.
 
     The shift acts in full where the present state pays well, and not at all before, so that what leads there stays as
-    it was. The search is the separable CMA-ES of the tuning. Its mean is then tried beside the expert as it is, from
+    it was. The search is a separable CMA-ES (`Evolution`). Its mean is then tried beside the expert as it is, from
     the same states; where it gains no more than chance would, there is nothing to learn. Else the network learns the
     shifted targets in the states that it visits itself (DAgger).
 
@@ -123,9 +123,11 @@ class Posture(LearningOn):
         elif batch == judging:
             metrics = self._judge()
             self.env.reset()
-        else:
+        elif self.shift.any():
             metrics = {"pay": float(self._act(learn=True))}
-        if batch <= judging:  # nothing was learned; without a step Lightning would see no progress to keep
+        else:  # the network stays as it is
+            metrics = {}
+        if batch <= judging or not self.shift.any():  # else Lightning would see no progress to keep
             self.optimizers().step()  # type: ignore[union-attr]
         data.rounds_done = batch + 1
         self.log_dict({f"posture/{name}": value for name, value in metrics.items()})
