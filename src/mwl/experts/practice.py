@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
 from mwl.errors import BadInput
@@ -197,6 +198,12 @@ class LearningOn(pl.LightningModule):
         return data
 
     @property
+    def result(self) -> PolicyNetwork:
+        """The network that is handed over."""
+        assert self.expert is not None
+        return self.expert.network
+
+    @property
     def steps_done(self) -> int:
         """Environment steps that it took so far."""
         return self.data().rounds_done * self.data().frames_per_round
@@ -204,7 +211,7 @@ class LearningOn(pl.LightningModule):
     def handoff(self) -> dict[str, Any]:
         """Measure the expert and give what its hand-over folder holds."""
         assert self.expert is not None
-        network, manifest = self.expert.network.eval(), self.expert.manifest
+        network, manifest = self.result.eval(), self.expert.manifest
         name, card = self.name or self.expert.spec.name, self.card or manifest["card"]
         spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
         before, steps = manifest["provenance"], self.steps_done
@@ -236,6 +243,9 @@ class Practice(LearningOn):
         name: what it is called afterwards; None keeps its name.
         card: by which instructions find it afterwards; None keeps its card.
         ppo: hyperparameters; spreads are in rad of joint targets. `num_envs` is the data's.
+        ema_decay: of an exponential moving average of the network, updated once a round, which is handed over
+            in its place: rare failures come and go from round to round, and fewer are left in the mean. None
+            hands over what the last round left.
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
     """
 
@@ -247,16 +257,30 @@ class Practice(LearningOn):
         name: str | None = None,
         card: dict[str, Any] | None = None,
         ppo: PPOConfig = _PPO,
+        ema_decay: float | None = None,
         evaluation_episodes: int = 20,
     ) -> None:
         super().__init__(expert, name, card, ppo.rollout_steps, evaluation_episodes)
-        self.config = ppo
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise BadInput(f"practice: ema_decay is {ema_decay}; needed is a share in (0, 1), or null for no average")
+        self.config, self.ema_decay = ppo, ema_decay
+        self.average: AveragedModel | None = None
         self.learner: PPO | None = None
 
     def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
-        """Put a Gaussian about the expert's actions, and values beside it."""
+        """Put a Gaussian about the expert's actions, values beside it, and an average behind it."""
         self.policy = PractisingPolicy(network, self.config)
+        if self.ema_decay is not None:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
         self.learner = PPO(env, self.policy, self.config)
+
+    @property
+    def result(self) -> PolicyNetwork:
+        """The average over rounds, where there is one."""
+        if self.average is None:
+            return super().result
+        assert isinstance(self.average.module, PolicyNetwork)
+        return self.average.module
 
     @property
     def steps_done(self) -> int:
@@ -275,6 +299,8 @@ class Practice(LearningOn):
         assert learner is not None
         learner.optimizer = self.optimizers()  # else Lightning would not know that there is progress to keep
         metrics = learner.learn(learner.collect())
+        if self.average is not None:
+            self.average.update_parameters(self.policy.network)
         self.data().rounds_done = learner.iteration
         self.log_dict({f"practice/{name}": value for name, value in metrics.items()})
         self.log("env_steps", float(learner.env_steps))

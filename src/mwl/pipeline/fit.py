@@ -22,7 +22,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mwl import tracking
-from mwl.errors import ConfigError, CorruptFile, MissingFile
+from mwl.errors import ConfigError, CorruptFile, MissingFile, MwlError
 from mwl.pipeline.callbacks import LAST, RUN_ID, HandOff, PeriodicCheckpoint, ProgressFile, RandomState, SaveConfig
 from mwl.pipeline.config import default_file
 from mwl.pipeline.config_errors import explain
@@ -140,9 +140,20 @@ class StageCLI(LightningCLI):
             logger.init_args[key] = value
 
     def instantiate_classes(self) -> None:
-        """Build model, data and trainer, unless only the configuration was asked for."""
-        if self.instantiate:
+        """Build model, data and trainer, unless only the configuration was asked for.
+
+        Raises:
+            MwlError: a class refuses its settings; jsonargparse hides what it says among its own reasons.
+        """
+        if not self.instantiate:
+            return
+        try:
             super().instantiate_classes()
+        except ValueError as error:
+            raised: BaseException | None = error
+            while raised is not None and not isinstance(raised, MwlError):
+                raised = raised.__cause__ or raised.__context__
+            raise raised or error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add the callbacks that every stage has."""
