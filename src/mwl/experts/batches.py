@@ -78,6 +78,7 @@ class BatchedSteps(pl.LightningDataModule):
         self.train: TensorDict | None = None
         self.validation: TensorDict | None = None
         self._batches: Batches | None = None
+        self._held_out: list[TensorDict] = []
 
     @property
     def steps(self) -> TensorDict:
@@ -97,8 +98,8 @@ class BatchedSteps(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         """All validation steps as one batch (none without validation steps)."""
         assert self.validation is not None, "prepare before validation"
-        held_out = [self.validation_batch(self.validation)] if len(self.validation) else []
-        return DataLoader(held_out, batch_size=None, collate_fn=_as_is)  # type: ignore[arg-type]
+        self._held_out[:] = [self.validation_batch(self.validation)] if len(self.validation) else []
+        return DataLoader(self._held_out, batch_size=None, collate_fn=_as_is)  # type: ignore[arg-type]
 
     def validation_batch(self, steps: TensorDict) -> TensorDict:
         """The validation steps `[T]` as they are validated."""
@@ -108,6 +109,8 @@ class BatchedSteps(pl.LightningDataModule):
         """Let the batches that are being handed out come from the steps as they are now."""
         if self._batches is not None:
             self._batches.data = self.steps
+        if self._held_out and self.validation is not None:
+            self._held_out[:] = [self.validation_batch(self.validation)]
 
 
 def _as_is(batch: TensorDict) -> TensorDict:

@@ -1,6 +1,7 @@
 """Recorded states with the expert they came from: what the gate learns from before any world model exists."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from tensordict import TensorDict
@@ -68,6 +69,11 @@ class GateData(BatchedSteps):
         ]
         self.validation = torch.cat([held_out for _, held_out in parts])
         self.train = _balanced(torch.cat([kept for kept, _ in parts]))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the states come from."""
+        return {"demonstrations": self.sources}
 
     def _steps_of(self, recorded: Demonstrations, spec: ExpertSpec, expert: int) -> tuple[TensorDict, TensorDict]:
         told = {} if spec.command is None or recorded.command is None else {spec.command: recorded.command}
