@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
 import torch
@@ -15,8 +15,6 @@ from mwl.errors import BadInput, NonFiniteLoss
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import Guidance, load_gate, weights_for
-from mwl.gating.module import entropy_shortfall
-from mwl.gating.situation import situation
 from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
@@ -24,15 +22,8 @@ from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.demonstrations import advised, transitions
-from mwl.world_model.losses import (
-    Batch,
-    RunningScale,
-    constraint_loss,
-    discount_for,
-    lambda_at,
-    model_losses,
-    policy_losses,
-)
+from mwl.world_model.learner import Learner, NonFiniteGradient
+from mwl.world_model.losses import RunningScale, discount_for, lambda_at
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
@@ -100,12 +91,14 @@ class WorldModelModule(pl.LightningModule):
             **asdict(self.network),
         }
         self.model = WorldModel(**self.model_arguments)
-        if self.guidance is not None and self.guidance.gate is not None and self.guiding.gate_lr > 0:
-            self.gate = self.guidance.gate.gate
         self.discount = self.learning.discount or discount_for(spec.episode_steps)
         self.use = use_of(self.guiding) if self.guidance else _UNGUIDED
         guiding = self.guiding
-        self.unit = unit = torch.tensor(spec.unit)
+        unit = torch.tensor(spec.unit)
+        self.learner = Learner(
+            self.model, self.scale, self.learning, guiding, self.use, self.discount, unit, self.guidance
+        )
+        self.gate = self.learner.gate
         widest = self.planning.max_std / float(unit.min())  # at this spread every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
@@ -153,22 +146,8 @@ class WorldModelModule(pl.LightningModule):
         return data
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for the model (its encoder slower), for the policy, and for the gate where it learns."""
-        assert self.model is not None
-        learning, model = self.learning, self.model
-        own = [model.dynamics, model.reward_head, model.termination_head, model.qs, model.expert_head]
-        parameters = [p for part in own if part is not None for p in part.parameters()]
-        groups: list[dict[str, Any]] = [
-            {"params": list(model.encoder.parameters()), "lr": learning.lr * learning.encoder_lr_scale},
-            {"params": parameters},
-        ]
-        optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(groups, lr=learning.lr, fused=True),
-            torch.optim.Adam(model.policy_head.parameters(), lr=learning.lr, eps=1e-5, fused=True),
-        ]
-        if self.gate is not None:
-            optimizers.append(torch.optim.Adam(self.gate.parameters(), lr=self.guiding.gate_lr, fused=True))
-        return optimizers
+        """The learner's."""
+        return self.learner.optimizers()
 
     def on_train_start(self) -> None:
         """Begin to collect."""
@@ -281,126 +260,41 @@ class WorldModelModule(pl.LightningModule):
         self.model.train()
         early = data.env_steps < self.learning.demonstration_steps
         data.replay.share = self.learning.demonstration_share if early else 0.0
+        weight = self._guidance_weight(data)
+        optimizers = self.optimizers(use_pl_optimizer=False)
         total: dict[str, Tensor] = {}
         for i in range(updates):
             batch = data.replay.sample_batch(self.observer)
+            # Lightning counts steps, and saves checkpoints, by its own wrapper alone: the last of a round is its step
+            step = self.optimizers()[1].step if i == updates - 1 else None  # type: ignore[index]
             with self.model.autocast():
-                metrics = self._update(batch, last=i == updates - 1)
+                try:
+                    metrics = self.learner.update(batch, optimizers, weight, step)  # type: ignore[arg-type]
+                except NonFiniteGradient as error:
+                    self._stop_with(error)
             for name, value in metrics.items():
                 total[name] = total.get(name, 0.0) + value
         return {name: float(value) / updates for name, value in total.items()}
 
-    def _update(self, batch: Batch, last: bool) -> dict[str, Tensor]:
-        """One update of model, policy, gate and target networks."""
-        assert self.model is not None
-        learning, guiding, model = self.learning, self.guiding, self.model
-        model_optimizer, policy_optimizer, *rest = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
-        parts = model_losses(
-            model, batch, self.discount, learning.rho, self.use.policy_base, guiding.bootstrap == "best"
-        )
-        loss = (
-            learning.consistency_weight * parts.consistency
-            + learning.reward_weight * parts.reward
-            + learning.value_weight * parts.value
-            + learning.termination_weight * parts.termination
-            + parts.experts
-        )
-        metrics = {f"train/{name}": getattr(parts, name).detach() for name in parts._fields if name != "latents"}
-        metrics["train/grad_norm"] = self._descend(model_optimizer, loss, batch)
-        if rest:
-            metrics["train/gate"] = self._update_gate(rest[0], batch, parts.latents[0].detach())
-        metrics |= self._update_policy(policy_optimizer, batch, parts.latents.detach(), last)
-        model.follow_targets(learning.target_rate)
-        return metrics
+    def _guidance_weight(self, data: WorldModelData) -> float:
+        """How much the policy is drawn to the experts by now."""
+        guiding, share = self.guiding, self.trust.earned_share
+        return lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, data.env_steps, share)
 
-    def _update_policy(
-        self, optimizer: torch.optim.Optimizer, batch: Batch, latents: Tensor, last: bool
-    ) -> dict[str, Tensor]:
-        """One update of the policy prior; the last of a round counts as Lightning's step."""
-        assert self.model is not None
-        learning, guiding = self.learning, self.guiding
-        steps, share = self._data().env_steps, self.trust.earned_share
-        weight = lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, steps, share)
-        parts = policy_losses(
-            self.model,
-            latents,
-            self.scale.value,
-            learning.rho,
-            learning.entropy_weight,
-            batch.reference,
-            self.use.policy_base,
-            guiding.lambda_mode == "value_gated",
-            self.unit,
-        )
-        loss = parts.improvement + weight * parts.guidance
-        if learning.policy_constraint != "off":
-            loss = loss + self._constraint(batch, latents[:-1])
-        self._descend(optimizer, loss, batch, step=not last)
-        if last:  # Lightning counts steps, and saves checkpoints, by its own wrapper alone
-            self.optimizers()[1].step()  # type: ignore[index]
-        self.scale.update(parts.q[0])
-        return {
-            "train/policy": parts.improvement.detach(),
-            "train/distance": parts.guidance.detach(),
-            "train/q": parts.q.mean(),
-            "train/entropy": parts.entropy,
-            "train/followed": parts.followed,
-        }
-
-    def _constraint(self, batch: Batch, latents: Tensor) -> Tensor:
-        assert self.model is not None
-        learning = self.learning
-        reference = batch.reference[:-1] if batch.reference is not None and self.use.policy_base else None
-        by_value = learning.policy_constraint == "value"
-        loss = constraint_loss(self.model, latents, batch.action, self.scale.value, learning.rho, reference, by_value)
-        return learning.policy_constraint_weight * self.model.action_size / 61 * loss
-
-    def _update_gate(self, optimizer: torch.optim.Optimizer, batch: Batch, latent: Tensor) -> Tensor:
-        """Raise the weight of experts whose action the model values above the others', `[B, K]` advantages.
-
-        Where all are worth the same the gradient is zero, so the gate does not drift; the entropy floor keeps every
-        expert in play.
-        """
-        assert self.model is not None
-        assert self.guidance is not None
-        assert batch.expert_action is not None
-        assert batch.observation is not None
-        actions = batch.expert_action[0]
-        with torch.no_grad():
-            z = latent.unsqueeze(1).expand(-1, actions.shape[1], -1)
-            q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
-            advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
-        seen = situation(batch.observation, self.observer.layout)  # type: ignore[arg-type]
-        probs = self.gate(seen, self.guidance.card_embeddings)  # type: ignore[misc]
-        gain = -(probs * advantage).sum(dim=1).mean()
-        self._descend(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)
-        return gain.detach()
-
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Batch, step: bool = True) -> Tensor:
-        """Clipped gradient step; returns the gradient's norm.
+    def _stop_with(self, error: NonFiniteGradient) -> NoReturn:
+        """Save the batch and say so.
 
         Raises:
-            NonFiniteLoss: loss or gradient is NaN or infinite; the batch is saved first.
+            NonFiniteLoss: always.
         """
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.learning.grad_clip)
-        if not torch.isfinite(norm) or not torch.isfinite(loss):
-            self._stop_with(batch, float(loss), float(norm))
-        if step:
-            optimizer.step()
-        return norm
-
-    def _stop_with(self, batch: Batch, loss: float, norm: float) -> None:
         steps = self._data().env_steps
         path = Path(self.diagnostics) / f"non_finite_{self._data().task}_{steps}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({name: value for name, value in batch._asdict().items() if value is not None}, path)
+        torch.save({name: value for name, value in error.batch._asdict().items() if value is not None}, path)
         raise NonFiniteLoss(
-            f"loss {loss} with gradient norm {norm} after {steps} environment steps; the batch is in {path}. "
-            "Run the same command again to go on from the last checkpoint; a smaller learning.lr helps if it recurs"
-        )
+            f"{error} after {steps} environment steps; the batch is in {path}. Run the same command again to go on "
+            "from the last checkpoint; a smaller learning.lr helps if it recurs"
+        ) from error
 
     def _report(self, data: WorldModelData, frames: TensorDictBase, metrics: dict[str, float]) -> None:
         """One `log_dict` per round, over environment steps."""
