@@ -69,7 +69,7 @@ def test_worth_is_the_mean_reward_with_the_last_half_second_going_on() -> None:
 def test_half_of_the_trials_go_where_acting_earned_what_it_rarely_earns() -> None:
     trials = Trials(replace(TRIED, states=200))
     earned = torch.cat([torch.full((9900,), 0.62), torch.full((100,), 0.12)])
-    drawn = trials._drawn(earned, seed=0)
+    drawn = trials._drawn(earned, torch.Generator().manual_seed(0))
     assert len(drawn.unique()) == 200
     # (half evenly over two levels) a quarter of 200, 50 of the rare 100; evenly over all it would be 2
     assert 30 < int((drawn >= 9900).sum()) < 65
@@ -170,11 +170,26 @@ def test_it_resumes_as_if_never_stopped(updates: int, tmp_path: Path) -> None:
     assert (whole[1].validation[keys.EPISODE] % 6 == 5).all()
 
 
+def test_later_rounds_begin_in_part_close_to_states_that_were_tried() -> None:
+    trials, library = Trials(TRIED), ExpertLibrary.load(FOLDERS)
+    trials.collect(library, None)
+    env = make_env("h1-walk", num_envs=6, seed=3)
+    guidance = Guidance(library, None, {"stand": 1.0}, layout=env.task.layout)
+    trials._begin(env, guidance, torch.Generator().manual_seed(0))
+    (qpos, qvel), (tried_qpos, tried_qvel, *_) = env.state, trials.tried_from
+    near = (qpos.unsqueeze(1) - tried_qpos).abs().amax(dim=-1) <= 0.01 + 1e-9  # the noise of a reset
+    same = (qvel.unsqueeze(1) == tried_qvel).all(dim=-1)
+    assert (near & same).any(dim=1)[:3].all()
+    assert (qvel[3:] == 0).all()
+
+
 def test_what_cannot_be_tried_is_refused() -> None:
     with pytest.raises(BadInput, match="trial_steps is 50"):
         replace(TRIED, trial_steps=50)
     with pytest.raises(BadInput, match="at least 1"):
         replace(TRIED, states=0)
+    with pytest.raises(BadInput, match="restart_share"):
+        replace(TRIED, restart_share=1.5)
     with pytest.raises(BadInput, match="stages"):
         Trials(replace(TRIED, task="h1-maze")).collect(ExpertLibrary.load(FOLDERS), None)
 

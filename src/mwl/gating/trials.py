@@ -20,6 +20,7 @@ from mwl.gating.guidance import Guidance
 from mwl.gating.network import LoadedGate
 from mwl.gating.situation import situation
 from mwl.simulation import HumanoidEnv, get_task, make_env
+from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.task import Task
 
 _LEVELS = 20  # of what a state is worth, over which half of the trials are spread evenly
@@ -38,17 +39,20 @@ class TrialsConfig:
     rounds: int = 4
     every_epochs: int = 5
     """A round before every so many epochs."""
-    episodes: int = 400
+    episodes: int = 800
     """Of a round, side by side."""
     steps: int = 600
     """Steps of an episode that are acted."""
-    states: int = 1500
+    states: int = 800
     """From which every expert is tried, in every round."""
     trial_steps: int = 200
     horizon: int = 500
     """Steps over which a trial is judged: what its last half second paid is taken to go on."""
-    stride: int = 4
+    stride: int = 8
     """Every so many steps a state is kept."""
+    restart_share: float = 0.5
+    """Share of a later round's episodes that begin close to states from which was tried in the round before: what goes
+    wrong there, and what does not quite, is seen more often."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class TrialsConfig:
             raise BadInput(
                 "data.trials: rounds, every_epochs, states, stride and trial_steps are at least 1, episodes at least 2"
             )
+        if not 0 <= self.restart_share <= 1:
+            raise BadInput(f"data.trials: restart_share is {self.restart_share}; it must lie in [0, 1]")
         if self.trial_steps > min(self.steps, self.horizon):
             raise BadInput(
                 f"data.trials: trial_steps is {self.trial_steps}; it must be no more than steps ({self.steps}) and "
@@ -92,12 +98,14 @@ class Trials:
     Attributes:
         rounds: how many were collected.
         env_steps: environment steps that they took.
+        tried_from: qpos, qvel, goal and the experts' memory of the states of the last one from which was tried.
     """
 
     def __init__(self, config: TrialsConfig) -> None:
         self.config = config
         self.rounds = 0
         self.env_steps = 0
+        self.tried_from: tuple[Tensor, ...] = ()
 
     def due(self, epoch: int) -> bool:
         """Whether a round is to be collected before an epoch; true once for each, also after a resume."""
@@ -125,14 +133,17 @@ class Trials:
             raise BadInput(f"data.trials: {config.task} goes through stages; trials need a task without")
         alpha = 1.0 if gate is None else config.alpha
         guidance = Guidance(library, gate, config.semantic_weights, alpha, "top1", env.task.layout, config.margin)
-        visited = self._act(env, guidance)
+        generator = torch.Generator().manual_seed(seed)
+        visited = self._act(env, guidance, generator)
         earned = self._earned(visited)
         rows = torch.nonzero(visited.alive[: len(earned)].T)
         episode, time = rows.T
         chosen, stayed = self._in_charge(visited)
         tried = F.one_hot(chosen[time, episode], library.num_experts).bool() & stayed[time, episode].unsqueeze(-1)
         worth = tried * earned[time, episode].unsqueeze(-1)
-        for row in self._drawn(earned[time, episode], seed).split(env.num_envs):
+        drawn = self._drawn(earned[time, episode], generator)
+        self.tried_from = tuple(part[time[drawn], episode[drawn]] for part in visited[:4])
+        for row in drawn.split(env.num_envs):
             for expert in range(library.num_experts):
                 left = row[~tried[row, expert]]
                 if len(left):
@@ -150,16 +161,31 @@ class Trials:
         self.rounds += 1
         return steps[tried.any(dim=-1)]
 
-    def _act(self, env: HumanoidEnv, guidance: Guidance) -> Visited:
-        config, library = self.config, guidance.library
+    def _begin(self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator) -> TensorDict:
+        """Begin episodes as the benchmark does; in later rounds some close to states from which was tried before."""
+        step = env.reset()
+        guidance.memory = guidance.library.initial_memory(env.num_envs)
+        count = round(self.config.restart_share * env.num_envs) if self.tried_from else 0
+        if count == 0:
+            return step
+        rows = torch.randint(len(self.tried_from[0]), (count,), generator=generator)
+        qpos, qvel, goal, memory = (part[rows] for part in self.tried_from)
+        qpos = qpos + RESET_NOISE * (2 * torch.rand(qpos.shape, generator=generator, dtype=torch.float64) - 1)
+        (all_qpos, all_qvel), all_goal = env.state, torch.from_numpy(env.measurement.goal.copy())
+        all_qpos[:count], all_qvel[:count], all_goal[:count] = qpos, qvel, goal
+        guidance.memory[:count] = memory
+        return env.set_state(all_qpos, all_qvel, goal=all_goal)
+
+    def _act(self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator) -> Visited:
+        config = self.config
         alive = torch.ones(env.num_envs, dtype=torch.bool)
         states, reward, chosen = [], [], []
-        step = env.reset()
+        step = self._begin(env, guidance, generator)
         for t in range(config.steps):
             observation = step[keys.OBSERVATION]
             if t % config.stride == 0:
-                memory = guidance.memory if guidance.memory is not None else library.initial_memory(env.num_envs)
-                goal = torch.from_numpy(env.measurement.goal.copy())
+                assert guidance.memory is not None
+                memory, goal = guidance.memory, torch.from_numpy(env.measurement.goal.copy())
                 seen = situation(observation, env.task.layout)
                 states.append((*env.state, goal, memory.clone(), seen, alive))
             advice = guidance.reference(observation)
@@ -188,12 +214,11 @@ class Trials:
         stayed = torch.stack([(chosen[t : t + length] == chosen[t]).all(dim=0) for t in self._times])
         return chosen[list(self._times)], stayed
 
-    def _drawn(self, earned: Tensor, seed: int) -> Tensor:
+    def _drawn(self, earned: Tensor, generator: torch.Generator) -> Tensor:
         """Rows to try from, of states that earned `[R]`: half drawn from all alike, half evenly over the earnings."""
         level = (earned * _LEVELS).long().clamp(0, _LEVELS - 1)
         count = torch.bincount(level, minlength=_LEVELS)
         weight = 1 / len(earned) + 1 / (count[level] * (count > 0).sum())
-        generator = torch.Generator().manual_seed(seed)
         return torch.multinomial(weight, min(self.config.states, len(earned)), generator=generator)
 
     def _judged(self, reward: Tensor) -> Tensor:
@@ -269,10 +294,13 @@ class TrialData(BatchedSteps):
             for name, part in parts.items()
             if part is not None
         }
-        return {"rounds": self.trials.rounds, "env_steps": self.trials.env_steps, "steps": steps}
+        trials = self.trials
+        counts = {"rounds": trials.rounds, "env_steps": trials.env_steps}
+        return {**counts, "tried_from": list(trials.tried_from), "steps": steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what `state_dict` gave."""
         self.trials.rounds, self.trials.env_steps = int(state_dict["rounds"]), int(state_dict["env_steps"])
+        self.trials.tried_from = tuple(state_dict["tried_from"])
         for name, part in state_dict["steps"].items():
             setattr(self, name, TensorDict(part, batch_size=[len(part[keys.FEATURES])]))
