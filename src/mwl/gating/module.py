@@ -1,6 +1,7 @@
 """Pre-training of the gate: to recognise from a state which expert's it is, or what each would earn from there."""
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -106,10 +107,10 @@ class GateModule(pl.LightningModule):
             data.prepare(self.library, self.loaded(), self.current_epoch)
 
     def loaded(self) -> LoadedGate:
-        """The gate as it stands."""
+        """A copy of the gate as it stands, on the CPU, where experts act."""
         assert self.gate is not None
         embeddings = dict(zip(self.names, self.card_embeddings.cpu(), strict=True))  # type: ignore[arg-type, operator]
-        return LoadedGate(self.gate, embeddings)
+        return LoadedGate(deepcopy(self.gate).cpu().eval(), embeddings)
 
     def _data(self) -> GateData | TrialData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
