@@ -21,9 +21,11 @@ from mwl.gating.network import LoadedGate
 from mwl.gating.situation import situation
 from mwl.simulation import HumanoidEnv, get_task, make_env
 from mwl.simulation.embedded import RESET_NOISE
+from mwl.simulation.robot import CONTROL_DT
 from mwl.simulation.task import Task
 
 _LEVELS = 20  # of what a state is worth, over which half of the trials are spread evenly
+_TAIL = round(0.5 / CONTROL_DT)  # steps whose mean pay is taken to go on
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class Trials:
     def _judged(self, reward: Tensor) -> Tensor:
         """Mean reward per step `[M]` over the horizon, of rewards `[trial_steps, M]`, zero after a fall."""
         rest = self.config.horizon - len(reward)
-        return (reward.sum(dim=0) + rest * reward[-25:].mean(dim=0)) / self.config.horizon
+        return (reward.sum(dim=0) + rest * reward[-_TAIL:].mean(dim=0)) / self.config.horizon
 
     def _trial(
         self, env: HumanoidEnv, library: ExpertLibrary, visited: Visited, time: Tensor, episode: Tensor, expert: int

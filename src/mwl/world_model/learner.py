@@ -1,5 +1,6 @@
 """One update from a batch: of the model, then of the policy prior, and of the gate where it learns online."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,7 +71,11 @@ class Learner:
         return optimizers
 
     def update(
-        self, batch: Batch, optimizers: list[torch.optim.Optimizer], weight: float, policy_step: Any = None
+        self,
+        batch: Batch,
+        optimizers: list[torch.optim.Optimizer],
+        weight: float,
+        policy_step: Callable[[], object] | None = None,
     ) -> dict[str, Tensor]:
         """One update of model, policy, gate and target networks; returns its metrics.
 
