@@ -12,7 +12,7 @@ from mwl.cli import main
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
-from mwl.experts.practice_env import FEWEST, LEVELS, Archive, PracticeConfig, PracticeEnv
+from mwl.experts.practice_env import FALL_LEAD, FALLS, FEWEST, LEVELS, Archive, BeforeFalls, PracticeConfig, PracticeEnv
 from mwl.handoff import write_handoff
 from mwl.motion.door_reward import DoorRewardConfig
 from mwl.motion.ppo import PPO, PPOConfig
@@ -103,6 +103,27 @@ def test_the_archive_draws_evenly_over_what_was_earned():
     assert archive.filled[LEVELS - 1] == 1
 
 
+def test_of_a_fall_is_kept_what_was_before_it():
+    memory, fell = BeforeFalls(2, 1, torch.Generator().manual_seed(0)), torch.tensor([True, False])
+    memory.begin(torch.tensor([True, True]), torch.zeros(2, 1).double())
+    for step in range(1, 51):
+        memory.follow(torch.full((2, 1), float(step)).double(), fell & False)
+    resumed = BeforeFalls(2, 1, torch.Generator().manual_seed(0))
+    resumed.load_state_dict(memory.state_dict())
+    memory = resumed
+    for step in range(51, 101):
+        memory.follow(torch.full((2, 1), float(step)).double(), fell & (step == 100))
+    assert memory.count == 1
+    assert FALL_LEAD <= 100 - memory.states[0].item() <= 2 * FALL_LEAD
+    memory.begin(fell, memory.states[:2])
+    for step in range(1, FALL_LEAD + 2):  # falls again, and the state it began in is not kept twice
+        memory.follow(torch.zeros(2, 1).double(), fell & (step > FALL_LEAD))
+    assert memory.count == 1
+    assert memory.draw(1) is None
+    memory.count = FALLS + 3
+    assert memory.draw(5).shape == (5, 1)
+
+
 def environment(data_folder, name: str, config: PracticeConfig, num_envs: int = 4) -> tuple[PracticeEnv, Expert]:
     expert = Expert.load(data_folder / "experts" / name)
     network = expert.network
@@ -122,6 +143,17 @@ def test_standing_on_pays_what_the_task_pays_and_a_fall_costs(data_folder):
     fallen = torch.stack([outcome[2] for outcome in outcomes])
     assert fallen.any(dim=0).all()
     assert (torch.stack([outcome[1] for outcome in outcomes])[fallen] < -1).all()  # 2 for the fall, less the step's pay
+
+
+def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
+    env, _ = environment(data_folder, "stand", PracticeConfig(start_share=0.7, fall_share=0.3), num_envs=400)
+    assert env._from_start.all()  # nobody has fallen yet
+    env.before_falls.states[:FEWEST, 2], env.before_falls.count = 7.0, FEWEST
+    env.archive.add(env.starts(FEWEST), torch.full((FEWEST,), 0.5))
+    env.reset()
+    begun = torch.from_numpy(env._simulation.qpos[:, 2]) == 7.0
+    assert 90 < int(begun.sum()) < 150  # 120 of 400, standard deviation 9
+    assert torch.equal(env._from_start, ~begun)
 
 
 def test_rough_actions_are_charged(data_folder):
@@ -232,5 +264,7 @@ def test_settings_that_cannot_be_practised_with_are_one_line_for_the_user(key, v
 def test_settings_that_make_no_practice_are_refused():
     with pytest.raises(BadInput, match="start_share"):
         PracticeConfig(start_share=0.0)
+    with pytest.raises(BadInput, match="fall_share"):
+        PracticeConfig(start_share=0.8, fall_share=0.3)
     with pytest.raises(BadInput, match="env_steps"):
         PracticeData(env_steps=0)

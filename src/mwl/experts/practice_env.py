@@ -1,7 +1,8 @@
 """Where an expert practises: N robots on a task of the embedded suite, written for PPO alone.
 
 Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over how well it paid: so that
-what comes late in an episode is practised as much as its start.
+what comes late in an episode is practised as much as its start. Some may begin shortly before a fall, so that what
+rarely goes wrong is seen often enough to be learned.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ LEVELS, SLOTS = 20, 256  # of the archive
 FEWEST = 12  # states that a level must hold before episodes begin in one of them
 DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
 KEPT_SHARE = 0.02  # of the states that are reached
+FALL_LEAD = 30  # steps: what is kept of a fall lies once to twice as many before it
+FALLS = 512  # that are kept
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class PracticeConfig:
     episode_steps: int = 500
     start_share: float = 0.4
     """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
+    fall_share: float = 0.0
+    """Share that begins in states shortly before a fall."""
     kick_std: float = 0.1  # m/s in x and y
     kick_interval: float = 4.0  # s
     lowest_root: float = 0.75  # m; lower is a fall
@@ -53,6 +58,11 @@ class PracticeConfig:
             raise BadInput(
                 f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
                 "1 step, and a share in (0, 1]"
+            )
+        if not 0 <= self.fall_share <= 1 - self.start_share:
+            raise BadInput(
+                f"practice: fall_share is {self.fall_share}, start_share {self.start_share}; both together are at "
+                "most 1, and neither is negative"
             )
 
 
@@ -92,6 +102,56 @@ class Archive:
         levels = held[torch.multinomial(weight, count, replacement=True, generator=self._generator)]
         slot = torch.rand(count, generator=self._generator) * self.filled[levels].clamp(max=SLOTS)
         return self.states[levels, slot.long()]
+
+
+class BeforeFalls:
+    """States shortly before robots fell, the newest of them.
+
+    Args:
+        num_envs: N, each of which is followed.
+        width: numbers W in a state.
+        generator: of draws.
+    """
+
+    def __init__(self, num_envs: int, width: int, generator: torch.Generator) -> None:
+        self.states = torch.zeros(FALLS, width, dtype=torch.float64)
+        self.count = 0
+        self._recent = torch.zeros(2, num_envs, width, dtype=torch.float64)  # the older one first
+        self._since = torch.zeros(num_envs, dtype=torch.int64)
+        self._generator = generator
+
+    def begin(self, mask: Tensor, states: Tensor) -> None:
+        """Follow anew where `mask` `[N]` holds, from states `[N, W]`."""
+        self._recent[:, mask] = states[mask]
+        self._since[mask] = 0
+
+    def follow(self, states: Tensor, fell: Tensor) -> None:
+        """Go on to states `[N, W]`; where robots `fell` `[N]` keep what they were.
+
+        States in which an episode began are not kept: those from which none recovers would crowd out all others.
+        """
+        for state in self._recent[0, fell & (self._since >= 2 * FALL_LEAD)]:
+            self.states[self.count % FALLS] = state
+            self.count += 1
+        self._since += 1
+        due = self._since % FALL_LEAD == 0
+        self._recent[0, due] = self._recent[1, due]
+        self._recent[1, due] = states[due]
+
+    def draw(self, count: int) -> Tensor | None:
+        """States `[count, W]`, all as likely; None while there are few."""
+        if self.count < FEWEST:
+            return None
+        return self.states[torch.randint(min(self.count, FALLS), (count,), generator=self._generator)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the generator, as plain values and tensors."""
+        return {"states": self.states, "count": self.count, "recent": self._recent, "since": self._since}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.states, self._recent, self._since = (state[name].clone() for name in ("states", "recent", "since"))
+        self.count = int(state["count"])
 
 
 def task_to_practise(name: str) -> Task:
@@ -149,6 +209,7 @@ class PracticeEnv:
         self._from_start = torch.ones(num_envs, dtype=torch.bool)
         self._earned = torch.zeros(num_envs)
         self.archive = Archive(model.nq + model.nv, self._generator)
+        self.before_falls = BeforeFalls(num_envs, model.nq + model.nv, self._generator)
         self._metrics = {"return": 0.0, "fallen": 0.0}
 
     def reset(self) -> Tensor:
@@ -203,7 +264,9 @@ class PracticeEnv:
         reward = earned - config.fall_cost * terminated.float()
         reward = reward - config.action_rate * change.square().mean(dim=-1)
         self._earned += paid
-        self._keep(measured, earned, fit=~terminated & (upright > 0.9))
+        states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
+        self._keep(states, earned, fit=~terminated & (upright > 0.9))
+        self.before_falls.follow(states, terminated)
         self._kick()
         features = self.observe()
         self._report((terminated | truncated) & self._from_start, terminated)
@@ -219,6 +282,7 @@ class PracticeEnv:
         return {
             "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
             "archive": (self.archive.states, self.archive.filled),
+            "before_falls": self.before_falls.state_dict(),
             "episodes": (self._previous, self._age, self._from_start, self._earned),
             "generator": self._generator.get_state(),
             "metrics": dict(self._metrics),
@@ -228,6 +292,7 @@ class PracticeEnv:
         """Go on where `state_dict` was taken."""
         self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
         self.archive.states, self.archive.filled = (part.clone() for part in state["archive"])
+        self.before_falls.load_state_dict(state["before_falls"])
         self._previous, self._age, self._from_start, self._earned = (part.clone() for part in state["episodes"])
         self._generator.set_state(state["generator"])
         self._metrics = dict(state["metrics"])
@@ -248,11 +313,10 @@ class PracticeEnv:
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self._generator)
 
-    def _keep(self, measured: Measurement, earned: Tensor, fit: Tensor) -> None:
-        """Put a few of the present states into the archive, where they are `fit` `[N]`."""
+    def _keep(self, states: Tensor, earned: Tensor, fit: Tensor) -> None:
+        """Put a few of the present states `[N, W]` into the archive, where they are `fit` `[N]`."""
         chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
         if len(chosen):
-            states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
             self.archive.add(states[chosen], earned[chosen])
 
     def _kick(self) -> None:
@@ -269,18 +333,23 @@ class PracticeEnv:
         """Start new episodes where `mask` `[N]` holds."""
         if not mask.any():
             return
-        states = self.starts(self.num_envs)
-        first = self._uniform(self.num_envs) < self.config.start_share
-        drawn = self.archive.draw(self.num_envs)
-        if drawn is None:
-            first = torch.ones_like(first)
-        else:
-            states = torch.where(first.unsqueeze(-1), states, drawn)
+        config, states = self.config, self.starts(self.num_envs)
+        drawn = self._uniform(self.num_envs)
+        first = torch.ones_like(mask)
+        reached = self.archive.draw(self.num_envs)
+        if reached is not None:
+            first = drawn < config.start_share
+            states = torch.where(first.unsqueeze(-1), states, reached)
+        fallen = self.before_falls.draw(self.num_envs) if config.fall_share else None
+        if fallen is not None:
+            chosen = drawn >= 1 - config.fall_share
+            first, states = first & ~chosen, torch.where(chosen.unsqueeze(-1), fallen, states)
         self._begin_in(mask, states, first)
 
     def _begin_in(self, mask: Tensor, states: Tensor, from_start: Tensor) -> None:
         qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
         self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
+        self.before_falls.begin(mask, states)
         self._age = torch.where(mask, 0, self._age)
         self._from_start = torch.where(mask, from_start, self._from_start)
         self._earned = torch.where(mask, 0.0, self._earned)
