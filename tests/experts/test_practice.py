@@ -12,7 +12,7 @@ from mwl.cli import main
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
-from mwl.experts.practice_env import FALL_LEAD, FALLS, FEWEST, LEVELS, Archive, BeforeFalls, PracticeConfig, PracticeEnv
+from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.handoff import write_handoff
 from mwl.motion.door_reward import DoorRewardConfig
 from mwl.motion.ppo import PPO, PPOConfig
@@ -87,43 +87,6 @@ def test_spread_is_the_same_angle_for_every_joint(data_folder):
     torch.testing.assert_close(spread, torch.full((1, 19), 0.05))
 
 
-def test_the_archive_draws_evenly_over_what_was_earned():
-    archive = Archive(1, torch.Generator().manual_seed(0))
-    assert archive.draw(4) is None
-    reward = torch.tensor([0.1] * 180 + [0.9] * FEWEST + [0.5] * (FEWEST - 1))
-    archive.add(reward.double().unsqueeze(-1), reward)
-    drawn = archive.draw(1000).squeeze(-1)
-    # half of the draws although a sixteenth of the states: 500 of 1000, standard deviation 16; too few at 0.5
-    assert 430 < int((drawn > 0.8).sum()) < 570
-    assert not (drawn == 0.5).any()
-    drawn = archive.draw(1000, evenly=False).squeeze(-1)
-    assert 30 < int((drawn > 0.8).sum()) < 95  # 12 of 192 states: 62 of 1000, standard deviation 8
-    assert (archive.draw(100, lowest=0.8) > 0.8).all()
-    archive.add(torch.tensor([[7.0]]).double(), torch.tensor([3.0]))  # more than the best: in the highest level
-    assert archive.filled[LEVELS - 1] == 1
-
-
-def test_of_a_fall_is_kept_what_was_before_it():
-    memory, fell = BeforeFalls(2, 1, torch.Generator().manual_seed(0)), torch.tensor([True, False])
-    memory.begin(torch.tensor([True, True]), torch.zeros(2, 1).double())
-    for step in range(1, 51):
-        memory.follow(torch.full((2, 1), float(step)).double(), fell & False)
-    resumed = BeforeFalls(2, 1, torch.Generator().manual_seed(0))
-    resumed.load_state_dict(memory.state_dict())
-    memory = resumed
-    for step in range(51, 101):
-        memory.follow(torch.full((2, 1), float(step)).double(), fell & (step == 100))
-    assert memory.count == 1
-    assert FALL_LEAD <= 100 - memory.states[0].item() <= 2 * FALL_LEAD
-    memory.begin(fell, memory.states[:2])
-    for step in range(1, FALL_LEAD + 2):  # falls again, and the state it began in is not kept twice
-        memory.follow(torch.zeros(2, 1).double(), fell & (step > FALL_LEAD))
-    assert memory.count == 1
-    assert memory.draw(1) is None
-    memory.count = FALLS + 3
-    assert memory.draw(5).shape == (5, 1)
-
-
 def environment(data_folder, name: str, config: PracticeConfig, num_envs: int = 4) -> tuple[PracticeEnv, Expert]:
     expert = Expert.load(data_folder / "experts" / name)
     network = expert.network
@@ -148,8 +111,8 @@ def test_standing_on_pays_what_the_task_pays_and_a_fall_costs(data_folder):
 def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
     env, _ = environment(data_folder, "stand", PracticeConfig(start_share=0.7, fall_share=0.3), num_envs=400)
     assert env._from_start.all()  # nobody has fallen yet
-    env.before_falls.states[:FEWEST, 2], env.before_falls.count = 7.0, FEWEST
-    env.archive.add(env.starts(FEWEST), torch.full((FEWEST,), 0.5))
+    env.before_falls.states[:12, 2], env.before_falls.count = 7.0, 12
+    env.archive.add(env.starts(12), torch.full((12,), 0.5))
     env.reset()
     begun = torch.from_numpy(env._simulation.qpos[:, 2]) == 7.0
     assert 90 < int(begun.sum()) < 150  # 120 of 400, standard deviation 9

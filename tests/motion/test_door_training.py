@@ -8,10 +8,11 @@ import torch
 
 from mwl import keys, make_env
 from mwl.errors import ConfigError
+from mwl.motion.archive import LEVELS
 from mwl.motion.commands import train
 from mwl.motion.door import DOOR_X, DoorGeometry, grip_point, to_leaf
 from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorController
-from mwl.motion.door_env import Archive, DoorConfig, DoorEnv
+from mwl.motion.door_env import DoorConfig, DoorEnv, progress
 from mwl.motion.door_reward import DoorRewardConfig, DoorStates, door_reward
 from mwl.motion.door_teacher import DoorTeacherConfig, HandlePull, load_door_config, train_door_teacher
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
@@ -91,13 +92,11 @@ def test_every_stage_pays_more_than_the_one_before():
     assert len(set(rewards)) == len(rewards)
 
 
-def test_the_archive_draws_evenly_over_progress():
-    archive = Archive(1, torch.Generator().manual_seed(0))
-    assert archive.draw(4) is None
-    hinge = torch.tensor([0.0] * 90 + [0.5] * 10)
-    archive.add(hinge.unsqueeze(-1), Archive.progress(hinge, torch.zeros(100)))
-    # half of the draws although a tenth of the states: 500 of 1000, standard deviation 16
-    assert 430 < int((archive.draw(1000) == 0.5).sum()) < 570
+def test_progress_is_the_hatch_while_the_leaf_is_shut_and_the_hinge_later():
+    hinge, hatch = torch.tensor([0.0, 0.0, 0.04, 0.06, 0.6, 3.0]), torch.tensor([0.0, 1.1, 2.4, 0.0, 0.0, 0.0])
+    levels = (progress(hinge, hatch) * LEVELS).long()
+    # hatch by 0.5 rad: 0, 2, and 3 at most; from 0.05 rad on the hinge by 0.07 rad: 4, 4 + 7, and the last
+    assert levels.tolist() == [0, 2, 3, 4, 11, 19]
 
 
 def test_controller_recalls_what_it_remembered(walker):

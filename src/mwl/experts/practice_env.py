@@ -16,6 +16,7 @@ from torch import Tensor
 from mwl.errors import BadInput
 from mwl.experts.spec import ExpertSpec
 from mwl.motion import frames
+from mwl.motion.archive import Archive, BeforeFalls
 from mwl.motion.door import DoorGeometry
 from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
@@ -24,12 +25,8 @@ from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.robot import CONTROL_DT, QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.simulation.task import Measurement, SensorIndex, Task
 
-LEVELS, SLOTS = 20, 256  # of the archive
-FEWEST = 12  # states that a level must hold before episodes begin in one of them
 DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
 KEPT_SHARE = 0.02  # of the states that are reached
-FALL_LEAD = 30  # steps: what is kept of a fall lies once to twice as many before it
-FALLS = 512  # that are kept
 
 
 @dataclass(frozen=True)
@@ -64,94 +61,6 @@ class PracticeConfig:
                 f"practice: fall_share is {self.fall_share}, start_share {self.start_share}; both together are at "
                 "most 1, and neither is negative"
             )
-
-
-class Archive:
-    """States that were reached, kept by the reward that was earned there.
-
-    Args:
-        width: numbers W in a state.
-        generator: of draws.
-    """
-
-    def __init__(self, width: int, generator: torch.Generator) -> None:
-        self.states = torch.zeros(LEVELS, SLOTS, width, dtype=torch.float64)
-        self.filled = torch.zeros(LEVELS, dtype=torch.int64)
-        self._generator = generator
-
-    def add(self, states: Tensor, reward: Tensor) -> None:
-        """Keep states `[M, W]` that earned rewards `[M]` in [0, 1]; the newest push out old ones."""
-        levels = (reward * LEVELS).long().clamp(0, LEVELS - 1)
-        for state, level in zip(states, levels.tolist(), strict=True):
-            self.states[level, int(self.filled[level]) % SLOTS] = state
-            self.filled[level] += 1
-
-    def draw(self, count: int, lowest: float = 0.0, *, evenly: bool = True) -> Tensor | None:
-        """States `[count, W]` from the levels that hold enough; None while none does.
-
-        Args:
-            count: how many.
-            lowest: reward in [0, 1] that they earned at least.
-            evenly: every level as often, however rarely it was reached; else every state that is held.
-        """
-        paid = torch.arange(LEVELS) >= lowest * LEVELS
-        held = torch.nonzero(paid & (self.filled >= FEWEST)).squeeze(-1)
-        if len(held) == 0:
-            return None
-        weight = torch.ones(len(held)) if evenly else self.filled[held].clamp(max=SLOTS).float()
-        levels = held[torch.multinomial(weight, count, replacement=True, generator=self._generator)]
-        slot = torch.rand(count, generator=self._generator) * self.filled[levels].clamp(max=SLOTS)
-        return self.states[levels, slot.long()]
-
-
-class BeforeFalls:
-    """States shortly before robots fell, the newest of them.
-
-    Args:
-        num_envs: N, each of which is followed.
-        width: numbers W in a state.
-        generator: of draws.
-    """
-
-    def __init__(self, num_envs: int, width: int, generator: torch.Generator) -> None:
-        self.states = torch.zeros(FALLS, width, dtype=torch.float64)
-        self.count = 0
-        self._recent = torch.zeros(2, num_envs, width, dtype=torch.float64)  # the older one first
-        self._since = torch.zeros(num_envs, dtype=torch.int64)
-        self._generator = generator
-
-    def begin(self, mask: Tensor, states: Tensor) -> None:
-        """Follow anew where `mask` `[N]` holds, from states `[N, W]`."""
-        self._recent[:, mask] = states[mask]
-        self._since[mask] = 0
-
-    def follow(self, states: Tensor, fell: Tensor) -> None:
-        """Go on to states `[N, W]`; where robots `fell` `[N]` keep what they were.
-
-        States in which an episode began are not kept: those from which none recovers would crowd out all others.
-        """
-        for state in self._recent[0, fell & (self._since >= 2 * FALL_LEAD)]:
-            self.states[self.count % FALLS] = state
-            self.count += 1
-        self._since += 1
-        due = self._since % FALL_LEAD == 0
-        self._recent[0, due] = self._recent[1, due]
-        self._recent[1, due] = states[due]
-
-    def draw(self, count: int) -> Tensor | None:
-        """States `[count, W]`, all as likely; None while there are few."""
-        if self.count < FEWEST:
-            return None
-        return self.states[torch.randint(min(self.count, FALLS), (count,), generator=self._generator)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the generator, as plain values and tensors."""
-        return {"states": self.states, "count": self.count, "recent": self._recent, "since": self._since}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.states, self._recent, self._since = (state[name].clone() for name in ("states", "recent", "since"))
-        self.count = int(state["count"])
 
 
 def task_to_practise(name: str) -> Task:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mwl.motion import frames
+from mwl.motion.archive import LEVELS, Archive
 from mwl.motion.door import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
@@ -17,8 +18,6 @@ from mwl.motion.gait import MAX_ACTION
 from mwl.motion.teacher import TrackingPolicy
 from mwl.simulation import Simulation
 from mwl.simulation.robot import CONTROL_DT, QPOS0
-
-_BINS, _SLOTS = 20, 128  # of the archive of reached states
 
 
 @dataclass(frozen=True)
@@ -37,40 +36,12 @@ class DoorConfig:
     lowest_root: float = 0.75  # m
 
 
-class Archive:
-    """States that were reached, kept by how far the episode had got.
-
-    Args:
-        width: numbers in a state.
-        generator: of draws.
-    """
-
-    def __init__(self, width: int, generator: torch.Generator) -> None:
-        self._states = torch.zeros(_BINS, _SLOTS, width)
-        self._filled = torch.zeros(_BINS, dtype=torch.int64)
-        self._generator = generator
-
-    @staticmethod
-    def progress(hinge: Tensor, hatch: Tensor) -> Tensor:
-        """Bin `[N]` of hinge and hatch angles `[N]` in rad: by hatch while the leaf is shut, by hinge later."""
-        shut = (hatch / 0.5).long().clamp(0, 3)
-        opened = 4 + ((hinge - 0.05) / 0.07).long().clamp(0, _BINS - 5)
-        return torch.where(hinge < 0.05, shut, opened)
-
-    def add(self, states: Tensor, bins: Tensor) -> None:
-        """Keep states `[M, W]` of bins `[M]`; the newest push out old ones."""
-        for state, where in zip(states, bins.tolist(), strict=True):
-            self._states[where, int(self._filled[where]) % _SLOTS] = state
-            self._filled[where] += 1
-
-    def draw(self, count: int) -> Tensor | None:
-        """States `[count, W]`, drawn evenly over the bins that hold any; None while all are empty."""
-        held = torch.nonzero(self._filled).squeeze(-1)
-        if len(held) == 0:
-            return None
-        bins = held[torch.randint(len(held), (count,), generator=self._generator)]
-        slot = torch.rand(count, generator=self._generator) * self._filled[bins].clamp(max=_SLOTS)
-        return self._states[bins, slot.long()]
+def progress(hinge: Tensor, hatch: Tensor) -> Tensor:
+    """How far `[N]`, in [0, 1], the door is opened, at hinge and hatch angles `[N]` in rad: by the hatch while the leaf
+    is shut, a fifth of the way, by the hinge later."""
+    shut = (hatch / 0.5).clamp(0, 3.9)
+    opened = 4 + ((hinge - 0.05) / 0.07).clamp(0, LEVELS - 5)
+    return torch.where(hinge < 0.05, shut, opened) / LEVELS
 
 
 class DoorEnv:
@@ -96,7 +67,7 @@ class DoorEnv:
         self._earned = torch.ones(self.num_envs, dtype=torch.bool)  # the leaf was not open to begin with
         self._furthest, self._turned = torch.zeros(self.num_envs), torch.zeros(self.num_envs)
         width = simulation.model.nq + simulation.model.nv + self.controller.memory().shape[-1]
-        self._archive = Archive(width, self._generator)
+        self._archive = Archive(width, self._generator, slots=128, fewest=1, dtype=torch.float32)
         self._metrics = {"turned": 0.0, "opened": 0.0, "past_ratchet": 0.0, "wide_open": 0.0}
 
     def reset(self) -> Tensor:
@@ -152,7 +123,7 @@ class DoorEnv:
         chosen = torch.nonzero(~unfit & self._earned & (self._uniform(0, 1, self.num_envs) < 0.02)).squeeze(-1)
         if len(chosen):
             states = torch.cat([qpos, qvel, self.controller.memory()], dim=-1)[chosen]
-            self._archive.add(states, Archive.progress(qpos[chosen, 26], qpos[chosen, 27]))
+            self._archive.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
 
     def _kick(self) -> None:
         """Push the root with a sudden velocity, at random moments."""
