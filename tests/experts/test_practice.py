@@ -229,5 +229,6 @@ def test_settings_that_make_no_practice_are_refused():
         PracticeConfig(start_share=0.0)
     with pytest.raises(BadInput, match="fall_share"):
         PracticeConfig(start_share=0.8, fall_share=0.3)
+    assert PracticeConfig(start_share=0.8, fall_share=0.2).fall_share == 0.2  # which 1 - 0.8 is less than
     with pytest.raises(BadInput, match="env_steps"):
         PracticeData(env_steps=0)

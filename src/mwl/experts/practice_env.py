@@ -56,7 +56,7 @@ class PracticeConfig:
                 f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
                 "1 step, and a share in (0, 1]"
             )
-        if not 0 <= self.fall_share <= 1 - self.start_share:
+        if self.fall_share < 0 or self.start_share + self.fall_share > 1 + 1e-9:
             raise BadInput(
                 f"practice: fall_share is {self.fall_share}, start_share {self.start_share}; both together are at "
                 "most 1, and neither is negative"
