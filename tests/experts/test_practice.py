@@ -117,6 +117,10 @@ def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
     begun = torch.from_numpy(env._simulation.qpos[:, 2]) == 7.0
     assert 90 < int(begun.sum()) < 150  # 120 of 400, standard deviation 9
     assert torch.equal(env._from_start, ~begun)
+    resumed, _ = environment(data_folder, "stand", env.config, num_envs=400)
+    resumed.load_state_dict(env.state_dict())
+    env.reset(), resumed.reset()
+    assert (resumed._simulation.qpos == env._simulation.qpos).all()
 
 
 def test_rough_actions_are_charged(data_folder):
