@@ -27,10 +27,10 @@ ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
 EVALUATION_SEED = 1000
 
 
-def guide(expert: str, mirrored: bool) -> Guidance:
+def guide(expert: str, mirrored: bool, setting_off: int = 0) -> Guidance:
     """One expert that can be tuned."""
     unit = torch.as_tensor(1 / RADIANS_PER_ACTION)
-    tuning = Tuning(torch.tensor([True]), unit, joint_mirror() if mirrored else None)
+    tuning = Tuning(torch.tensor([True]), unit, joint_mirror() if mirrored else None, setting_off)
     return Guidance(ExpertLibrary.load(Path("data/experts") / expert), semantic_weights={expert: 1.0}, tuning=tuning)
 
 
@@ -48,11 +48,14 @@ def tune(env: HumanoidEnv, guidance: Guidance, config: GuidanceConfig) -> Tuner:
         race_steps=race_steps,
         smoothness=config.tune_smoothness,
         joints=ACTION_SIZE,
+        setting_off_steps=config.tune_setting_off_steps // ENVS,
+        setting_off_step_size=config.tune_setting_off_step_size,
     )
     state = env.reset()
     for t in range(steps + race_steps):
-        if t == steps:
-            env.draw_like(tuner.begin_race())
+        if t == steps or (t < steps and tuner.waits):
+            env.draw_apart()
+            env.draw_like(tuner.begin_race() if t == steps else tuner.set_off())
             guidance.reset()
             state = env.reset()
         guidance.variants = tuner.variants
@@ -93,12 +96,22 @@ def main() -> None:
         "--step-size", type=float, default=GuidanceConfig.tune_step_size, help="guidance.tune_step_size"
     )
     parser.add_argument("--not-mirrored", action="store_true", help="guidance.tune_mirrored: false")
+    parser.add_argument("--setting-off", type=int, default=0, help="guidance.tune_setting_off")
+    parser.add_argument(
+        "--setting-off-steps", type=int, default=GuidanceConfig.tune_setting_off_steps, help="of tune_steps"
+    )
+    parser.add_argument(
+        "--setting-off-step-size", type=float, default=GuidanceConfig.tune_setting_off_step_size, help="of that search"
+    )
     options = parser.parse_args()
     config = GuidanceConfig(
         tune_window=options.window,
         tune_step_size=options.step_size,
         tune_smoothness=options.smoothness,
         tune_mirrored=not options.not_mirrored,
+        tune_setting_off=options.setting_off,
+        tune_setting_off_steps=options.setting_off_steps,
+        tune_setting_off_step_size=options.setting_off_step_size,
     )
     torch.set_num_threads(1)
     print(
@@ -106,7 +119,7 @@ def main() -> None:
     )
     for seed in options.seeds:
         torch.manual_seed(seed)
-        guidance = guide(options.expert, config.tune_mirrored)
+        guidance = guide(options.expert, config.tune_mirrored, config.tune_setting_off)
         env = make_env(options.task, ENVS, seed=seed, num_threads=1)
         tuner = tune(env, guidance, config)
         env.close()

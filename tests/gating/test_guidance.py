@@ -1,5 +1,7 @@
 """Guidance with small experts: who is followed, and what it takes with it."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -142,6 +144,30 @@ def test_a_limb_follows_an_expert_of_its_own(library: ExpertLibrary, observation
 def test_unknown_limbs_are_refused(library: ExpertLibrary) -> None:
     with pytest.raises(BadInput, match="limbs say tail: walk; there are legs, torso, arms"):
         Guidance(library, semantic_weights={"walk": 1.0}, limbs={"tail": "walk"})
+
+
+def test_setting_off_begins_where_an_episode_does(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    """Of `setting_off: 2` the ages 0 and 1 have the offset in full (2 - 2 * 1 / 2 = 1), the age 2 has none."""
+    tuning = Tuning(torch.tensor([False, True]), torch.ones(19), setting_off=2)
+    tuning.numbers[tuning.size] = 5.0
+    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, tuning=tuning)
+    count = len(observation)
+
+    def adjusted(**how: Any) -> torch.Tensor:
+        action = guidance.reference(observation, **how)[keys.EXPERT_ACTION][:, 1, 0]
+        return (action + 0.5).abs() > 1e-3  # the expert's own action is -0.5
+
+    ends = torch.zeros(count, dtype=torch.bool)
+    ends[0] = True
+    assert [bool(adjusted().all()) for _ in range(3)] == [True, True, False]
+    assert not adjusted().any()
+    guidance.reset(ends)
+    assert torch.equal(adjusted(), ends)
+    # off the trajectory the age is what is said; unsaid, all have long set off
+    assert torch.equal(adjusted(hold=False, age=torch.where(ends, 0, 7)), ends)
+    assert not adjusted(hold=False).any()
+    guidance.reset()
+    assert adjusted().all()
 
 
 def test_tuned_experts_travel_with_the_guidance(library: ExpertLibrary, observation: torch.Tensor) -> None:

@@ -13,8 +13,8 @@ UNIT = torch.tensor([2.0, 2.0, 1.0])
 MIRROR = (torch.tensor([1, 0, 2]), torch.tensor([-1.0, -1.0, -1.0]))  # a pair that mirrors, and a trunk joint
 
 
-def tuning() -> Tuning:
-    return Tuning(torch.tensor([True, False]), UNIT, MIRROR)
+def tuning(setting_off: int = 0) -> Tuning:
+    return Tuning(torch.tensor([True, False]), UNIT, MIRROR, setting_off)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,24 @@ def test_joints_are_the_commands_that_hold_them() -> None:
     assert ctrl[0, JOINT_NAMES.index("left_knee")] == pytest.approx(0.8, abs=1e-6)
 
 
-def test_tuning_travels_as_plain_values() -> None:
-    made = tuning()
-    made.numbers.copy_(torch.randn(8))
-    action, joints = torch.rand(2, 2, 3), Joints(torch.rand(2, 3), torch.rand(2, 3))
-    assert torch.equal(Tuning.from_plain(made.to_plain())(action, joints), made(action, joints))
+@pytest.mark.parametrize("setting_off", [0, 20])
+def test_tuning_travels_as_plain_values(setting_off: int) -> None:
+    made = tuning(setting_off)
+    made.numbers.copy_(torch.randn(len(made.numbers)))
+    action, joints, age = torch.rand(2, 2, 3), Joints(torch.rand(2, 3), torch.rand(2, 3)), torch.tensor([3, 14])
+    again = Tuning.from_plain(made.to_plain())
+    assert torch.equal(again(action, joints, age=age), made(action, joints, age=age))
+
+
+def test_numbers_of_setting_off_fade_out() -> None:
+    """Of 20 steps the first 10 have them alone; at 15 both kinds count half, from 20 on those of going on alone."""
+    made = tuning(setting_off=20)
+    assert len(made.numbers) == 2 * made.size == 16
+    made.numbers[0], made.numbers[made.size] = 1.0, 3.0  # offsets of the pair, of 0.04 of action per unit
+    action = torch.zeros(5, 2, 3)
+    out = made(action, None, age=torch.tensor([0, 10, 15, 20, 500]))[:, 0, 0]
+    assert out.tolist() == pytest.approx([0.12, 0.12, 0.08, 0.04, 0.04])
+    assert made(action, None)[:, 0, 0].tolist() == pytest.approx([0.04] * 5)  # age unknown: all have long set off
 
 
 def searched(generations: int, search: Evolution) -> Evolution:

@@ -102,7 +102,7 @@ class ToyGuidance:
     def __init__(self, follow: str = "good") -> None:
         self.library, self.gate, self.num_experts = Library(), None, 2
         self.weights = torch.tensor([1.0, 0.0] if follow == "good" else [0.0, 1.0])
-        self.current = self.memory = None
+        self.current = self.memory = self.age = None
         self.calls = 0
         self.semantic_weights = self.weights
         self.tuning = self.variants = None
@@ -116,7 +116,9 @@ class ToyGuidance:
     def set_weights(self, weights: Tensor) -> None:
         self.weights = weights
 
-    def reference(self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None) -> TensorDict:
+    def reference(
+        self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
+    ) -> TensorDict:
         self.calls += 1
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)

@@ -33,6 +33,7 @@ def test_transitions_stay_within_episodes(tmp_path: Path) -> None:
     assert first[keys.NEXT, keys.REWARD].flatten().tolist() == [0, 1, 2, 4, 5]
     assert first[keys.ACTION].flatten().tolist() == [0.5] * 5  # what moved the robot, not the label
     assert rows[keys.EPISODE].tolist() == [-1, -1, -1, -2, -2, -3, -3, -3, -4, -4]
+    assert first[keys.STEP_COUNT].flatten().tolist() == [0, 1, 2, 0, 1]
 
 
 def test_other_tasks_and_recordings_without_reward_are_refused(tmp_path: Path) -> None:

@@ -41,9 +41,13 @@ class PacingLibrary:
 class PacingGuidance(Guidance):
     """Of a point mass, which has no joints for a tuning to look at."""
 
-    def _ask_experts(self, observation: Tensor, memory: Tensor, hold: bool) -> tuple[Tensor, Tensor]:
+    def _ask_experts(
+        self, observation: Tensor, memory: Tensor, age: Tensor | None, hold: bool
+    ) -> tuple[Tensor, Tensor]:
         action, after = self.library.step(observation, None, memory=memory)
-        return (action if self.tuning is None else self.tuning(action, None, self.variants if hold else None)), after
+        if self.tuning is None:
+            return action, after
+        return self.tuning(action, None, self.variants if hold else None, age), after
 
 
 class PacingModule(ToyModule):
@@ -75,9 +79,11 @@ def fit(module: PacingModule, callbacks: Sequence[Callback] = (), checkpoint: Pa
     return data
 
 
-@pytest.mark.parametrize(
-    "tuning", [{}, {"tune_steps": 120, "tune_window": 5, "race_steps": 60}], ids=["as they are", "tuned"]
-)
+TUNING = {"tune_steps": 120, "tune_window": 5, "race_steps": 60}
+SETTING_OFF = {**TUNING, "tune_steps": 150, "tune_setting_off": 5, "tune_setting_off_steps": 72}  # windows of 6 steps
+
+
+@pytest.mark.parametrize("tuning", [{}, TUNING, SETTING_OFF], ids=["as they are", "tuned", "setting off"])
 def test_experts_count_the_steps_of_each_episode(tuning: dict[str, int]) -> None:
     pl.seed_everything(0)
     data = fit(make_module(**tuning))
@@ -95,15 +101,18 @@ def test_experts_count_the_steps_of_each_episode(tuning: dict[str, int]) -> None
     assert torch.equal(after[same], before[same])
 
 
-def test_resumed_training_remembers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tuning", "stop_after"), [({}, 9), (SETTING_OFF, 2), (SETTING_OFF, 3)], ids=["late", "before setting off", "while"]
+)
+def test_resumed_training_remembers(tuning: dict[str, int], stop_after: int, tmp_path: Path) -> None:
     pl.seed_everything(1)
-    whole = make_module()
+    whole = make_module(**tuning)
     fit(whole)
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(make_module(), [StopAfter(9, tmp_path / "last.ckpt")])  # after 45 of an episode's 50 steps
+        fit(make_module(**tuning), [StopAfter(stop_after, tmp_path / "last.ckpt")])  # 9: 45 of an episode's 50 steps
     pl.seed_everything(77)
-    resumed = make_module()
+    resumed = make_module(**tuning)
     fit(resumed, checkpoint=tmp_path / "last.ckpt")
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name

@@ -88,6 +88,7 @@ def test_relabelled_rows_are_those_held_and_no_others() -> None:
             keys.OBSERVATION: torch.arange(6.0).view(2, 3, 1),
             keys.ACTION: torch.zeros(2, 3, 1),
             keys.EPISODE: torch.zeros(2, 3, dtype=torch.int64),
+            keys.STEP_COUNT: torch.tensor([[[0], [1], [2]], [[7], [8], [9]]]),
             keys.EXPERT_ACTION: torch.zeros(2, 3, 2, 1),
             keys.REFERENCE_ACTION: torch.zeros(2, 3, 1),
             keys.NEXT: {
@@ -99,20 +100,20 @@ def test_relabelled_rows_are_those_held_and_no_others() -> None:
     )
     replay.extend(frames)
 
-    def advise(observation: torch.Tensor, memory: torch.Tensor | None) -> TensorDict:
+    def advise(observation: torch.Tensor, memory: torch.Tensor | None, age: torch.Tensor) -> TensorDict:
         assert memory is None
         both = torch.stack([observation, -observation], dim=1)
-        return TensorDict(
-            {keys.EXPERT_ACTION: both, keys.REFERENCE_ACTION: 10 * observation}, batch_size=[len(observation)]
-        )
+        reference = 10 * observation + 100 * age.unsqueeze(-1)
+        return TensorDict({keys.EXPERT_ACTION: both, keys.REFERENCE_ACTION: reference}, batch_size=[len(observation)])
 
     replay.relabel(advise)
     assert len(replay) == 6
     rows = replay.buffer[:3]
-    assert torch.equal(rows[keys.REFERENCE_ACTION], 10 * rows[keys.OBSERVATION])
+    assert torch.equal(rows[keys.REFERENCE_ACTION], 10 * rows[keys.OBSERVATION] + 100 * rows[keys.STEP_COUNT])
     assert torch.equal(rows[keys.EXPERT_ACTION][..., 1, :], -rows[keys.OBSERVATION])
     after = rows[keys.NEXT]
-    assert torch.equal(after[keys.REFERENCE_ACTION], 10 * after[keys.OBSERVATION])
+    expected = 10 * after[keys.OBSERVATION] + 100 * (rows[keys.STEP_COUNT] + 1)  # the step after is one step older
+    assert torch.equal(after[keys.REFERENCE_ACTION], expected)
 
 
 def test_a_single_environment_is_enough() -> None:

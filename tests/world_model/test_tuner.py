@@ -63,6 +63,67 @@ def test_stages_of_the_search_enter_the_race_beside_the_experts_as_they_are() ->
     assert torch.equal(tuner.variants, tuner.race.tunings)  # four environments, four that race
 
 
+def make_setting_off(windows: int) -> Tuner:
+    """Three windows of 12 steps for setting off, the first of which the experts have, then `windows` of going on."""
+    torch.manual_seed(0)
+    tuning, steps = Tuning(torch.tensor([True]), torch.ones(2), setting_off=10), 36 + windows * WINDOW
+    return Tuner(tuning, N, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=3, setting_off_steps=36)
+
+
+def step(tuner: Tuner, reward: torch.Tensor, at: int) -> None:
+    never = torch.zeros(N, dtype=torch.bool)
+    tuner.observe(reward, torch.full((N,), at), never, torch.full((N, 1, 2), 0.5))
+
+
+def test_setting_off_is_searched_first_from_new_episodes_and_with_every_step() -> None:
+    tuner, own = make_setting_off(4), 8  # numbers of each part
+    for at in range(12):
+        assert not tuner.variants.any()  # the experts as they are
+        step(tuner, torch.full((N,), 0.8), at)
+    for _ in range(2):
+        assert tuner.waits
+        assert not tuner.variants[:, :own].any()  # of going on nothing is tried yet
+        assert tuner.variants[:, own:].any(dim=1).all()
+        step(tuner, torch.tensor([9.0, 0.0, 0.0, 0.0]), 50)  # what is left of the old episode doesn't count
+        assert tuner.set_off() == [0] * N
+        drawn = tuner.variants[:, own:].clone()
+        for at in range(12):
+            # the second gains in the very first step, which a window of going on would take for settling
+            step(tuner, torch.tensor([0.8, 1.8 if at == 0 else 0.8, 0.8, 0.8]), at)
+    assert (tuner.setting_off.mean @ drawn.T).argmax() == 1
+
+
+def test_going_on_is_searched_with_what_was_found_for_setting_off_which_also_races_alone() -> None:
+    tuner, own = make_setting_off(4), 8
+    for _ in range(3):
+        tuner.set_off()
+        for at in range(12):
+            step(tuner, torch.linspace(0.7, 0.9, N), at)
+    found, means = tuner.setting_off.mean.clone(), []
+    assert found.any()
+    for window in range(4):
+        assert not tuner.waits
+        assert torch.equal(tuner.variants[:, own:], found.expand(N, own))
+        play(tuner, torch.linspace(0.7, 0.9, N), first=12 + WINDOW * window)
+        means.append(tuner.evolution.mean.clone())
+    assert torch.equal(tuner.setting_off.mean, found)
+    going_on = torch.stack([torch.zeros(own), torch.zeros(own), means[1], means[3]])  # after half of it, and at the end
+    assert torch.equal(tuner.race.tunings[:, :own], going_on)
+    assert torch.equal(tuner.race.tunings[:, own:], torch.stack([torch.zeros(own), found, found, found]))
+
+
+@pytest.mark.parametrize(
+    ("steps", "setting_off_steps", "told"),
+    [(46, 23, r"tune_setting_off_steps gives each of 4 environments 23 steps; at least 24 are"), (45, 36, "least 46")],
+)
+def test_too_few_steps_for_setting_off_are_refused(steps: int, setting_off_steps: int, told: str) -> None:
+    tuning = Tuning(torch.tensor([True]), torch.ones(2), setting_off=10)
+    with pytest.raises(BadInput, match=told):
+        Tuner(
+            tuning, N, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=3, setting_off_steps=setting_off_steps
+        )
+
+
 @pytest.mark.parametrize(("tuned", "winner"), [([0.79, 0.9, 0.85], 2), ([0.7, 0.79, 0.75], 0)])
 def test_only_a_tuning_that_earned_more_is_kept(tuned: list[float], winner: int) -> None:
     tuner = make()

@@ -63,6 +63,7 @@ class Guidance:
         self.semantic_weights: Tensor | None = None
         self.current: Tensor | None = None  # [N] expert that `top1` follows
         self.memory: Tensor | None = None  # [N, M] what the experts remember of the episode; None where all begin
+        self.age: Tensor | None = None  # [N] steps since the episode began; None where all begin
         self.tuning = tuning
         self.variants: Tensor | None = None  # [N, P] numbers of the tuning to try, one row per environment
         self.limbs = dict(limbs or {})
@@ -100,7 +101,7 @@ class Guidance:
         self.semantic_weights, self.current = resolved, None
 
     def reset(self, done: Tensor | None = None) -> None:
-        """Forget who was followed and what experts remember, where `done` `[N]` holds (None: everywhere)."""
+        """Begin anew where `done` `[N]` holds (None: everywhere): forget who was followed and what experts remember."""
         if done is None or self.current is None or len(done) != len(self.current):
             self.current = None
         else:
@@ -109,16 +110,23 @@ class Guidance:
             self.memory = None
         else:
             self.memory = torch.where(done.unsqueeze(-1), self.library.initial_memory(len(done)), self.memory)
+        if done is None or self.age is None or len(done) != len(self.age):
+            self.age = None
+        else:
+            self.age = self.age.masked_fill(done, 0)
 
     @torch.no_grad()
-    def reference(self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None) -> TensorDict:
+    def reference(
+        self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
+    ) -> TensorDict:
         """Advice at observations `[N, O]`.
 
         Args:
             observation: of the task.
-            hold: go on along the present trajectory: from what the experts remember of it and with the hysteresis of
-                `top1`, both for the next step; False for states off it.
+            hold: go on along the present trajectory: from what the experts remember of it, at its age and with the
+                hysteresis of `top1`, all for the next step; False for states off it.
             memory: `[N, M]` of the experts off the present trajectory; None asks them as where an episode begins.
+            age: steps since the episode began `[N]`, off the present trajectory; None where all have long set off.
 
         Returns:
             batch size `[N]`: EXPERT_ACTION `[N, K, A]`, GATE_PROBS and SEMANTIC_WEIGHTS `[N, K]` where there are such,
@@ -128,9 +136,12 @@ class Guidance:
         count = len(observation)
         if hold:
             memory = self.memory if self.memory is not None and len(self.memory) == count else None
+            if self.age is None or len(self.age) != count:
+                self.age = torch.zeros(count, dtype=torch.int64)
+            age, self.age = self.age, self.age + 1
         if memory is None:
             memory = self.library.initial_memory(count)
-        experts, after = self._ask_experts(observation, memory, hold)
+        experts, after = self._ask_experts(observation, memory, age, hold)
         advice = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[count])
         if self.library.memory_size:
             advice[keys.MEMORY], advice[keys.NEXT, keys.MEMORY] = memory, after
@@ -147,13 +158,15 @@ class Guidance:
         """Weights `[N, K]` of the experts, `[N, K, A]` where limbs follow experts of their own."""
         return fused if self._limb_masks is None else override(fused, *self._limb_masks)
 
-    def _ask_experts(self, observation: Tensor, memory: Tensor, hold: bool) -> tuple[Tensor, Tensor]:
+    def _ask_experts(
+        self, observation: Tensor, memory: Tensor, age: Tensor | None, hold: bool
+    ) -> tuple[Tensor, Tensor]:
         """Actions `[N, K, A]` of the experts, tuned, and their memory `[N, M]` afterwards."""
         action, after = self.library.step(observation, self.layout, memory=memory)
         if self.tuning is None:
             return action, after
         joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
-        return self.tuning(action, joints, self.variants if hold else None), after
+        return self.tuning(action, joints, self.variants if hold else None, age), after
 
     def _weights(self, observation: Tensor, advice: TensorDict) -> Tensor:
         """Fused weights `[N, K]`; what they are made of is added to the advice."""

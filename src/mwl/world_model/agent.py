@@ -134,20 +134,22 @@ class WorldModelAgent:
 
     def state_dict(self) -> dict[str, Any]:
         """What the agent remembers from one step to the next, as plain values and tensors."""
-        current, memory = (None, None) if self.guidance is None else (self.guidance.current, self.guidance.memory)
+        guidance = self.guidance
         return {
             "deviation": self._deviation,
             "std": self._std,
             "age": self._age,
-            "current_expert": current,
-            "expert_memory": memory,
+            "current_expert": None if guidance is None else guidance.current,
+            "expert_memory": None if guidance is None else guidance.memory,
+            "expert_age": None if guidance is None else guidance.age,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
         if self.guidance is not None:
-            self.guidance.current, self.guidance.memory = state["current_expert"], state.get("expert_memory")
+            self.guidance.current, self.guidance.memory = state["current_expert"], state["expert_memory"]
+            self.guidance.age = state["expert_age"]
 
 
 def use_of(config: GuidanceConfig) -> Use:

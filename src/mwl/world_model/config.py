@@ -153,6 +153,13 @@ class GuidanceConfig:
     """Steps for which an environment tries a variant."""
     tune_step_size: float = 0.5
     """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
+    tune_setting_off: int = 0
+    """Steps from the beginning of an episode that are tuned by themselves, as setting off differs from going on; 0
+    tunes all steps alike."""
+    tune_setting_off_steps: int = 13_440
+    """Of the steps of tuning those in which setting off is searched, first."""
+    tune_setting_off_step_size: float = 0.6
+    """First standard deviation of that search."""
     tune_mirrored: bool = True
     """Left and right share their numbers; for a task whose left and right differ, as at a door, they should not."""
     tune_smoothness: float = 0.0
@@ -186,4 +193,9 @@ class GuidanceConfig:
         _require(self.race_steps >= 1, f"guidance.race_steps is {self.race_steps}; it must be at least 1")
         _require(self.tune_window >= 5, f"guidance.tune_window is {self.tune_window}; it must be at least 5")
         _require(self.tune_smoothness >= 0, f"guidance.tune_smoothness is {self.tune_smoothness}; it can't be negative")
-        _require(self.tune_step_size > 0, f"guidance.tune_step_size is {self.tune_step_size}, not above 0")
+        for name in ("tune_step_size", "tune_setting_off_step_size"):
+            _require(getattr(self, name) > 0, f"guidance.{name} is {getattr(self, name)}, not above 0")
+        _require(
+            self.tune_setting_off == 0 or self.tune_setting_off >= 5,
+            f"guidance.tune_setting_off is {self.tune_setting_off}; it must be 0 or at least 5",
+        )

@@ -32,12 +32,17 @@ def transitions(paths: Sequence[Path | str], task: str, observation_size: int) -
             raise BadInput(f"{path}: no two steps of one episode")
         moved = recorded.action if recorded.executed_action is None else recorded.executed_action
         count = int(follows.sum())
+        begins = torch.cat([torch.tensor([True]), ~follows]).nonzero().squeeze(-1)
+        age = torch.arange(len(recorded.episode)) - begins.repeat_interleave(
+            torch.diff(begins, append=torch.tensor([len(recorded.episode)]))
+        )
         parts.append(
             TensorDict(
                 {
                     keys.OBSERVATION: recorded.observation[:-1][follows],
                     keys.ACTION: moved[:-1][follows],
                     keys.EPISODE: last_episode - recorded.episode[:-1][follows],
+                    keys.STEP_COUNT: age[:-1][follows].unsqueeze(-1),
                     keys.NEXT: {
                         keys.OBSERVATION: recorded.observation[1:][follows],
                         keys.REWARD: recorded.reward[:-1][follows].unsqueeze(-1),
@@ -57,10 +62,11 @@ def advised(rows: TensorDict, guidance: Guidance) -> TensorDict:
     if library.memory_size:
         memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], guidance.layout)
         rows[keys.MEMORY] = memory
-    advice = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory)
+    age = rows[keys.STEP_COUNT].squeeze(-1)
+    advice = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory, age=age)
     for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
         rows[key] = advice[key]
     memory = advice.get((keys.NEXT, keys.MEMORY))
-    after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory)
+    after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory, age=age + 1)
     rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
     return rows

@@ -189,7 +189,10 @@ class WorldModelModule(pl.LightningModule):
             phase = "seed"
         data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase in ("tune", "race")
         if self.tuner is not None and self.guidance is not None:
-            if self._phase == "tune" and phase != "tune":
+            if phase == "tune" and self.tuner.waits:
+                data.restart(self.tuner.set_off())
+                self._return_so_far = None
+            elif self._phase == "tune" and phase != "tune":
                 data.restart(self.tuner.begin_race())  # what the last candidates left behind is no fair start
                 self._return_so_far = None
             elif self._phase == "race" and phase != "race":
@@ -198,7 +201,7 @@ class WorldModelModule(pl.LightningModule):
             self.guidance.variants = self.tuner.variants if phase in ("tune", "race") else None
             if phase != self._phase:
                 reference = partial(self.guidance.reference, hold=False)
-                data.replay.relabel(lambda observation, memory: reference(observation, memory=memory))
+                data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))
         self._phase = phase
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
@@ -210,7 +213,8 @@ class WorldModelModule(pl.LightningModule):
             after = frames[keys.NEXT, keys.OBSERVATION].flatten(0, 1)
             memory = frames.get((keys.NEXT, keys.MEMORY))
             memory = None if memory is None else memory.flatten(0, 1)
-            advice = self.guidance.reference(after, hold=False, memory=memory)
+            age = frames[keys.STEP_COUNT].flatten() + 1
+            advice = self.guidance.reference(after, hold=False, memory=memory, age=age)
             frames[keys.NEXT, keys.REFERENCE_ACTION] = advice[keys.REFERENCE_ACTION].view_as(
                 frames[keys.REFERENCE_ACTION]
             )

@@ -16,6 +16,7 @@ _KEPT = (
     keys.OBSERVATION,
     keys.ACTION,
     keys.EPISODE,
+    keys.STEP_COUNT,
     keys.EXPERT_ACTION,
     keys.REFERENCE_ACTION,
     keys.MEMORY,
@@ -25,8 +26,8 @@ _KEPT = (
     (keys.NEXT, keys.REFERENCE_ACTION),
 )
 
-Reference = Callable[[Tensor, Tensor | None], TensorDict]
-"""What experts advise at observations `[T, O]` with memories `[T, M]`, see `Guidance.reference`."""
+Reference = Callable[[Tensor, Tensor | None, Tensor], TensorDict]
+"""What experts advise at observations `[T, O]` with memories `[T, M]` and ages `[T]`, see `Guidance.reference`."""
 
 
 class Replay:
@@ -73,7 +74,7 @@ class Replay:
         """Write anew what the experts advise at all transitions held, after they changed.
 
         Args:
-            reference: advice at observations and, where experts have such, with their memories.
+            reference: advice at observations and ages and, where experts have such, with their memories.
         """
         held = [self.buffer[: len(self.buffer) // self.num_envs]]  # new tensordicts around the storage's own memory
         if self.demonstrations is not None:
@@ -84,9 +85,9 @@ class Replay:
 
     @staticmethod
     def _advise(rows: TensorDictBase, reference: Reference) -> None:
-        memory = rows.get(keys.MEMORY)
-        now = reference(rows[keys.OBSERVATION].flatten(0, -2), None if memory is None else memory.flatten(0, -2))
-        after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2), now.get((keys.NEXT, keys.MEMORY)))
+        memory, age = rows.get(keys.MEMORY), rows[keys.STEP_COUNT].flatten()
+        now = reference(rows[keys.OBSERVATION].flatten(0, -2), None if memory is None else memory.flatten(0, -2), age)
+        after = reference(rows[keys.NEXT, keys.OBSERVATION].flatten(0, -2), now.get((keys.NEXT, keys.MEMORY)), age + 1)
         for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
             rows[key].copy_(now[key].view_as(rows[key]))
         held = rows[keys.NEXT, keys.REFERENCE_ACTION]
