@@ -54,7 +54,6 @@ def tune(env: HumanoidEnv, guidance: Guidance, config: GuidanceConfig) -> Tuner:
     state = env.reset()
     for t in range(steps + race_steps):
         if t == steps or (t < steps and tuner.waits):
-            env.draw_apart()
             env.draw_like(tuner.begin_race() if t == steps else tuner.set_off())
             guidance.reset()
             state = env.reset()

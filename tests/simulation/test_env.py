@@ -102,9 +102,13 @@ def test_environments_that_draw_alike_begin_the_same_episodes() -> None:
         observation = env.reset()[keys.OBSERVATION]
         assert torch.equal(observation[0], observation[1])
         assert not torch.equal(observation[0], observation[2])
-    env.draw_apart()
+    env.draw_like([0, 1, 1])  # told anew, 1 no longer draws like 0
     observation = env.reset()[keys.OBSERVATION]
     assert not torch.equal(observation[0], observation[1])
+    assert torch.equal(observation[1], observation[2])
+    env.draw_apart()
+    observation = env.reset()[keys.OBSERVATION]
+    assert not torch.equal(observation[1], observation[2])
     with pytest.raises(BadInput, match="3 indices"):
         env.draw_like([0, 3, 1])
 

@@ -56,8 +56,14 @@ class World(ABC):
         """Start the generators of resets and goals anew; environment i draws from that of (seed, i)."""
 
     def draw_like(self, models: Sequence[int]) -> None:
-        """Let environment i draw as environment `models[i]` does, until `draw_apart`."""
+        """Let environment i draw as environment `models[i]` does, until `draw_apart`.
+
+        Environments that drew alike before and have different models from now on draw apart.
+        """
         states = [generator.bit_generator.state for generator in self._generators]
+        if any(state in states[:i] for i, state in enumerate(states)):
+            self.draw_apart()
+            states = [generator.bit_generator.state for generator in self._generators]
         for generator, model in zip(self._generators, models, strict=True):
             generator.bit_generator.state = states[model]
 

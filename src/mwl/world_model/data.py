@@ -146,7 +146,6 @@ class WorldModelData(pl.LightningDataModule):
         assert self._owner is not None, "start before restarting"
         draw_like = getattr(self.env, "draw_like", None)
         if draws is not None and draw_like is not None:
-            self.draw_apart()  # those that drew alike before would go on drawing alike
             draw_like(draws)
         self._owner.shutdown(close_env=False)  # else it closes the environment once it is forgotten
         self.start()
