@@ -148,8 +148,8 @@ class WorldModelAgent:
         """Go on where `state_dict` was taken."""
         self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
         if self.guidance is not None:
-            self.guidance.current, self.guidance.memory = state["current_expert"], state["expert_memory"]
-            self.guidance.age = state["expert_age"]
+            self.guidance.current, self.guidance.memory = state["current_expert"], state.get("expert_memory")
+            self.guidance.age = state.get("expert_age")
 
 
 def use_of(config: GuidanceConfig) -> Use:
