@@ -74,7 +74,7 @@ class Tuner(nn.Module):
         smoothness: float = 0.0,
         joints: int = 0,
         setting_off_steps: int = 0,
-        setting_off_step_size: float = 0.5,
+        setting_off_step_size: float = 0.6,
     ) -> None:
         super().__init__()
         if num_envs < _SMALLEST_POPULATION:
