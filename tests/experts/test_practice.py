@@ -13,6 +13,7 @@ from mwl.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
 from mwl.experts.practice_env import PracticeConfig, PracticeEnv
+from mwl.experts.takeover import left_behind
 from mwl.handoff import write_handoff
 from mwl.motion.door_reward import DoorRewardConfig
 from mwl.motion.ppo import PPO, PPOConfig
@@ -123,6 +124,78 @@ def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
     assert (resumed._simulation.qpos == env._simulation.qpos).all()
 
 
+def test_what_others_leave_behind_is_in_motion_and_on_its_feet(data_folder):
+    spec = Expert.load(data_folder / "experts/stand").spec
+    left = left_behind([str(data_folder / "experts/walk")], spec, 0.75, seed=0, num_threads=1)
+    assert left.env_steps == 64 * 250
+    assert left.states.shape == (64 * 40, 26 + 25)  # every fifth step of the last four seconds; nobody falls
+    assert (left.states[:, 2] > 0.75).all()
+    assert 0.9 < float(left.states[:, 26].mean()) < 1.2  # m/s, an expert that walks at 1.1
+    again = left_behind([str(data_folder / "experts/walk")], spec, 0.75, seed=0, num_threads=1)
+    assert torch.equal(left.states, again.states)  # a resumed practice takes over from the same
+
+
+def test_episodes_take_over_as_often_as_is_said(data_folder):
+    config = PracticeConfig(start_share=0.7, takeover_share=0.3, predecessors=["a walker"])
+    expert = Expert.load(data_folder / "experts/stand")
+    network = expert.network
+    flying = torch.zeros(5, 26 + 25, dtype=torch.float64)
+    flying[:, 2], flying[:, 3] = 7.0, 1.0
+    env = PracticeEnv(
+        expert.spec, network.action_mean, network.action_std, config, 400, num_threads=1, left_behind=flying
+    )
+    env.archive.add(env.starts(12), torch.full((12,), 0.5))
+    env.reset()
+    begun = torch.from_numpy(env._simulation.qpos[:, 2]) == 7.0
+    assert 90 < int(begun.sum()) < 150  # 120 of 400, standard deviation 9
+    assert torch.equal(env._takes_over, begun)
+    assert torch.equal(env._from_start, ~begun)
+    env.begin_in(env.starts(400))
+    assert not (env._takes_over | env._from_start).any()
+
+
+def test_falls_in_taking_over_are_told_apart(data_folder):
+    config = PracticeConfig(start_share=0.5, takeover_share=0.5, predecessors=["a sleeper"], kick_std=0.0)
+    expert = Expert.load(data_folder / "experts/stand")
+    network = expert.network
+    lying = torch.zeros(1, 26 + 25, dtype=torch.float64)
+    lying[:, 2], lying[:, 3] = 0.3, 1.0
+    env = PracticeEnv(
+        expert.spec, network.action_mean, network.action_std, config, 16, num_threads=1, left_behind=lying
+    )
+    env.archive.add(env.starts(12), torch.full((12,), 0.5))
+    env.reset()
+    with torch.no_grad():
+        for _ in range(10):
+            env.step(expert.network.standardised(env.observe()))
+    metrics = env.end_iteration(0, 0.0)
+    assert metrics["fallen_taking_over"] > 0.1  # some ten that fall at once, each moving the mean by 0.02
+    assert metrics["fallen"] == 0.0
+
+
+def test_inputs_reach_further_where_they_were_cut_off_and_answers_stay(data_folder):
+    network = Expert.load(data_folder / "experts/stand").network
+    near = network.input_mean + network.input_std * torch.randn(50, len(network.input_mean)).clamp(-4, 4)
+    near = torch.where(network.input_std > 1e6, network.input_mean, near)
+    far = network.input_mean.repeat(50, 1)
+    far[:, 3] += 12 * network.input_std[3]
+    before, cut_off = network(near), network(far)
+    network.widen(far)
+    torch.testing.assert_close(network(near), before, atol=1e-4, rtol=1e-4)
+    assert (network(far) - cut_off).abs().max() > 0.01
+
+
+def test_an_expert_learns_to_take_over_and_resumes(data_folder, tmp_path):
+    folder = data_folder / "experts/stand"
+    options = {"predecessors": [str(data_folder / "experts/walk")], "start_share": 0.5, "takeover_share": 0.5}
+    whole = fit(folder, 4, callbacks=[SaveAfter(2, tmp_path / "half.ckpt")], **options)
+    resumed = fit(folder, 4, checkpoint=tmp_path / "half.ckpt", **options)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+    cost = whole.handoff()["provenance"]["training_env_steps"]["practice_stand_well"]
+    assert cost == 64 * 250 + 4 * 16  # what the other one left behind counts as well
+
+
 def test_rough_actions_are_charged(data_folder):
     paid = []
     for charge in (0.0, 1.0):
@@ -148,10 +221,10 @@ def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder):
     assert in_shut < before_open
 
 
-def fit(folder, rounds: int, checkpoint=None, callbacks=(), ema_decay: float | None = None) -> Practice:
+def fit(folder, rounds: int, checkpoint=None, callbacks=(), ema_decay: float | None = None, **episodes) -> Practice:
     pl.seed_everything(0)
     module = Practice(str(folder), name="stand_well", ppo=TINY, ema_decay=ema_decay, evaluation_episodes=0)
-    data = PracticeData(rounds * 16, num_envs=4, num_threads=1, episodes=PracticeConfig(episode_steps=6))
+    data = PracticeData(rounds * 16, num_envs=4, num_threads=1, episodes=PracticeConfig(episode_steps=6, **episodes))
     run(module, data, checkpoint, callbacks)
     return module
 
@@ -233,6 +306,12 @@ def test_settings_that_make_no_practice_are_refused():
         PracticeConfig(start_share=0.0)
     with pytest.raises(BadInput, match="fall_share"):
         PracticeConfig(start_share=0.8, fall_share=0.3)
+    with pytest.raises(BadInput, match="takeover_share"):
+        PracticeConfig(start_share=0.8, fall_share=0.1, takeover_share=0.2, predecessors=["somebody"])
+    with pytest.raises(BadInput, match="needs both"):
+        PracticeConfig(predecessors=["somebody"])
+    with pytest.raises(BadInput, match="needs both"):
+        PracticeConfig(takeover_share=0.2)
     assert PracticeConfig(start_share=0.8, fall_share=0.2).fall_share == 0.2  # which 1 - 0.8 is less than
     with pytest.raises(BadInput, match="env_steps"):
         PracticeData(env_steps=0)

@@ -143,6 +143,18 @@ def test_module_without_handoff_is_refused_before_training(stage: Path) -> None:
     edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
     with pytest.raises(ConfigError, match="handoff"):
         fit(["--config", str(stage), "--output", "runs/line"])
+    assert not work_folder("runs/line").parent.exists()
+
+
+def test_a_refused_stage_leaves_an_earlier_one_of_its_name_as_it_was(stage: Path) -> None:
+    fit(["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"])
+    work = work_folder("runs/line")
+    before = (work / LAST).read_bytes()
+    edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
+    with pytest.raises(ConfigError, match="handoff"):
+        fit(["--config", str(stage), "--output", "runs/line"])
+    assert (work / LAST).read_bytes() == before
+    assert [folder.name for folder in work.parent.iterdir()] == ["line"]
 
 
 def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:

@@ -12,6 +12,8 @@ from mwl.experts.spec import ExpertSpec
 IGNORED = 1e9  # standard deviation that makes a feature vanish
 INPUT_LIMIT = 5.0  # standard deviations; a feature never seen in training cannot push the network further
 
+_REACHED = 0.999  # quantile of what inputs are widened to
+
 
 class PolicyNetwork(nn.Module):
     """Multilayer perceptron with SiLU between the layers; inputs and outputs are standardised by the training data.
@@ -51,6 +53,14 @@ class PolicyNetwork(nn.Module):
         self.input_std[list(ignored)] = IGNORED
         self.action_mean.copy_(actions.mean(0))
         self.action_std.copy_(actions.std(0).clamp(min=1e-3))
+
+    @torch.no_grad()
+    def widen(self, features: Tensor) -> None:
+        """Let inputs reach as far as these features `[T, F]`, where they were cut off; elsewhere the answers stay."""
+        reach = ((features - self.input_mean) / self.input_std).abs().quantile(_REACHED, dim=0)
+        factor = (reach / INPUT_LIMIT).clamp(min=1)
+        self.input_std.mul_(factor)
+        self.linear(0).weight.mul_(factor)
 
     def standardised(self, features: Tensor) -> Tensor:
         """Action `[N, A]` in standard deviations of the training data, for features `[N, F]`."""

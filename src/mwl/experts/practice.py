@@ -20,6 +20,7 @@ from mwl.experts.measure import measure_expert
 from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
 from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.experts.spec import ExpertSpec
+from mwl.experts.takeover import left_behind
 from mwl.motion.ppo import PPO, Agent, PPOConfig
 from mwl.simulation.robot import RADIANS_PER_ACTION
 
@@ -100,11 +101,16 @@ class PracticeData(pl.LightningDataModule):
         self.env_steps, self.num_envs, self.seed = env_steps, num_envs, seed
         self.episodes, self.num_threads = episodes, num_threads
         self.rounds_done, self.rounds, self.frames_per_round = 0, 0, 0
+        self.preparation_steps = 0
         self.env: PracticeEnv | None = None
 
     def connect(self, expert: Expert, rollout_steps: int) -> PracticeEnv:
         """Say who practises and how many steps a round has; returns where it does, at the beginning of episodes."""
-        network = expert.network
+        network, episodes, others = expert.network, self.episodes, None
+        if episodes.predecessors:
+            others = left_behind(episodes.predecessors, expert.spec, episodes.lowest_root, self.seed, self.num_threads)
+            network.widen(others.features)
+            self.preparation_steps = others.env_steps
         self.frames_per_round = self.num_envs * rollout_steps
         self.rounds = -(-self.env_steps // self.frames_per_round)
         self.env = PracticeEnv(
@@ -115,6 +121,7 @@ class PracticeData(pl.LightningDataModule):
             self.num_envs,
             self.seed,
             self.num_threads,
+            None if others is None else others.states,
         )
         self.env.reset()
         return self.env
@@ -214,7 +221,7 @@ class LearningOn(pl.LightningModule):
         network, manifest = self.result.eval(), self.expert.manifest
         name, card = self.name or self.expert.spec.name, self.card or manifest["card"]
         spec = ExpertSpec.from_plain({**self.expert.spec.to_plain(), "name": name})
-        before, steps = manifest["provenance"], self.steps_done
+        before, steps = manifest["provenance"], self.steps_done + self.data().preparation_steps
         return {
             "stage": "expert",
             "name": name,

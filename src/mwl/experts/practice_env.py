@@ -2,7 +2,8 @@
 
 Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over how well it paid: so that
 what comes late in an episode is practised as much as its start. Some may begin shortly before a fall, so that what
-rarely goes wrong is seen often enough to be learned.
+rarely goes wrong is seen often enough to be learned, and some where another expert leaves a robot, so that taking over
+is.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,10 @@ class PracticeConfig:
     """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
     fall_share: float = 0.0
     """Share that begins in states shortly before a fall."""
+    takeover_share: float = 0.0
+    """Share that begins where one of the `predecessors` leaves a robot."""
+    predecessors: list[str] | None = None
+    """Folders of the experts to take over from."""
     kick_std: float = 0.1  # m/s in x and y
     kick_interval: float = 4.0  # s
     lowest_root: float = 0.75  # m; lower is a fall
@@ -56,10 +61,16 @@ class PracticeConfig:
                 f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
                 "1 step, and a share in (0, 1]"
             )
-        if self.fall_share < 0 or self.start_share + self.fall_share > 1 + 1e-9:
+        others = (self.fall_share, self.takeover_share)
+        if min(others) < 0 or self.start_share + sum(others) > 1 + 1e-9:
             raise BadInput(
-                f"practice: fall_share is {self.fall_share}, start_share {self.start_share}; both together are at "
-                "most 1, and neither is negative"
+                f"practice: start_share is {self.start_share}, fall_share {self.fall_share}, takeover_share "
+                f"{self.takeover_share}; all together are at most 1, and none is negative"
+            )
+        if bool(self.predecessors) != (self.takeover_share > 0):
+            raise BadInput(
+                f"practice: takeover_share is {self.takeover_share} and predecessors are {self.predecessors}; to take "
+                "over, an expert needs both"
             )
 
 
@@ -88,6 +99,7 @@ class PracticeEnv:
         num_envs: N.
         seed: of starts and kicks.
         num_threads: of the physics; None takes one per core.
+        left_behind: `[S, W]` states in which others leave a robot; None where there is nobody to take over from.
     """
 
     preferred_speed = 0.0  # there is no curriculum
@@ -101,6 +113,7 @@ class PracticeEnv:
         num_envs: int,
         seed: int = 0,
         num_threads: int | None = None,
+        left_behind: Tensor | None = None,
     ) -> None:
         self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
         self._spec, self._task = spec, task_to_practise(spec.task)
@@ -116,10 +129,14 @@ class PracticeEnv:
         self._previous = torch.zeros(num_envs, self.action_size)
         self._age = torch.zeros(num_envs, dtype=torch.int64)
         self._from_start = torch.ones(num_envs, dtype=torch.bool)
+        self._takes_over = torch.zeros(num_envs, dtype=torch.bool)
+        self._left_behind = left_behind
         self._earned = torch.zeros(num_envs)
         self.archive = Archive(model.nq + model.nv, self._generator)
         self.before_falls = BeforeFalls(num_envs, model.nq + model.nv, self._generator)
         self._metrics = {"return": 0.0, "fallen": 0.0}
+        if left_behind is not None:
+            self._metrics["fallen_taking_over"] = 0.0
 
     def reset(self) -> Tensor:
         """Begin every episode at a random age, lest they all end at once; returns the features `[N, F]`."""
@@ -146,7 +163,7 @@ class PracticeEnv:
     def begin_in(self, states: Tensor) -> Tensor:
         """Begin every episode in one of the states `[N, W]`; returns the features `[N, F]`."""
         everywhere = torch.ones(self.num_envs, dtype=torch.bool)
-        self._begin_in(everywhere, states, from_start=torch.zeros_like(everywhere))
+        self._begin_in(everywhere, states)
         return self.observe()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -178,12 +195,12 @@ class PracticeEnv:
         self.before_falls.follow(states, terminated)
         self._kick()
         features = self.observe()
-        self._report((terminated | truncated) & self._from_start, terminated)
+        self._report(terminated | truncated, terminated)
         self._begin(terminated | truncated)
         return features, reward, terminated, truncated
 
     def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
-        """Return and falls, running means over the episodes that began as the benchmark's do."""
+        """Return and falls, running means over the episodes that began as the benchmark's do; falls in taking over."""
         return dict(self._metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,7 +209,7 @@ class PracticeEnv:
             "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
             "archive": (self.archive.states, self.archive.filled),
             "before_falls": self.before_falls.state_dict(),
-            "episodes": (self._previous, self._age, self._from_start, self._earned),
+            "episodes": (self._previous, self._age, self._from_start, self._takes_over, self._earned),
             "generator": self._generator.get_state(),
             "metrics": dict(self._metrics),
         }
@@ -202,7 +219,8 @@ class PracticeEnv:
         self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
         self.archive.states, self.archive.filled = (part.clone() for part in state["archive"])
         self.before_falls.load_state_dict(state["before_falls"])
-        self._previous, self._age, self._from_start, self._earned = (part.clone() for part in state["episodes"])
+        episodes = (part.clone() for part in state["episodes"])
+        self._previous, self._age, self._from_start, self._takes_over, self._earned = episodes
         self._generator.set_state(state["generator"])
         self._metrics = dict(state["metrics"])
 
@@ -244,7 +262,7 @@ class PracticeEnv:
             return
         config, states = self.config, self.starts(self.num_envs)
         drawn = self._uniform(self.num_envs)
-        first = torch.ones_like(mask)
+        first, takes_over = torch.ones_like(mask), torch.zeros_like(mask)
         reached = self.archive.draw(self.num_envs)
         if reached is not None:
             first = drawn < config.start_share
@@ -253,17 +271,30 @@ class PracticeEnv:
         if fallen is not None:
             chosen = drawn >= 1 - config.fall_share
             first, states = first & ~chosen, torch.where(chosen.unsqueeze(-1), fallen, states)
-        self._begin_in(mask, states, first)
+        if self._left_behind is not None:
+            rest = 1 - config.fall_share
+            takes_over = (drawn >= rest - config.takeover_share) & (drawn < rest)
+            drawn_from = torch.randint(len(self._left_behind), (self.num_envs,), generator=self._generator)
+            first = first & ~takes_over
+            states = torch.where(takes_over.unsqueeze(-1), self._left_behind[drawn_from], states)
+        self._begin_in(mask, states)
+        self._from_start = torch.where(mask, first, self._from_start)
+        self._takes_over = torch.where(mask, takes_over, self._takes_over)
 
-    def _begin_in(self, mask: Tensor, states: Tensor, from_start: Tensor) -> None:
+    def _begin_in(self, mask: Tensor, states: Tensor) -> None:
         qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
         self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
         self.before_falls.begin(mask, states)
         self._age = torch.where(mask, 0, self._age)
-        self._from_start = torch.where(mask, from_start, self._from_start)
+        self._from_start, self._takes_over = self._from_start & ~mask, self._takes_over & ~mask
         self._earned = torch.where(mask, 0.0, self._earned)
 
     def _report(self, ended: Tensor, fallen: Tensor) -> None:
-        for earned, fell in zip(self._earned[ended].tolist(), fallen[ended].tolist(), strict=True):
-            for name, value in (("return", earned), ("fallen", float(fell))):
+        from_start, takes_over = ended & self._from_start, ended & self._takes_over
+        for name, values in (
+            ("return", self._earned[from_start]),
+            ("fallen", fallen[from_start]),
+            ("fallen_taking_over", fallen[takes_over]),
+        ):
+            for value in values.tolist():
                 self._metrics[name] += 0.02 * (value - self._metrics[name])

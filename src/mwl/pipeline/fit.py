@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -204,29 +205,43 @@ def fit(args: Arguments) -> Path:
     """
     quieten()
     config = resolved_config(args)
-    work = work_folder(config["output"])
-    prepare(work, resume=config["resume"])
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    cli = StageCLI(args)
-    checkpoint = _checkpoint_to_resume(work) if config["resume"] else None
-    received = _stop_between_rounds()
-    try:
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    except SIGTERMException as error:
-        raise Interrupted(received[0] if received else signal.SIGTERM) from error
-    if cli.trainer.state.status != TrainerStatus.FINISHED:
-        raise Interrupted(signal.SIGTERM)
+    with prepared(work_folder(config["output"]), resume=config["resume"]) as work:
+        cli = StageCLI(args)
+        checkpoint = _checkpoint_to_resume(work) if config["resume"] else None
+        received = _stop_between_rounds()
+        try:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException as error:
+            raise Interrupted(received[0] if received else signal.SIGTERM) from error
+        if cli.trainer.state.status != TrainerStatus.FINISHED:
+            raise Interrupted(signal.SIGTERM)
     return Path(config["output"])
 
 
-def prepare(work: Path, *, resume: bool) -> None:
-    """Make the work folder; a new start sets the checkpoints of an earlier one aside instead of deleting them."""
-    if work.exists() and not resume:
-        previous = work.with_name(work.name + ".previous")
+@contextmanager
+def prepared(work: Path, *, resume: bool) -> Iterator[Path]:
+    """Make the work folder; a new start sets the checkpoints of an earlier one aside instead of deleting them.
+
+    A stage that is refused before it wrote anything leaves all as it was.
+    """
+    previous = work.with_name(work.name + ".previous")
+    sets_aside = work.exists() and not resume
+    if sets_aside:
         shutil.rmtree(previous, ignore_errors=True)
         work.rename(previous)
     work.mkdir(parents=True, exist_ok=True)
+    try:
+        yield work
+    except BaseException:
+        if not any(work.iterdir()):
+            work.rmdir()
+            if sets_aside:
+                previous.rename(work)
+            elif not any(work.parent.iterdir()):
+                work.parent.rmdir()
+        raise
 
 
 def quieten() -> None:

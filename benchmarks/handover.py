@@ -1,0 +1,69 @@
+"""How agents take over from one another: falls within six seconds, for every pair, from states in which the first acts.
+
+    python benchmarks/handover.py --agents agent:stand agent:walk agent:run --episodes 64
+
+Every row is who acted first, for two to four seconds from the task's own start; every column who goes on.
+"""
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mwl import keys
+from mwl.evaluation.agents import Agent, resolve
+from mwl.simulation import HumanoidEnv, make_env
+
+_FROM, _TO, _WATCHED = 100, 200, 300  # control steps
+
+
+def left_at(env: HumanoidEnv, agent: Agent, seed: int) -> tuple[Tensor, Tensor]:
+    """States `[N, nq]`, `[N, nv]` at a random moment while the agent acts, another one for each episode."""
+    count = env.num_envs
+    when = torch.randint(_FROM, _TO + 1, (count,), generator=torch.Generator().manual_seed(seed))
+    env.set_seed(seed)
+    now = env.reset()
+    agent.reset()
+    qpos, qvel = (part.clone() for part in env.state)
+    for step in range(_TO + 1):
+        chosen = when == step
+        for kept, present in zip((qpos, qvel), env.state, strict=True):
+            kept[chosen] = present[chosen]
+        now = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT].exclude(keys.REWARD)
+    return qpos, qvel
+
+
+def falls(env: HumanoidEnv, agent: Agent, states: tuple[Tensor, Tensor]) -> int:
+    """How many of the robots fall that the agent takes over in these states."""
+    now = env.set_state(*(part.clone() for part in states))
+    agent.reset()
+    fell = torch.zeros(env.num_envs, dtype=torch.bool)
+    for _ in range(_WATCHED):
+        after = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT]
+        fell |= after[keys.TERMINATED].squeeze(-1)
+        now = after.exclude(keys.REWARD)
+    return int(fell.sum())
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agents", nargs="+", default=["agent:stand", "agent:walk", "agent:run"])
+    parser.add_argument("--task", default="h1-walk", help="what all of them see; its reward does not matter")
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    env = make_env(options.task, options.episodes, seed=options.seed)
+    table = Table("from", *options.agents, title=f"falls of {options.episodes}")
+    for first in options.agents:
+        states = left_at(env, resolve(first).agent, options.seed)
+        table.add_row(first, *(str(falls(env, resolve(other).agent, states)) for other in options.agents))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
