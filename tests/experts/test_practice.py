@@ -125,13 +125,12 @@ def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
 
 
 def test_what_others_leave_behind_is_in_motion_and_on_its_feet(data_folder):
-    spec = Expert.load(data_folder / "experts/stand").spec
-    left = left_behind([str(data_folder / "experts/walk")], spec, 0.75, seed=0, num_threads=1)
+    left = left_behind([str(data_folder / "experts/walk")], "h1-stand", num_threads=1)
     assert left.env_steps == 64 * 250
     assert left.states.shape == (64 * 40, 26 + 25)  # every fifth step of the last four seconds; nobody falls
     assert (left.states[:, 2] > 0.75).all()
     assert 0.9 < float(left.states[:, 26].mean()) < 1.2  # m/s, an expert that walks at 1.1
-    again = left_behind([str(data_folder / "experts/walk")], spec, 0.75, seed=0, num_threads=1)
+    again = left_behind([str(data_folder / "experts/walk")], "h1-stand", num_threads=1)
     assert torch.equal(left.states, again.states)  # a resumed practice takes over from the same
 
 

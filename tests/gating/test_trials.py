@@ -183,6 +183,27 @@ def test_later_rounds_begin_in_part_close_to_states_that_were_tried() -> None:
     assert (qvel[3:] == 0).all()
 
 
+def test_episodes_take_over_from_the_first_round_on() -> None:
+    config = replace(TRIED, episodes=40, steps=26, predecessors=[FOLDERS[1]], takeover_share=0.5, restart_share=0.25)
+    trials, env = Trials(config), make_env("h1-walk", num_envs=40)
+    guidance = Guidance(ExpertLibrary.load(FOLDERS), None, {"stand": 1.0}, 1.0, "top1", env.task.layout)
+    trials._begin(env, guidance, torch.Generator().manual_seed(0))
+    walking = env.state[1][:, 0] > 0.5  # m/s; the walker goes at 1.1
+    assert walking[:20].all()
+    assert not walking[20:].any()
+    assert trials.env_steps == 64 * 250
+    trials.rounds, trials.tried_from = (
+        1,
+        tuple(part[20:24] for part in (*env.state, torch.zeros(40, 0), guidance.memory)),
+    )
+    trials._begin(env, guidance, torch.Generator().manual_seed(1))
+    walking = env.state[1][:, 0] > 0.5
+    assert not walking[:10].any()  # those of the round before come first
+    assert walking[10:30].all()
+    assert not walking[30:].any()
+    assert trials.env_steps == 64 * 250  # counted once
+
+
 def test_what_cannot_be_tried_is_refused() -> None:
     with pytest.raises(BadInput, match="trial_steps is 50"):
         replace(TRIED, trial_steps=50)
@@ -190,6 +211,12 @@ def test_what_cannot_be_tried_is_refused() -> None:
         replace(TRIED, states=0)
     with pytest.raises(BadInput, match="restart_share"):
         replace(TRIED, restart_share=1.5)
+    with pytest.raises(BadInput, match="takeover_share"):
+        replace(TRIED, restart_share=0.6, takeover_share=0.5, predecessors=[FOLDERS[1]])
+    with pytest.raises(BadInput, match="need both"):
+        replace(TRIED, takeover_share=0.3)
+    with pytest.raises(BadInput, match="need both"):
+        replace(TRIED, predecessors=[FOLDERS[1]])
     with pytest.raises(BadInput, match="stages"):
         Trials(replace(TRIED, task="h1-maze")).collect(ExpertLibrary.load(FOLDERS), None)
 

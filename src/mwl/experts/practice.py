@@ -22,6 +22,7 @@ from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.experts.spec import ExpertSpec
 from mwl.experts.takeover import left_behind
 from mwl.motion.ppo import PPO, Agent, PPOConfig
+from mwl.simulation import get_task
 from mwl.simulation.robot import RADIANS_PER_ACTION
 
 _EPISODES = PracticeConfig()
@@ -108,8 +109,8 @@ class PracticeData(pl.LightningDataModule):
         """Say who practises and how many steps a round has; returns where it does, at the beginning of episodes."""
         network, episodes, others = expert.network, self.episodes, None
         if episodes.predecessors:
-            others = left_behind(episodes.predecessors, expert.spec, episodes.lowest_root, self.seed, self.num_threads)
-            network.widen(others.features)
+            others = left_behind(episodes.predecessors, expert.spec.task, self.seed, self.num_threads)
+            network.widen(expert.spec.featurise(others.observations, get_task(expert.spec.task).layout))
             self.preparation_steps = others.env_steps
         self.frames_per_round = self.num_envs * rollout_steps
         self.rounds = -(-self.env_steps // self.frames_per_round)

@@ -16,6 +16,7 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.batches import BatchedSteps
 from mwl.experts.library import ExpertLibrary
+from mwl.experts.takeover import left_behind
 from mwl.gating.guidance import Guidance
 from mwl.gating.network import LoadedGate
 from mwl.gating.situation import situation
@@ -55,6 +56,10 @@ class TrialsConfig:
     restart_share: float = 0.5
     """Share of a later round's episodes that begin close to states from which was tried in the round before: what goes
     wrong there, and what does not quite, is seen more often."""
+    predecessors: list[str] | None = None
+    """Folders of experts from which those of the task take over."""
+    takeover_share: float = 0.0
+    """Share of the episodes, of the first round too, that begin where one of them leaves the robot."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,8 +67,17 @@ class TrialsConfig:
             raise BadInput(
                 "data.trials: rounds, every_epochs, states, stride and trial_steps are at least 1, episodes at least 2"
             )
-        if not 0 <= self.restart_share <= 1:
-            raise BadInput(f"data.trials: restart_share is {self.restart_share}; it must lie in [0, 1]")
+        shares = (self.restart_share, self.takeover_share)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise BadInput(
+                f"data.trials: restart_share is {self.restart_share}, takeover_share {self.takeover_share}; both "
+                "together are at most 1, and neither is negative"
+            )
+        if bool(self.predecessors) != (self.takeover_share > 0):
+            raise BadInput(
+                f"data.trials: takeover_share is {self.takeover_share} and predecessors are {self.predecessors}; to "
+                "take over, experts need both"
+            )
         if self.trial_steps > min(self.steps, self.horizon):
             raise BadInput(
                 f"data.trials: trial_steps is {self.trial_steps}; it must be no more than steps ({self.steps}) and "
@@ -108,6 +122,7 @@ class Trials:
         self.rounds = 0
         self.env_steps = 0
         self.tried_from: tuple[Tensor, ...] = ()
+        self._left_behind: Tensor | None = None
 
     def due(self, epoch: int) -> bool:
         """Whether a round is to be collected before an epoch; true once for each, also after a resume."""
@@ -164,19 +179,36 @@ class Trials:
         return steps[tried.any(dim=-1)]
 
     def _begin(self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator) -> TensorDict:
-        """Begin episodes as the benchmark does; in later rounds some close to states from which was tried before."""
+        """Begin episodes as the benchmark does, some where another expert leaves the robot; in later rounds also close
+        to states from which was tried before."""
         step = env.reset()
         guidance.memory = guidance.library.initial_memory(env.num_envs)
-        count = round(self.config.restart_share * env.num_envs) if self.tried_from else 0
-        if count == 0:
+        again = round(self.config.restart_share * env.num_envs) if self.tried_from else 0
+        taken_over = round(self.config.takeover_share * env.num_envs)
+        if again + taken_over == 0:
             return step
-        rows = torch.randint(len(self.tried_from[0]), (count,), generator=generator)
-        qpos, qvel, goal, memory = (part[rows] for part in self.tried_from)
-        qpos = qpos + RESET_NOISE * (2 * torch.rand(qpos.shape, generator=generator, dtype=torch.float64) - 1)
         (all_qpos, all_qvel), all_goal = env.state, torch.from_numpy(env.measurement.goal.copy())
-        all_qpos[:count], all_qvel[:count], all_goal[:count] = qpos, qvel, goal
-        guidance.memory[:count] = memory
+        if again:
+            rows = torch.randint(len(self.tried_from[0]), (again,), generator=generator)
+            qpos, qvel, goal, memory = (part[rows] for part in self.tried_from)
+            noise = RESET_NOISE * (2 * torch.rand(qpos.shape, generator=generator, dtype=torch.float64) - 1)
+            all_qpos[:again], all_qvel[:again], all_goal[:again] = qpos + noise, qvel, goal
+            guidance.memory[:again] = memory
+        if taken_over:
+            left = self._left()
+            rows = torch.randint(len(left), (taken_over,), generator=generator)
+            there = slice(again, again + taken_over)
+            all_qpos[there], all_qvel[there] = left[rows].split([all_qpos.shape[-1], all_qvel.shape[-1]], dim=-1)
         return env.set_state(all_qpos, all_qvel, goal=all_goal)
+
+    def _left(self) -> Tensor:
+        """States `[S, W]` in which the predecessors leave the robot."""
+        if self._left_behind is None:
+            assert self.config.predecessors is not None
+            self._left_behind, _, steps = left_behind(self.config.predecessors, self.config.task, self.config.seed)
+            if self.rounds == 0:  # one that is resumed has counted them
+                self.env_steps += steps
+        return self._left_behind
 
     def _act(self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator) -> Visited:
         config = self.config
