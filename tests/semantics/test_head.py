@@ -29,6 +29,8 @@ def _first(weights: dict[str, float]) -> str:
         ("do not run, walk", "walk"),
         ("stop running, walk", "walk"),
         ("stop walking", "stand"),
+        ("stop", "stand"),
+        ("Please stop now!", "stand"),
         ("do not take a single step", "stand"),
         ("don't go anywhere", "stand"),
         ("Could you stroll along for a bit?", "walk"),
@@ -38,6 +40,11 @@ def test_the_right_skill_gets_most_weight(head: SemanticHead, instruction: str, 
     weights = head.weights(instruction)
     assert sum(weights.values()) == pytest.approx(1.0, abs=1e-5)
     assert _first(weights) == skill
+
+
+@pytest.mark.parametrize("instruction", ["walk ahead, then stop", "walk ahead and stop"])
+def test_a_bare_stop_is_a_step_of_its_own(head: SemanticHead, instruction: str) -> None:
+    assert [_first(clause.weights) for clause in head.plan(instruction)] == ["walk", "stand"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mwl.semantics import clauses
 from mwl.semantics.cards import Card
 from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
 from mwl.semantics.mentions import asks_for_words
-from mwl.semantics.negation import without_negation
+from mwl.semantics.negation import asks_to_stop, without_negation
 from mwl.semantics.network import WordAdapter, adapter_from
 from mwl.semantics.recipes import Recipe, load_recipes
 from mwl.semantics.shipped import DATA, shipped_cards
@@ -319,8 +319,9 @@ class SemanticHead:
         steps: list[str] = []
         for clause in clauses.split(text):
             parts = clauses.coordinate(clause) if len(clauses.simultaneous(clause)) == 1 else [clause]
-            separate = len(parts) > 1 and all(without_negation(part)[0] == part for part in parts)
-            steps += parts if separate and all(self.confidence(part) >= 0 for part in parts) else [clause]
+            told = [part for part in parts if not asks_to_stop(part)]
+            separate = len(parts) > 1 and all(without_negation(part)[0] == part for part in told)
+            steps += parts if separate and all(self.confidence(part) >= 0 for part in told) else [clause]
         return [clause for step in steps for clause in self._unfold(step, frame)]
 
     def _unfold(self, text: str, frame: Any) -> list[Clause]:

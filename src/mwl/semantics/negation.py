@@ -9,16 +9,26 @@ _NEGATION = re.compile(
 )
 _REST = re.compile(r"\b(?:move|moving|budge|stir|go|step|leave|take)\b", re.IGNORECASE)
 _HALT = re.compile(r"^(?:stop|quit|cease|no more)\b", re.IGNORECASE)
+_STOP = re.compile(r"^\W*(?:please\s+)?stop(?:\s+(?:now|here|there|please))?\W*$", re.IGNORECASE)
 REST = "stay where you are, do not move"
 
 
+def asks_to_stop(text: str) -> bool:
+    """Whether a text is no more than "stop", which asks to stand whatever the scene."""
+    return _STOP.match(text) is not None
+
+
 def without_negation(text: str) -> tuple[str, list[str]]:
-    """An instruction without what it forbids, and what it forbids; a bare prohibition of moving asks to stand."""
+    """An instruction without what it forbids, and what it forbids.
+
+    A bare prohibition of moving asks to stand, and so does a bare "stop".
+    """
     forbidden: list[str] = []
     kept: list[str] = []
     for part in re.split(r"[,;]|\bbut\b", text):
         match = _NEGATION.search(part)
-        if match and not part[: match.start()].strip() and (_REST.search(part) or _HALT.match(match[0])):
+        rests = match and not part[: match.start()].strip() and (_REST.search(part) or _HALT.match(match[0]))
+        if rests or asks_to_stop(part):
             kept.append(REST)
         elif match:
             if before := part[: match.start()].strip():
