@@ -45,6 +45,7 @@ def test_the_right_skill_gets_most_weight(head: SemanticHead, instruction: str, 
 @pytest.mark.parametrize("instruction", ["walk ahead, then stop", "walk ahead and stop"])
 def test_a_bare_stop_is_a_step_of_its_own(head: SemanticHead, instruction: str) -> None:
     assert [_first(clause.weights) for clause in head.plan(instruction)] == ["walk", "stand"]
+    assert not head.is_deictic("stop")  # no scene asks for anything else
 
 
 @pytest.mark.parametrize(

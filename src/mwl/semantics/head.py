@@ -234,7 +234,7 @@ class SemanticHead:
 
     def is_deictic(self, text: str) -> bool:
         """Whether an instruction such as "go on" leaves it to the scene what is meant."""
-        if not self.deictic:
+        if not self.deictic or asks_to_stop(text):
             return False
         embedded = self.embed([text])[0]
         pointing = float((self.embed(self.deictic) @ embedded).max())
