@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mwl.cli import main
 from mwl.errors import BadInput
+from mwl.experts import takeover
 from mwl.experts.library import Expert
 from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
 from mwl.experts.practice_env import PracticeConfig, PracticeEnv
@@ -88,10 +89,13 @@ def test_spread_is_the_same_angle_for_every_joint(data_folder):
     torch.testing.assert_close(spread, torch.full((1, 19), 0.05))
 
 
-def environment(data_folder, name: str, config: PracticeConfig, num_envs: int = 4) -> tuple[PracticeEnv, Expert]:
+def environment(
+    data_folder, name: str, config: PracticeConfig, num_envs: int = 4, left_behind: Tensor | None = None
+) -> tuple[PracticeEnv, Expert]:
     expert = Expert.load(data_folder / "experts" / name)
     network = expert.network
-    env = PracticeEnv(expert.spec, network.action_mean, network.action_std, config, num_envs, num_threads=1)
+    mean, std = network.action_mean, network.action_std
+    env = PracticeEnv(expert.spec, mean, std, config, num_envs, num_threads=1, left_behind=left_behind)
     env.reset()
     return env, expert
 
@@ -134,15 +138,17 @@ def test_what_others_leave_behind_is_in_motion_and_on_its_feet(data_folder):
     assert torch.equal(left.states, again.states)  # a resumed practice takes over from the same
 
 
+def test_who_falls_at_once_is_nobody_to_take_over_from(data_folder, monkeypatch):
+    monkeypatch.setattr(takeover, "acting", lambda *_: lambda observation: torch.ones(len(observation), 19))
+    with pytest.raises(BadInput, match="walk fell on h1-stand"):
+        left_behind([str(data_folder / "experts/walk")], "h1-stand", num_threads=1)
+
+
 def test_episodes_take_over_as_often_as_is_said(data_folder):
     config = PracticeConfig(start_share=0.7, takeover_share=0.3, predecessors=["a walker"])
-    expert = Expert.load(data_folder / "experts/stand")
-    network = expert.network
     flying = torch.zeros(5, 26 + 25, dtype=torch.float64)
     flying[:, 2], flying[:, 3] = 7.0, 1.0
-    env = PracticeEnv(
-        expert.spec, network.action_mean, network.action_std, config, 400, num_threads=1, left_behind=flying
-    )
+    env, _ = environment(data_folder, "stand", config, 400, flying)
     env.archive.add(env.starts(12), torch.full((12,), 0.5))
     env.reset()
     begun = torch.from_numpy(env._simulation.qpos[:, 2]) == 7.0
@@ -155,13 +161,9 @@ def test_episodes_take_over_as_often_as_is_said(data_folder):
 
 def test_falls_in_taking_over_are_told_apart(data_folder):
     config = PracticeConfig(start_share=0.5, takeover_share=0.5, predecessors=["a sleeper"], kick_std=0.0)
-    expert = Expert.load(data_folder / "experts/stand")
-    network = expert.network
     lying = torch.zeros(1, 26 + 25, dtype=torch.float64)
     lying[:, 2], lying[:, 3] = 0.3, 1.0
-    env = PracticeEnv(
-        expert.spec, network.action_mean, network.action_std, config, 16, num_threads=1, left_behind=lying
-    )
+    env, expert = environment(data_folder, "stand", config, 16, lying)
     env.archive.add(env.starts(12), torch.full((12,), 0.5))
     env.reset()
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mwl import keys
+from mwl.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.rehearsal import acting
 from mwl.motion import frames
@@ -43,6 +44,7 @@ def left_behind(folders: Sequence[str], task: str, seed: int = 0, num_threads: i
 
     Raises:
         MissingFile, CorruptFile, SpecMismatch: a folder holds no expert that this version can load.
+        BadInput: none of them stays up long enough to be taken over from.
     """
     library = ExpertLibrary.load(list(folders))
     states, observations = [], []
@@ -60,4 +62,8 @@ def left_behind(folders: Sequence[str], task: str, seed: int = 0, num_threads: i
                 observations.append(observation[stands])
             now = env.step(now.set(keys.ACTION, act(observation)))[keys.NEXT].exclude(keys.REWARD)
         env.close()
+    if not any(len(kept) for kept in states):
+        raise BadInput(
+            f"predecessors: {', '.join(library.names)} fell on {task} within a second; name experts that stay up"
+        )
     return LeftBehind(torch.cat(states), torch.cat(observations), len(library.names) * _ROBOTS * _LAST)
