@@ -67,6 +67,16 @@ def test_both(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tenso
     assert torch.allclose(advice[keys.FUSED_WEIGHTS], expected)
 
 
+def test_what_is_measured_by_itself_acts_without_the_gate_unless_nothing_else_chooses(
+    library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor
+) -> None:
+    told, untold = Guidance(library, gate, {"walk": 1.0}, alpha=0.25), Guidance(library, gate)
+    told.gated = untold.gated = False
+    assert torch.equal(told.reference(observation)[keys.FUSED_WEIGHTS], torch.tensor([0.0, 1.0]).expand(N, -1))
+    advice = untold.reference(observation)
+    assert torch.equal(advice[keys.FUSED_WEIGHTS], advice[keys.GATE_PROBS])
+
+
 def test_top1_follows_one_expert_and_a_new_instruction_at_once(
     library: ExpertLibrary, observation: torch.Tensor
 ) -> None:

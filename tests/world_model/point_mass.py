@@ -101,11 +101,13 @@ class ToyGuidance:
 
     def __init__(self, follow: str = "good") -> None:
         self.library, self.gate, self.num_experts = Library(), None, 2
-        self.weights = torch.tensor([1.0, 0.0] if follow == "good" else [0.0, 1.0])
+        self.weights = torch.tensor({"good": [1.0, 0.0], "bad": [0.0, 1.0], "both": [0.5, 0.5]}[follow])
         self.current = self.memory = self.age = None
         self.calls = 0
         self.semantic_weights = self.weights
         self.tuning = self.variants = None
+        self.gated = True
+        self.acted_gated: list[bool] = []  # at every step of acting
 
     def reset(self, done: Tensor | None = None) -> None:
         pass
@@ -120,6 +122,8 @@ class ToyGuidance:
         self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
     ) -> TensorDict:
         self.calls += 1
+        if hold:
+            self.acted_gated.append(self.gated)
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)
         experts = torch.stack([good, torch.sign(position)], dim=-2)

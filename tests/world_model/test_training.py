@@ -166,6 +166,23 @@ def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
     assert module.trust.spread > 0.1  # from 0.03
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_gate_has_no_say_while_an_expert_is_tuned_alone(alone: bool) -> None:
+    """Rounds of two steps by eight environments: 13 until 200 steps are over, 2 until the race's 32 more are."""
+    pl.seed_everything(0)
+    data = fit(make_module(guided=True, tune_alone=alone, **TUNING), steps=320)
+    assert data.behaviour is not None
+    guidance: Any = data.behaviour.agent.guidance
+    assert guidance.acted_gated[-40:] == [not alone] * 30 + [True] * 10  # before them the collector tries its policy
+
+
+def test_none_is_tuned_alone_where_several_lead() -> None:
+    module = make_module(guided=True, tune_alone=True, **TUNING)
+    module.follow = "both"
+    with pytest.raises(BadInput, match="2 of the experts good, bad weigh the same"):
+        fit(module, steps=320)
+
+
 def test_controls_go_on_following_the_experts_while_the_others_plan() -> None:
     pl.seed_everything(0)
     data = fit(make_module(guided=True, trust_controls=True), steps=480)

@@ -66,6 +66,7 @@ class Guidance:
         self.age: Tensor | None = None  # [N] steps since the episode began; None where all begin
         self.tuning = tuning
         self.variants: Tensor | None = None  # [N, P] numbers of the tuning to try, one row per environment
+        self.gated = True  # False: what the instruction weighs acts by itself, to be measured without the others
         self.limbs = dict(limbs or {})
         self._limb_masks = limb_masks(self.limbs, library.names)
         self._alpha = alpha
@@ -81,7 +82,9 @@ class Guidance:
         """The weight of the instruction against the state that holds."""
         if self.gate is None:
             return 1.0
-        return 0.0 if self.semantic_weights is None else self._alpha
+        if self.semantic_weights is None:
+            return 0.0
+        return self._alpha if self.gated else 1.0
 
     def set_weights(self, weights: Mapping[str, float] | Tensor | None) -> None:
         """Follow another instruction from now on; None follows the gate alone.

@@ -160,6 +160,9 @@ class GuidanceConfig:
     """Of the steps of tuning those in which setting off is searched, first."""
     tune_setting_off_step_size: float = 0.6
     """First standard deviation of that search."""
+    tune_alone: bool = False
+    """The gate has no say while one expert is tuned: others that act in between hide what a variant earns, though they
+    also catch falls."""
     tune_mirrored: bool = True
     """Left and right share their numbers; for a task whose left and right differ, as at a door, they should not."""
     tune_smoothness: float = 0.0

@@ -198,7 +198,9 @@ class WorldModelModule(pl.LightningModule):
             elif self._phase == "race" and phase != "race":
                 self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
                 data.draw_apart()
-            self.guidance.variants = self.tuner.variants if phase in ("tune", "race") else None
+            measured = phase in ("tune", "race")
+            self.guidance.variants = self.tuner.variants if measured else None
+            self.guidance.gated = not (measured and self.guiding.tune_alone)
             if phase != self._phase:
                 reference = partial(self.guidance.reference, hold=False)
                 data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))

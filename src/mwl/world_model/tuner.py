@@ -230,12 +230,18 @@ def make_tuner(guidance: Guidance, config: GuidanceConfig, num_envs: int, spec: 
         unit: `[A]` action per radian.
 
     Raises:
-        BadInput: motion is charged on a task that shows no joints; or see `Tuner`.
+        BadInput: motion is charged on a task that shows no joints; no single expert leads that could act alone; or see
+            `Tuner`.
     """
     if config.tune_smoothness > 0 and spec.layout is None:
         raise BadInput(f"guidance.tune_smoothness needs a task with a robot's joints, which {spec.task} lacks")
     weights = guidance.semantic_weights
     chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
+    if config.tune_alone and (leading := int(chosen.sum())) > 1:
+        raise BadInput(
+            f"guidance.tune_alone needs one expert that the instruction weighs most; {leading} of the experts "
+            f"{', '.join(guidance.library.names)} weigh the same"
+        )
     mirror = joint_mirror() if spec.layout is not None and config.tune_mirrored else None
     guidance.tuning = Tuning(chosen, unit, mirror, config.tune_setting_off)
     return Tuner(
