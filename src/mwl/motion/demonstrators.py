@@ -16,6 +16,7 @@ from mwl.motion.lqr import LQRConfig, LQRStand
 from mwl.motion.open_door import OpenDoor, OpenDoorConfig
 from mwl.motion.reach import Reach, ReachConfig
 from mwl.motion.sampling import SamplingConfig, SamplingMPC
+from mwl.motion.slowing import SlowDown, SlowDownConfig
 from mwl.motion.stepping import Stepping, SteppingConfig
 from mwl.motion.teacher import TrackingPolicy
 from mwl.motion.touch import Touch, TouchConfig
@@ -36,6 +37,7 @@ class DemonstrationConfig:
         "approach",
         "touch",
         "tracking",
+        "slow_down",
         "handle_pull",
         "open_door",
         "policy",
@@ -43,11 +45,14 @@ class DemonstrationConfig:
     ] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for the kinds `tracking`, `approach`, `touch`, `handle_pull` and `open_door`."""
+    """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch`, `handle_pull` and
+    `open_door`."""
     starter: str | None = None
-    """Hand-over folder of a teacher of the same gait that acts first, for the kind `tracking`."""
+    """Hand-over folder of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
     starter_seconds: float = 2.0
     """For how long."""
+    walker: str | None = None
+    """Hand-over folder of the walking teacher that goes on after a run, for the kind `slow_down`."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     commands: CommandConfig | None = None
@@ -61,6 +66,7 @@ class DemonstrationConfig:
     stepping: SteppingConfig = field(default_factory=SteppingConfig)
     approach: ApproachConfig = field(default_factory=ApproachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
+    slow_down: SlowDownConfig = field(default_factory=SlowDownConfig)
     open_door: OpenDoorConfig = field(default_factory=OpenDoorConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
@@ -111,6 +117,11 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
     if config.kind == "touch":
         walker = TrackingPolicy.load(config.teacher)
         return Touch(env.model, FRAME_SKIP, walker, config.approach, config.reach, config.touch)
+    if config.kind == "slow_down":
+        if config.walker is None:
+            raise ConfigError("kind: slow_down needs walker: the folder of a walking teacher")
+        walker = TrackingPolicy.load(config.walker, torch.tensor([config.slow_down.walk, 0.0, 0.0]))
+        return SlowDown(_tracking_policy(config), walker, config.slow_down, config.recording.seed)
     return _tracking_policy(config)
 
 

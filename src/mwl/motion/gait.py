@@ -16,6 +16,7 @@ from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, joint_mirror
 from mwl.simulation.robot import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES
 
 MAX_ACTION = 4.0  # actions beyond this are cut
+_PHASES = 40  # that are tried to find where in its stride a robot is
 RESIDUAL_JOINTS = (*JOINT_NAMES[:11], "left_shoulder_pitch", "right_shoulder_pitch")
 OBSERVATION_SIZE = (
     11 + 2 * len(JOINT_NAMES) + len(RESIDUAL_JOINTS) + 6
@@ -51,10 +52,14 @@ class GaitController:
         scale: what one unit of action means, per kind of joint.
         num_envs: N.
         ramp_rate: change of the commanded forward speed in m/s^2 on the way to its target.
+
+    Attributes:
+        ramp_rate: `[N]`, that of every robot.
     """
 
     def __init__(self, cycle: GaitCycle, scale: ResidualScale, num_envs: int, ramp_rate: float = 1.5) -> None:
-        self.cycle, self.ramp_rate = cycle, ramp_rate
+        self.cycle = cycle
+        self.ramp_rate = torch.full((num_envs,), ramp_rate, dtype=torch.float64)
         self.phase = torch.zeros(num_envs)
         self.target = torch.zeros(num_envs, 3)  # m/s forward, m/s sideways, rad/s turning
         self.command = torch.zeros(num_envs, 3)  # the same, with the forward speed on its ramp
@@ -84,6 +89,13 @@ class GaitController:
     def reference(self) -> Pose:
         """Reference pose at the present phase and command."""
         return self.cycle.pose(self.phase, self.command)
+
+    def closest_phase(self, joints: Tensor, command: Tensor) -> Tensor:
+        """Phase `[N]` at which the gait's pose under commands `[N, 3]` is closest to joint angles `[N, 19]`, rad."""
+        count, tried = len(joints), torch.arange(_PHASES) / _PHASES
+        poses = self.cycle.pose(tried.repeat(count), command.repeat_interleave(_PHASES, dim=0)).joints
+        away = (poses.view(count, _PHASES, -1) - joints.unsqueeze(1)).square().sum(dim=-1)
+        return tried[away.argmin(dim=-1)]
 
     def heading_error(self, rotation: Tensor) -> Tensor:
         """Heading minus desired heading in rad `[N]`, from the root's rotation `[N, 3, 3]`."""
@@ -143,7 +155,7 @@ class GaitController:
         self.phase = torch.remainder(
             self.phase + walking_direction(speed) * CONTROL_DT / self.cycle.stride_time(speed), 1.0
         )
-        step = self.ramp_rate * CONTROL_DT
+        step = (self.ramp_rate * CONTROL_DT).float()
         ramped = speed + (self.target[:, 0] - speed).clamp(-step, step)
         self.command = torch.cat([ramped.unsqueeze(-1), self.target[:, 1:]], dim=-1)
         self.desired_heading = self.desired_heading + self.target[:, 2] * CONTROL_DT

@@ -280,9 +280,36 @@ class TrackingPolicy:
         target = self._translated(self._told.expand(count, 3)) if self._commands is None else self._draw(count)
         start = self._start.start_speed
         self._age = torch.where(everywhere, 0, self._age)
+        self._controller.ramp_rate = torch.where(everywhere, self._start.ramp_rate, self._controller.ramp_rate)
         self._controller.restart(
             everywhere, torch.zeros(count), target, target[:, 0].clamp(-start, start), torch.zeros(count)
         )
+
+    @property
+    def speed(self) -> Tensor:
+        """Forward speed `[N]` in m/s that is commanded by now, on the ramp to what was told."""
+        assert self._controller is not None, "reset before speed"
+        return self._controller.command[:, 0]
+
+    def change_speed(self, mask: Tensor, speed: float, rate: float) -> None:
+        """Tell robots, where `mask` `[N]` holds, another forward speed in m/s, reached at a rate in m/s^2."""
+        controller = self._controller
+        assert controller is not None, "reset before change_speed"
+        controller.target[:, 0] = torch.where(mask, speed, controller.target[:, 0])
+        controller.ramp_rate = torch.where(mask, rate, controller.ramp_rate)
+
+    def take_over(self, observation: Tensor, mask: Tensor) -> None:
+        """Go on where `mask` `[N]` holds with robots that are under way, seen as `[N, O]`.
+
+        At the phase whose pose is closest to theirs and from their own speed, as far as the teacher was trained for it.
+        """
+        controller = self._controller
+        assert controller is not None, "reset before take_over"
+        target = self._translated(self._told.expand(len(observation), 3))
+        phase = controller.closest_phase(observation[:, 7:26], target)
+        low, high = self.config.tracking.command.forward
+        speed = frames.to_body(frames.rotation_matrix(observation[:, 3:7]), observation[:, 26:29])[:, 0]
+        controller.restart(mask, phase, target, speed.clamp(low, high), torch.zeros(len(observation)))
 
     def steer(self, command: Tensor) -> None:
         """Tell the robots `[N, 3]`: forward, sideways in m/s, turning in rad/s from whatever heading they have."""
