@@ -50,12 +50,13 @@ def test_an_agent_returns_what_its_manifest_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "tolerated"), [("walk", "stand", 8), ("stand", "run", 3), ("stand", "walk", 0)]
+    ("first", "second", "tolerated"),
+    [("walk", "stand", 8), ("stand", "run", 3), ("run", "walk", 7), ("stand", "walk", 0)],
 )
 def test_an_agent_takes_over_where_an_expert_leaves_the_robot(first: str, second: str, tolerated: int) -> None:
-    """Of 64 robots 8, 0 and 0 fall after an agent (`benchmarks/handover.py`); of 24, three deviations more pass.
+    """Of 64 robots 6, 0, 6 and 0 fall after an agent (`benchmarks/handover.py`); of 24, three deviations more pass.
 
-    Without the experts that take over 64 and 36 of 64 do.
+    Without the experts that take over 64, 36 and 43 of 64 do.
     """
     robots = 24
     states = left_behind([f"data/experts/{first}"], "h1-walk").states
