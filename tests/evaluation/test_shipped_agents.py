@@ -9,7 +9,7 @@ import torch
 from mwl import keys, make_env
 from mwl.cli import main
 from mwl.errors import BadInput, UnknownAgent
-from mwl.evaluation.agents import find_agent, resolve
+from mwl.evaluation.agents import find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts.takeover import left_behind
 from mwl.handoff import read_manifest
@@ -109,3 +109,8 @@ def test_a_world_model_can_be_told_how_to_act() -> None:
         resolve("agent:walk", act="luck")
     with pytest.raises(BadInput, match="an expert has one way of acting"):
         resolve("expert:walk", act="policy")
+
+
+def test_experts_that_take_over_are_found_by_name() -> None:
+    for name in ("stop", "slow_down", "speed_up"):
+        assert find_expert(name) == Path("data/takeovers") / name

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tensordict import TensorDict
     from torch import Tensor
 
-EXPERT_FOLDERS = ("data/experts", "runs")
+EXPERT_FOLDERS = ("data/experts", "data/takeovers", "runs")
 AGENT_FOLDER = "data/agents"
 
 
@@ -90,7 +90,7 @@ def find_expert(name: str) -> Path:
                 found.setdefault(str(manifest.get("name")), []).append(path.parent)
     if name not in found:
         known = f"known experts: {', '.join(sorted(found))}" if found else "none is fitted yet; run `make demo`"
-        raise UnknownAgent(f"no expert named {name!r} in {' or '.join(EXPERT_FOLDERS)}; {known}")
+        raise UnknownAgent(f"no expert named {name!r} in {', '.join(EXPERT_FOLDERS)}; {known}")
     return found[name][0]
 
 
