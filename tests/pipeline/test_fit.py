@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mwl.errors import ConfigError, CorruptFile, MissingFile
+from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.pipeline.callbacks import LAST, PeriodicCheckpoint, RandomState
 from mwl.pipeline.fit import Interrupted, fit, work_folder
@@ -155,6 +155,26 @@ def test_a_refused_stage_leaves_an_earlier_one_of_its_name_as_it_was(stage: Path
         fit(["--config", str(stage), "--output", "runs/line"])
     assert (work / LAST).read_bytes() == before
     assert [folder.name for folder in work.parent.iterdir()] == ["line"]
+
+
+def test_a_stage_refused_in_its_setup_leaves_nothing_either(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, stage: str) -> None:
+        assert (work_folder("runs/line") / "config.yaml").is_file()  # by now something is written
+        raise BadInput("no such task")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("toy.Line.setup", refuse)
+        for _ in range(2):
+            with pytest.raises(BadInput, match="no such task"):
+                fit(["--config", str(stage), "--output", "runs/line"])
+            assert not work_folder("runs/line").parent.exists()
+    fit(["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"])
+    before = (work_folder("runs/line") / LAST).read_bytes()
+    monkeypatch.setattr("toy.Line.setup", refuse)
+    for resume in ([], ["--resume"]):
+        with pytest.raises(BadInput, match="no such task"):
+            fit(["--config", str(stage), "--output", "runs/line", *resume])
+        assert (work_folder("runs/line") / LAST).read_bytes() == before
 
 
 def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:

@@ -23,7 +23,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mwl import tracking
-from mwl.errors import ConfigError, CorruptFile, MissingFile, MwlError
+from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile, MwlError
 from mwl.pipeline.callbacks import LAST, RUN_ID, HandOff, PeriodicCheckpoint, ProgressFile, RandomState, SaveConfig
 from mwl.pipeline.config import default_file
 from mwl.pipeline.config_errors import explain
@@ -224,7 +224,7 @@ def fit(args: Arguments) -> Path:
 def prepared(work: Path, *, resume: bool) -> Iterator[Path]:
     """Make the work folder; a new start sets the checkpoints of an earlier one aside instead of deleting them.
 
-    A stage that is refused before it wrote anything leaves all as it was.
+    A stage that is refused before its first checkpoint leaves all as it was.
     """
     previous = work.with_name(work.name + ".previous")
     sets_aside = work.exists() and not resume
@@ -234,9 +234,10 @@ def prepared(work: Path, *, resume: bool) -> Iterator[Path]:
     work.mkdir(parents=True, exist_ok=True)
     try:
         yield work
-    except BaseException:
-        if not any(work.iterdir()):
-            work.rmdir()
+    except BaseException as error:
+        refused = isinstance(error, BadInput) and not resume and not (work / LAST).is_file()
+        if refused or not any(work.iterdir()):
+            shutil.rmtree(work)
             if sets_aside:
                 previous.rename(work)
             elif not any(work.parent.iterdir()):
