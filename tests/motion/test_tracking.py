@@ -73,6 +73,33 @@ def test_speed_ramps_to_its_command(cycle):
     assert controller.command[0, 0] == pytest.approx(1.2)
 
 
+def test_a_robot_in_the_midst_of_a_stride_is_found_there(cycle):
+    phase, command = torch.tensor([0.0, 0.3, 0.725]), torch.tensor([1.1, 0.0, 0.0]).expand(3, 3)
+    controller = controller_at(cycle, phase, command)
+    joints = controller.reference().joints + 0.01 * torch.randn(3, 19, generator=torch.Generator().manual_seed(0))
+    controller.phase = torch.zeros(3)
+    torch.testing.assert_close(controller.closest_phase(joints, command), phase, atol=0.026, rtol=0)  # one of 40 beside
+
+
+def test_a_teacher_under_way_is_told_another_speed_until_it_begins_anew(data_folder):
+    teacher = TrackingPolicy.load(data_folder / "teachers/run", torch.tensor([5.2, 0.0, 0.0]))
+    observation = torch.zeros(2, 51)
+    observation[:, 3], observation[:, 26] = 1.0, 4.0  # upright, 4 m/s forward
+    teacher.reset(observation)
+    teacher.take_over(observation, torch.tensor([True, True]))
+    assert teacher.speed.tolist() == pytest.approx([4.0, 4.0])
+    teacher.change_speed(torch.tensor([True, False]), 0.8, 2.0)
+    for _ in range(50):
+        teacher.act(observation)
+    # after a second the first is at 4 - 2 m/s; the other ramps to 5.2 m/s at its own 5 m/s^2
+    assert teacher.speed.tolist() == pytest.approx([2.0, 5.2], abs=1e-4)
+    teacher.reset(observation, torch.tensor([True, False]))
+    assert teacher.speed[0] == pytest.approx(0.3)  # its start from standing
+    for _ in range(25):
+        teacher.act(observation)
+    assert teacher.speed.tolist() == pytest.approx([0.3 + 2.5, 5.2], abs=1e-4)  # at 5 m/s^2 again
+
+
 def test_benchmark_factors_at_their_corners():
     # head at 0.95 + 0.7 = 1.65 m and upright: 1; at 1.2375 m, one margin below: 0.1
     expected = torch.tensor([1.0, 0.1])
