@@ -85,10 +85,10 @@ def ready_to_act(module: ToyModule, data: ToyData) -> WorldModelAgent:
 
 def test_unguided_learning_is_far_above_chance() -> None:
     pl.seed_everything(0)
-    module = make_module(guided=False, seed_steps=480)
+    module = make_module(guided=False, seed_steps=480, rate=0.5)
     learned = mean_return(ready_to_act(module, fit(module, steps=1200)))
     assert mean_return(None) < 5  # random thrust soon falls off the edge
-    assert learned > 20
+    assert learned > 30  # of 50; six seeds gave 40 to 47
 
 
 def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
@@ -315,11 +315,11 @@ def test_every_switch_runs(mode: str, rollout: str) -> None:
 
 
 def test_half_precision_learns_as_single_does() -> None:
-    """The toy's optimum is about 45 of 50; unguided learning in single precision passes 20 in these steps."""
+    """Unguided learning in single precision passes 30 of 50 in these steps."""
     pl.seed_everything(0)
-    module = make_module(guided=False, seed_steps=480)
+    module = make_module(guided=False, seed_steps=480, rate=0.5)
     module.network = replace(module.network, precision="bfloat16")
-    assert mean_return(ready_to_act(module, fit(module, steps=1200))) > 20
+    assert mean_return(ready_to_act(module, fit(module, steps=1200))) > 30
 
 
 def test_smoothness_is_refused_where_no_joints_are_seen() -> None:

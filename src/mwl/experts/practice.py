@@ -21,6 +21,7 @@ from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
 from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.experts.spec import ExpertSpec
 from mwl.experts.takeover import left_behind
+from mwl.host import HostModule
 from mwl.motion.ppo import PPO, Agent, PPOConfig
 from mwl.simulation import get_task
 from mwl.simulation.robot import RADIANS_PER_ACTION
@@ -153,8 +154,10 @@ class _Rounds(IterableDataset):
         return iter(range(self.data.rounds_done, self.data.rounds))
 
 
-class LearningOn(pl.LightningModule):
+class LearningOn(HostModule, pl.LightningModule):
     """A stage in which an expert learns on from its own acting, and is measured when done.
+
+    It computes on the CPU whatever the accelerator: the small network is asked at every step of the simulation.
 
     Args:
         expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
@@ -189,6 +192,11 @@ class LearningOn(pl.LightningModule):
         if self.expert.spec.memory:
             raise BadInput(f"{self.folder}: an expert with a memory can't practise; only stateless ones do")
         self.meet(self.expert.network.train(), self.data().connect(self.expert, self.rollout_steps))
+
+    def on_train_start(self) -> None:
+        """Bring the optimiser's state to its parameters: Lightning resumes it on the accelerator."""
+        for optimizer in self.trainer.optimizers:
+            optimizer.load_state_dict(optimizer.state_dict())
 
     def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
         """Get ready to learn: the expert's network, and where it acts."""

@@ -87,6 +87,11 @@ class SemanticModule(pl.LightningModule):
         else:
             self.picture_adapter = WordAdapter(self.words[0].shape[-1], self.PICTURE_RANK)
 
+    def on_fit_start(self) -> None:
+        """Bring the tower to where pictures will be: a frozen one is no part of this module."""
+        assert self.encoder is not None
+        self.encoder.visual.to(self.device)
+
     PICTURE_RANK = 128
 
     @property

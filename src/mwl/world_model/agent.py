@@ -26,6 +26,9 @@ ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the po
 class WorldModelAgent:
     """Plans at every step, or every so many, for N environments at once.
 
+    Observations, experts, actions and what is remembered from step to step stay on the CPU, beside the simulation. The
+    plan is made where the model is, which may be a GPU.
+
     Args:
         model: the world model.
         planner: the planner over it.
@@ -107,9 +110,13 @@ class WorldModelAgent:
 
     def _policy(self, observation: Tensor, advice: Advice | None) -> Tensor:
         base = advice.reference if advice is not None and self.planner.use.policy_base else None
-        sample = self.model.policy(self.model.encode(self.observer(observation)), base)
-        action = sample.action if self.explore else sample.mean
+        sample = self.model.policy(self._encoded(observation), None if base is None else base.to(self.model.device))
+        action = (sample.action if self.explore else sample.mean).to(observation.device)
         return action if base is None else self.planner.trusted(action, base, self.spread)
+
+    def _encoded(self, observation: Tensor) -> Tensor:
+        """Latents `[N, D]` on the model's device."""
+        return self.model.encode(self.observer(observation).to(self.model.device))
 
     def _planned(self, observation: Tensor, advice: Advice | None) -> Tensor:
         deviation, fresh = self._deviation, self._deviation is None
@@ -117,8 +124,10 @@ class WorldModelAgent:
             shape = (self.planner.horizon, len(observation), self.model.action_size)
             deviation, fresh = observation.new_zeros(shape), True
         if fresh or self._age % self.planner.config.interval == 0:
-            latent = self.model.encode(self.observer(observation))
-            plan = self.planner.plan(latent, deviation, advice, self.spread, self.pick, self.explore)
+            latent, device = self._encoded(observation), self.model.device
+            said = None if advice is None else advice.to(device)
+            plan = self.planner.plan(latent, deviation.to(device), said, self.spread, self.pick, self.explore)
+            plan = plan.to(observation.device)
             action, deviation, self._std = plan.action, plan.mean - plan.base, plan.std
         else:
             base = advice.reference if advice is not None and self.planner.use.base else 0.0
@@ -182,7 +191,7 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
             "spread": float(agent.spread),
             "pick": agent.planner.config.evaluation,
         },
-        "state_dict": agent.model.state_dict(),
+        "state_dict": {name: value.cpu() for name, value in agent.model.state_dict().items()},
         "guidance": None if agent.guidance is None else agent.guidance.to_plain(),
     }
 

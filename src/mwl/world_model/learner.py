@@ -1,6 +1,7 @@
 """One update from a batch: of the model, then of the policy prior, and of the gate where it learns online."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ class Learner:
         self.model, self.scale, self.learning, self.guiding = model, scale, learning, guiding
         self.use, self.discount, self.unit, self.guidance = use, discount, unit, guidance
         learns = guidance is not None and guidance.gate is not None and guiding.gate_lr > 0
-        self.gate: nn.Module | None = guidance.gate.gate if learns else None  # type: ignore[union-attr]
+        # A copy, as it learns where the model is, while experts are asked on the CPU; see `hand_on_gate`.
+        self.gate: nn.Module | None = deepcopy(guidance.gate.gate) if learns else None  # type: ignore[union-attr]
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the model (its encoder slower), for the policy, and for the gate where it learns."""
@@ -69,6 +71,11 @@ class Learner:
         if self.gate is not None:
             optimizers.append(torch.optim.Adam(self.gate.parameters(), lr=self.guiding.gate_lr, fused=True))
         return optimizers
+
+    def hand_on_gate(self) -> None:
+        """Let the experts be weighed by what the gate has learned; without effect where it does not learn."""
+        if self.gate is not None:
+            self.guidance.gate.gate.load_state_dict(self.gate.state_dict())  # type: ignore[union-attr]
 
     def update(
         self,
@@ -123,7 +130,7 @@ class Learner:
             batch.reference,
             self.use.policy_base,
             self.guiding.lambda_mode == "value_gated",
-            self.unit,
+            self.unit.to(latents.device),
         )
         loss = parts.improvement + weight * parts.guidance
         if learning.policy_constraint != "off":
@@ -161,7 +168,7 @@ class Learner:
             q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
             advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
         seen = situation(batch.observation, self.guidance.layout)  # type: ignore[arg-type]
-        probs = self.gate(seen, self.guidance.card_embeddings)
+        probs = self.gate(seen, self.guidance.card_embeddings.to(latent.device))  # type: ignore[union-attr, misc]
         gain = -(probs * advantage).sum(dim=1).mean()
         self._gradient(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)
         optimizer.step()

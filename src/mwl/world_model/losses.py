@@ -22,6 +22,10 @@ class Batch(NamedTuple):
     expert_action: Tensor | None = None  # [H, B, K, A]
     observation: Tensor | None = None  # [B, O] at the first step
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+
 
 def discount_for(episode_steps: int) -> float:
     """Discount in [0.95, 0.995] from the episode length T: 1 - 5/T (TD-MPC2, appendix)."""

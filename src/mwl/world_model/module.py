@@ -150,7 +150,8 @@ class WorldModelModule(pl.LightningModule):
         return self.learner.optimizers()
 
     def on_train_start(self) -> None:
-        """Begin to collect."""
+        """Begin to collect, or go on."""
+        self.learner.hand_on_gate()
         self._data().start()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -221,7 +222,7 @@ class WorldModelModule(pl.LightningModule):
                 frames[keys.REFERENCE_ACTION]
             )
         data.replay.extend(frames)
-        self.model.norm.update(self.observer(frames[keys.OBSERVATION].flatten(0, 1)))
+        self.model.norm.update(self.observer(frames[keys.OBSERVATION].flatten(0, 1)).to(self.device))
         clean, control = data.behaviour.clean, data.behaviour.control
         for t in range(frames.shape[1]):
             now, after = frames[:, t], frames[:, t][keys.NEXT]
@@ -270,7 +271,7 @@ class WorldModelModule(pl.LightningModule):
         optimizers = self.optimizers(use_pl_optimizer=False)
         total: dict[str, Tensor] = {}
         for i in range(updates):
-            batch = data.replay.sample_batch(self.observer)
+            batch = data.replay.sample_batch(self.observer).to(self.device)
             # Lightning counts steps, and saves checkpoints, by its own wrapper alone: the last of a round is its step
             step = self.optimizers()[1].step if i == updates - 1 else None  # type: ignore[index]
             with self.model.autocast():
@@ -280,6 +281,7 @@ class WorldModelModule(pl.LightningModule):
                     self._stop_with(error)
             for name, value in metrics.items():
                 total[name] = total.get(name, 0.0) + value
+        self.learner.hand_on_gate()
         return {name: float(value) / updates for name, value in total.items()}
 
     def _guidance_weight(self, data: WorldModelData) -> float:
@@ -296,7 +298,8 @@ class WorldModelModule(pl.LightningModule):
         steps = self._data().env_steps
         path = Path(self.diagnostics) / f"non_finite_{self._data().task}_{steps}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({name: value for name, value in error.batch._asdict().items() if value is not None}, path)
+        batch = error.batch.to(torch.device("cpu"))._asdict()
+        torch.save({name: value for name, value in batch.items() if value is not None}, path)
         raise NonFiniteLoss(
             f"{error} after {steps} environment steps; the batch is in {path}. Run the same command again to go on "
             "from the last checkpoint; a smaller learning.lr helps if it recurs"

@@ -159,10 +159,14 @@ class WorldModel(nn.Module):
         self.target_qs = deepcopy(self.qs).requires_grad_(False)
         self.target_qs.dropout = 0.0
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.value_offset.device
+
     def autocast(self) -> torch.autocast:
         """Context in which matrix products are taken in the model's precision."""
-        kind = next(self.parameters()).device.type
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision is torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision is torch.bfloat16)
 
     def encode(self, features: Tensor) -> Tensor:
         """Latent `[..., D]` of features `[..., F]`."""
@@ -192,7 +196,9 @@ class WorldModel(nn.Module):
 
     def draw(self) -> Tensor:
         """Two different Q networks."""
-        return torch.randperm(self.num_q)[:DRAWN]
+        if torch.compiler.is_compiling():  # which fails at an index by `randperm` where it is not cut (torch 2.13)
+            return torch.rand(self.num_q, device=self.device).argsort()[:DRAWN]
+        return torch.randperm(self.num_q, device=self.device)[:DRAWN]
 
     def q_logits(self, latent: Tensor, action: Tensor, members: Tensor | None = None, frozen: bool = False) -> Tensor:
         """Distributions `[M, ..., B]` of the return by the chosen Q networks (None: all)."""

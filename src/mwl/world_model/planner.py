@@ -19,6 +19,10 @@ class Advice(NamedTuple):
     expert_action: Tensor  # [N, K, A]
     weights: Tensor  # [N, K] or [N, K, A], composed the reference and compose those of imagined states
 
+    def to(self, device: torch.device) -> "Advice":
+        """The same on another device."""
+        return Advice(*(part.to(device) for part in self))
+
 
 class Use(NamedTuple):
     """Which of the ways to use advice are on."""
@@ -37,6 +41,10 @@ class Plan(NamedTuple):
     std: Tensor  # [H, N, A]
     base: Tensor  # [H, N, A] sequence the distribution was centred on at first; zeros without guidance
     value: Tensor  # [N] of the best sequence
+
+    def to(self, device: torch.device) -> "Plan":
+        """The same on another device."""
+        return Plan(*(part.to(device) for part in self))
 
 
 class Planner:
@@ -79,7 +87,7 @@ class Planner:
         """Plan from latents `[N, D]`.
 
         Args:
-            latent: encoded observations.
+            latent: encoded observations, on the model's device, as everything that follows.
             deviation: `[H, N, A]` of the last plan from its base, already shifted; zeros where an episode begins.
             advice: what the experts say; None without guidance.
             spread: first standard deviation.
@@ -89,16 +97,16 @@ class Planner:
         config, members = self.config, self.model.draw()
         reference, experts = self._expert_sequences(latent, advice)
         base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
-        top = self._widest(spread)
+        top = self._widest(spread).to(latent.device)
         low = top * (config.min_std / config.max_std)
         around = base.unsqueeze(2)
-        fixed = self.trusted(self._fixed_candidates(latent, advice, experts), around, spread)
+        fixed = _within(self._fixed_candidates(latent, advice, experts), around, 2 * top)
         fixed_value = self.value(latent, fixed, members, advice)
         mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
         for _ in range(config.iterations):
-            step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1])
-            drawn = self.trusted(mean.unsqueeze(2) + step, around, spread)
+            step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1], device=mean.device)
+            drawn = _within(mean.unsqueeze(2) + step, around, 2 * top)
             value = torch.cat([fixed_value, self.value(latent, drawn, members, advice)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
@@ -115,8 +123,7 @@ class Planner:
 
     def trusted(self, action: Tensor, base: Tensor, spread: float) -> Tensor:
         """Actions `[..., A]` brought within the trust region around a base: two standard deviations, in [-1, 1]."""
-        furthest = 2 * self._widest(spread)
-        return action.clamp((base - furthest).clamp(min=-1), (base + furthest).clamp(max=1))
+        return _within(action, base, 2 * self._widest(spread))
 
     def value(self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None) -> Tensor:
         """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.
@@ -157,7 +164,7 @@ class Planner:
         action = torch.cat([advice.reference.unsqueeze(1), advice.expert_action], dim=1)
         sequence = [action]
         composed = _per_action(advice.weights).unsqueeze(1)
-        single = torch.eye(experts).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
+        single = torch.eye(experts, device=latent.device).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
         weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
         for _ in range(1, self.horizon):
@@ -189,6 +196,11 @@ class Planner:
         if not sequences:
             return latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
         return torch.cat(sequences, dim=2)
+
+
+def _within(action: Tensor, base: Tensor, furthest: Tensor) -> Tensor:
+    """Actions `[..., A]` brought to within `furthest` `[A]` of a base, and into [-1, 1]."""
+    return action.clamp((base - furthest).clamp(min=-1), (base + furthest).clamp(max=1))
 
 
 def shifted(deviation: Tensor) -> Tensor:
@@ -225,4 +237,4 @@ def _pick(first: Tensor, mean: Tensor, value: Tensor, score: Tensor, pick: str) 
     if pick == "mean":
         return mean
     index = value.argmax(dim=1) if pick == "best" else torch.multinomial(score, 1).squeeze(1)
-    return first[torch.arange(len(first)), index]
+    return first[torch.arange(len(first), device=first.device), index]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mwl.host import HostModule
+
 CERTAINTY = 2.0  # standard errors by which a difference has to exceed what chance makes of it
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
 _SHRINKAGE = 0.5
@@ -40,7 +42,7 @@ class StepProfile(nn.Module):
         return torch.where(reached, self.total / self.count.clamp(min=1), overall)[step]
 
 
-class TrustRegion(nn.Module):
+class TrustRegion(HostModule):
     """The planner's first standard deviation around the reference, widened while plans earn what the experts do.
 
     During the warm start the reward of the experts is recorded, per step since the episode began, in environments

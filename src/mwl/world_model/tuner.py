@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mwl.errors import BadInput
 from mwl.experts.evolution import Evolution
 from mwl.gating import Guidance
 from mwl.gating.tuning import Tuning
+from mwl.host import HostModule
 from mwl.motion.symmetry import joint_mirror
 from mwl.world_model.config import GuidanceConfig
 from mwl.world_model.data import EnvSpec
@@ -22,7 +23,7 @@ _STAGES = 3  # a search may move on from what was good to what breaks after a wi
 _AFTERMATH = 0.2  # share by which windows of setting off are longer than that, to see what it leads to
 
 
-class Tuner(nn.Module):
+class Tuner(HostModule):
     """Runs an evolutionary search of a `Tuning`, one candidate per environment and window, then a race.
 
     In the first window the experts act as they are. Candidates are compared with what was earned so far at the same

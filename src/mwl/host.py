@@ -1,0 +1,15 @@
+"""Modules that stay beside the simulation when the networks go to a GPU."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class HostModule(nn.Module):
+    """A module whose tensors stay on the CPU, wherever the module that it is part of is moved.
+
+    For what counts and compares environments, a few numbers per step: on a GPU each would cost a transfer.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HostModule":
+        return self

@@ -1,0 +1,48 @@
+"""Stages on an accelerator: their own tests run once more in a process where trainers take a pretended one.
+
+Numbers are computed on the CPU all the same, so that tests that compare them hold; what a GPU would refuse, as mixing
+its tensors with those of the simulation, fails. See `far_device`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+QUICK = [
+    "world_model/test_gate.py",
+    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[tuning]",
+    "experts/test_practice.py::test_practice_resumes_as_if_never_stopped",
+    "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
+    "gating/test_trials.py::test_it_resumes_as_if_never_stopped[3]",
+]
+WHOLE = [
+    "world_model",
+    "experts/test_practice.py",
+    "experts/test_posture.py",
+    "gating",
+    "semantics/test_encoder.py",
+]
+
+
+def passes_far_away(tests: list[str]) -> None:
+    pytest.importorskip("torch.utils.backend_registration")
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "far_device", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *(str(TESTS / test) for test in tests)],
+        cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_stages_train_and_resume_on_another_device() -> None:
+    passes_far_away(QUICK)
+
+
+@pytest.mark.slow
+def test_everything_that_trains_holds_on_another_device() -> None:
+    passes_far_away(WHOLE)
