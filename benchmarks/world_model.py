@@ -1,22 +1,28 @@
 """Speed of the world model's update and plan, as multiples of what the machine's matmul rate allows.
 
 The floor is (floating point operations of all matrix products) / (peak rate of a large matrix product, measured in the
-same run): no implementation of the same computation in the same precision can be faster.
+same run on the same device): no implementation of the same computation in the same precision can be faster.
 
-    python benchmarks/world_model.py [--sizes 0.2M 1M 5M] [--threads 2]
+    python benchmarks/world_model.py [--sizes 0.2M 1M 5M] [--threads 2] [--compile off default]
+    python benchmarks/world_model.py --device cuda --compile off default reduce-overhead  # N = 1, 16, 128
 
 The first lines are the CPU preset end to end on h1-walk: physics, experts, a plan and an update at every step.
+Compiled variants follow the eager one, with the ratio of their times; what compiling took is not in it. Updates have no
+`reduce-overhead`.
 """
 
 import argparse
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mwl.world_model.compiling import compiled
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.losses import Batch, model_losses, policy_losses
@@ -25,24 +31,30 @@ from mwl.world_model.network import WorldModel
 from mwl.world_model.planner import Planner
 
 FEATURES, ACTIONS, HORIZON = 51, 19, 3
+MODES = ["off", "default", "reduce-overhead"]  # of torch.compile
+ON_GPU = (1, 16, 128)  # environments N
+_WARM_UP = 3  # runs in which is compiled and, with CUDA graphs, recorded
 PRESET = PlannerConfig(samples=64, iterations=3, elites=16, policy_samples=8)
 
 
-def best_time(run: Callable[[], object], repeats: int) -> float:
+def best_time(run: Callable[[], object], repeats: int, device: torch.device) -> float:
     """Shortest of some runs, in seconds; the shortest is the one least disturbed."""
-    run()
+    wait = torch.accelerator.synchronize if device.type != "cpu" else lambda: None
     times = []
-    for _ in range(repeats):
+    for _ in range(_WARM_UP + repeats):
+        wait()
         begin = time.perf_counter()
         run()
+        wait()
         times.append(time.perf_counter() - begin)
-    return min(times)
+    return min(times[_WARM_UP:])
 
 
-def peak_flops(size: int = 1024) -> float:
-    """Floating point operations per second of a square matrix product."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / best_time(lambda: a @ b, 20)
+def peak_flops(device: torch.device) -> float:
+    """Floating point operations per second of a square matrix product, large enough to fill the device."""
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = torch.randn(2, size, size, device=device)
+    return 2 * size**3 / best_time(lambda: a @ b, 20, device)
 
 
 def flops_of(run: Callable[[], object]) -> float:
@@ -52,29 +64,30 @@ def flops_of(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def make_update(model: WorldModel, batch_size: int) -> Callable[[], None]:
-    """One whole update of model, policy and target networks on a random batch."""
+def make_update(model: WorldModel, batch_size: int, mode: str) -> Callable[[], None]:
+    """One whole update of model, policy and target networks on a random batch, the losses compiled or not."""
     batch = Batch(
         features=torch.randn(HORIZON + 1, batch_size, FEATURES),
         action=torch.rand(HORIZON, batch_size, ACTIONS) * 2 - 1,
         reward=torch.rand(HORIZON, batch_size),
         terminated=torch.zeros(HORIZON, batch_size, dtype=torch.bool),
-    )
+    ).to(model.device)
+    of_model, of_policy = compiled(model_losses, mode), compiled(policy_losses, mode)
     policy = list(model.policy_head.parameters())
     rest = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("policy_head")]
     optimizers = [torch.optim.Adam(group, lr=3e-4, fused=True) for group in (rest, policy)]
-    scale = torch.ones(())
+    scale = torch.ones((), device=model.device)
 
     def update() -> None:
         with model.autocast():
             descend()
 
     def descend() -> None:
-        parts = model_losses(model, batch, 0.99, 0.5, policy_base=False, best=False)
+        parts = of_model(model, batch, 0.99, 0.5, policy_base=False, best=False)
         loss = 20 * parts.consistency + 0.1 * parts.reward + 0.1 * parts.value + parts.termination
         for group, optimizer, make in (
             (rest, optimizers[0], lambda: loss),
-            (policy, optimizers[1], lambda: policy_losses(model, parts.latents.detach(), scale, 0.5, 1e-4).improvement),
+            (policy, optimizers[1], lambda: of_policy(model, parts.latents.detach(), scale, 0.5, 1e-4).improvement),
         ):
             optimizer.zero_grad(set_to_none=True)
             make().backward()
@@ -85,11 +98,11 @@ def make_update(model: WorldModel, batch_size: int) -> Callable[[], None]:
     return update
 
 
-def make_plan(model: WorldModel, config: PlannerConfig, envs: int) -> Callable[[], object]:
-    """One plan for some environments."""
-    planner = Planner(model, config, HORIZON, 0.99)
-    latent = model.encode(torch.randn(envs, FEATURES)).detach()
-    deviation = torch.zeros(HORIZON, envs, ACTIONS)
+def make_plan(model: WorldModel, config: PlannerConfig, envs: int, mode: str) -> Callable[[], object]:
+    """One plan for some environments, compiled or not."""
+    planner = Planner(model, replace(config, compile=mode), HORIZON, 0.99)
+    latent = model.encode(torch.randn(envs, FEATURES, device=model.device)).detach()
+    deviation = torch.zeros(HORIZON, envs, ACTIONS, device=model.device)
 
     def plan() -> object:
         with model.autocast():
@@ -113,33 +126,49 @@ class Timed(WorldModelModule):
         self.seconds = now[0] - self.begin[0], now[1] - self.begin[1]
 
 
-def end_to_end(envs: int, steps: int, threads: int) -> None:
+def end_to_end(envs: int, steps: int, threads: int, device: torch.device, mode: str) -> None:
     """Print environment steps per second of the CPU preset on h1-walk, and the process's peak memory."""
     from lightning.pytorch import Trainer
+
+    updates = "off" if mode == "off" else "default"
 
     seed_steps = 20 * envs
     module = Timed(
         NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
-        LearningConfig(batch_size=128, seed_steps=seed_steps, learning_starts=seed_steps // 2),
-        PRESET,
+        LearningConfig(batch_size=128, seed_steps=seed_steps, learning_starts=seed_steps // 2, compile=updates),
+        replace(PRESET, compile=mode),
         GuidanceConfig(semantic_weights={"walk": 1.0}, mode="top1"),
     )
     data = WorldModelData("h1-walk", env_steps=seed_steps + steps, num_envs=envs, num_threads=threads)
     options: dict[str, Any] = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
-    Trainer(max_epochs=1, accelerator="cpu", **options).fit(module, datamodule=data)
+    Trainer(max_epochs=1, accelerator="cpu" if device.type == "cpu" else "gpu", devices=1, **options).fit(
+        module, datamodule=data
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, processor = (module.timed * envs / seconds for seconds in module.seconds)
     rates = f"{wall:.1f} env steps per second, {processor:.1f} per second of processor time"
-    print(f"0.2M end to end, {envs} env, 1 update per step: {rates}; peak memory {peak:.0f} MB")
+    how = "" if mode == "off" else f", compiled ({mode})"
+    print(f"0.2M end to end, {envs} env, 1 update per step{how}: {rates}; peak memory {peak:.0f} MB", flush=True)
 
 
-def report(name: str, run: Callable[[], object], peak: float, repeats: int) -> None:
-    """Print time, work and multiple of the floor."""
-    seconds, flops = best_time(run, repeats), flops_of(run)
-    floor = flops / peak
-    print(f"{name:34s} {1e3 * seconds:8.1f} ms {flops / 1e9:8.2f} GFLOP {seconds / floor:6.2f} x floor")
+class Clock:
+    """Times variants of one computation on a device against the floor, and against the eager one."""
+
+    def __init__(self, device: torch.device, repeats: int) -> None:
+        self.device, self.repeats, self.peak = device, repeats, peak_flops(device)
+
+    def report(self, name: str, make: Callable[[str], Callable[[], object]], modes: list[str]) -> None:
+        """Print time, work and multiple of the floor, of the eager variant first."""
+        flops = flops_of(make("off"))
+        eager = None
+        for mode in modes:
+            seconds = best_time(make(mode), self.repeats, self.device)
+            eager = seconds if mode == "off" else eager
+            line = f"{name if mode == 'off' else '  compiled, ' + mode:34s} {1e3 * seconds:8.1f} ms"
+            line += f" {flops / 1e9:8.2f} GFLOP {seconds * self.peak / flops:6.2f} x floor"
+            print(line if mode == "off" or eager is None else f"{line} {eager / seconds:5.2f} x faster", flush=True)
 
 
 def main() -> None:
@@ -149,25 +178,38 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="such as cpu or cuda")
+    parser.add_argument("--compile", nargs="+", choices=MODES, default=["off"], help="variants to time")
+    parser.add_argument("--envs", nargs="+", type=int, help="N of plans and end to end; by default few on a CPU")
     parser.add_argument("--end-to-end", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
+    device, on_cpu = arguments.device, arguments.device.type == "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        parser.error(f"no {device} here: {error}")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    peak = peak_flops()
-    print(f"matmul peak {peak / 1e9:.0f} GFLOP/s in float32 on {arguments.threads} threads")
+    clock = Clock(device, arguments.repeats)
+    where = f"{arguments.threads} threads" if on_cpu else torch.get_device_module(device).get_device_name(device)
+    print(f"matmul peak {clock.peak / 1e9:.0f} GFLOP/s in float32 on {where}")
     if arguments.end_to_end:
-        for envs in (1, 8):
-            end_to_end(envs, 240, arguments.threads)
+        for envs in arguments.envs or ((1, 8) if on_cpu else ON_GPU):
+            for mode in arguments.compile:
+                end_to_end(envs, 240 * max(1, envs // 8), arguments.threads, device, mode)
     for size in arguments.sizes:
         preset = size == "0.2M"
         dropout = 0.0 if preset else 0.01
-        model = WorldModel(FEATURES, ACTIONS, size, dropout=dropout, precision=arguments.precision)
+        model = WorldModel(FEATURES, ACTIONS, size, dropout=dropout, precision=arguments.precision).to(device)
         batch = 128 if preset else 256
-        report(f"{size} update, batch {batch}", make_update(model, batch), peak, arguments.repeats)
+        modes = [mode for mode in arguments.compile if mode != "reduce-overhead"]
+        clock.report(f"{size} update, batch {batch}", partial(make_update, model, batch), modes)
         model.eval()
-        config, envs = (PRESET, 8) if preset else (PlannerConfig(), 1)
-        name = f"{size} plan, {config.samples} x {config.iterations}, {envs} env"
-        report(name, make_plan(model, config, envs), peak, arguments.repeats)
+        for envs in arguments.envs or ((8 if preset else 1,) if on_cpu else ON_GPU):
+            config = PRESET if preset else PlannerConfig()
+            name = f"{size} plan, {config.samples} x {config.iterations}, {envs} env"
+            clock.report(name, partial(make_plan, model, config, envs), arguments.compile)
+        model.train()
 
 
 if __name__ == "__main__":

@@ -146,6 +146,12 @@ def test_module_without_handoff_is_refused_before_training(stage: Path) -> None:
     assert not work_folder("runs/line").parent.exists()
 
 
+def test_an_accelerator_that_is_not_there_is_one_line(stage: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer: .*accelerator='warp'"):
+        fit(["--config", str(stage), "--output", "runs/line", "--trainer.accelerator", "warp"])
+    assert not work_folder("runs/line").parent.exists()
+
+
 def test_a_refused_stage_leaves_an_earlier_one_of_its_name_as_it_was(stage: Path) -> None:
     fit(["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"])
     work = work_folder("runs/line")

@@ -20,7 +20,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mwl import tracking
 from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile, MwlError
@@ -157,7 +157,11 @@ class StageCLI(LightningCLI):
             raise raised or error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add the callbacks that every stage has."""
+        """Add the callbacks that every stage has.
+
+        Raises:
+            ConfigError: the trainer refuses its settings, as a GPU where there is none.
+        """
         output, config = self.config.output, self.config
         callbacks = [
             PeriodicCheckpoint(str(work_folder(output)), config.checkpoint_every_s),
@@ -173,7 +177,10 @@ class StageCLI(LightningCLI):
         if config.trainer.default_root_dir is None:  # or a logger without a folder writes to wherever one happens to be
             kwargs["default_root_dir"] = str(work_folder(output))
         self.trainer_defaults = {"callbacks": callbacks}
-        return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
+        try:
+            return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigError(f"trainer: {error}") from error
 
 
 def resolved_config(args: Arguments, files: Sequence[Path] = ()) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
         "hyper_parameters": {
             "network": dict(network),
             "sizes": None if sizes is None else dict(sizes),
-            "planner": asdict(agent.planner.config),
+            "planner": {**asdict(agent.planner.config), "compile": "off"},
             "horizon": agent.planner.horizon,
             "discount": agent.planner.discount,
             "unit": agent.planner.unit.tolist(),

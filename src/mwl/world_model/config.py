@@ -72,6 +72,8 @@ class LearningConfig:
     """Environment steps after which batches hold own experience alone."""
     target_rate: float = 0.01
     """Share by which the target Q networks follow per update."""
+    compile: Literal["off", "default"] = "off"
+    """Compile the losses by `torch.compile`, half a minute at the start; needs a C++ compiler."""
     grad_clip: float = 20.0
 
     def __post_init__(self) -> None:
@@ -103,6 +105,9 @@ class PlannerConfig:
     """What is executed in training: an elite drawn by score (as in TD-MPC2), their mean, the best, or no plan."""
     evaluation: Literal["sample", "mean", "best", "policy"] = "mean"
     """The same in evaluation."""
+    compile: Literal["off", "default", "reduce-overhead"] = "off"
+    """Compile planning by `torch.compile` in this mode, a minute for every N; needs a C++ compiler. `reduce-overhead`
+    takes CUDA graphs on a GPU. An agent that is handed over plans without."""
 
     def __post_init__(self) -> None:
         for name in ("samples", "iterations", "elites", "interval"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mwl.gating import Guidance
 from mwl.gating.module import entropy_shortfall
 from mwl.gating.situation import situation
+from mwl.world_model.compiling import compiled
 from mwl.world_model.config import GuidanceConfig, LearningConfig
 from mwl.world_model.losses import Batch, RunningScale, constraint_loss, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
@@ -51,6 +52,8 @@ class Learner:
     ) -> None:
         self.model, self.scale, self.learning, self.guiding = model, scale, learning, guiding
         self.use, self.discount, self.unit, self.guidance = use, discount, unit, guidance
+        self._model_losses = compiled(model_losses, learning.compile)
+        self._policy_losses = compiled(policy_losses, learning.compile)
         learns = guidance is not None and guidance.gate is not None and guiding.gate_lr > 0
         # A copy, as it learns where the model is, while experts are asked on the CPU; see `hand_on_gate`.
         self.gate: nn.Module | None = deepcopy(guidance.gate.gate) if learns else None  # type: ignore[union-attr]
@@ -98,7 +101,7 @@ class Learner:
         learning, model = self.learning, self.model
         model_optimizer, policy_optimizer, *rest = optimizers
         best = self.guiding.bootstrap == "best"
-        parts = model_losses(model, batch, self.discount, learning.rho, self.use.policy_base, best)
+        parts = self._model_losses(model, batch, self.discount, learning.rho, self.use.policy_base, best)
         loss = (
             learning.consistency_weight * parts.consistency
             + learning.reward_weight * parts.reward
@@ -121,7 +124,7 @@ class Learner:
     ) -> dict[str, Tensor]:
         """Gradient of the policy prior; the step is the caller's."""
         learning = self.learning
-        parts = policy_losses(
+        parts = self._policy_losses(
             self.model,
             latents,
             self.scale.value,

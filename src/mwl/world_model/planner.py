@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mwl.world_model.compiling import compiled
 from mwl.world_model.config import PlannerConfig
 from mwl.world_model.network import WorldModel
 
@@ -79,6 +80,7 @@ class Planner:
         self.model, self.config, self.horizon, self.discount = model, config, horizon, discount
         self.unit = torch.ones(model.action_size) if unit is None else unit
         self.use = use or Use()
+        self._search = compiled(self._search, config.compile)  # type: ignore[method-assign]
 
     @torch.no_grad()
     def plan(
@@ -94,10 +96,15 @@ class Planner:
             pick: `sample`, `mean` or `best` elite.
             noise: add the final standard deviation, to explore.
         """
+        return self._search(latent, deviation, advice, self._widest(spread).to(latent.device), pick, noise)
+
+    def _search(
+        self, latent: Tensor, deviation: Tensor, advice: Advice | None, top: Tensor, pick: str, noise: bool
+    ) -> Plan:
+        """`plan` with the largest standard deviation `top` `[A]`; tensors alone change from call to call."""
         config, members = self.config, self.model.draw()
         reference, experts = self._expert_sequences(latent, advice)
         base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
-        top = self._widest(spread).to(latent.device)
         low = top * (config.min_std / config.max_std)
         around = base.unsqueeze(2)
         fixed = _within(self._fixed_candidates(latent, advice, experts), around, 2 * top)
