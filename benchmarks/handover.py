@@ -1,8 +1,10 @@
 """How agents take over from one another: falls within six seconds, for every pair, from states in which the first acts.
 
     python benchmarks/handover.py --agents agent:stand agent:walk agent:run --episodes 64
+    python benchmarks/handover.py --agents agent:run agent:stand --between agent:walk --between-steps 150
 
-Every row is who acted first, for two to four seconds from the task's own start; every column who goes on.
+Every row is who acted first, for two to four seconds from the task's own start; every column who goes on, with
+`--between` after another has acted for a while. Falls of that one count, too.
 """
 
 import argparse
@@ -35,15 +37,16 @@ def left_at(env: HumanoidEnv, agent: Agent, seed: int) -> tuple[Tensor, Tensor]:
     return qpos, qvel
 
 
-def falls(env: HumanoidEnv, agent: Agent, states: tuple[Tensor, Tensor]) -> int:
-    """How many of the robots fall that the agent takes over in these states."""
+def falls(env: HumanoidEnv, turns: list[tuple[Agent, int]], states: tuple[Tensor, Tensor]) -> int:
+    """How many of the robots fall that agents take over in these states, each for its number of control steps."""
     now = env.set_state(*(part.clone() for part in states))
-    agent.reset()
     fell = torch.zeros(env.num_envs, dtype=torch.bool)
-    for _ in range(_WATCHED):
-        after = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT]
-        fell |= after[keys.TERMINATED].squeeze(-1)
-        now = after.exclude(keys.REWARD)
+    for agent, steps in turns:
+        agent.reset()
+        for _ in range(steps):
+            after = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT]
+            fell |= after[keys.TERMINATED].squeeze(-1)
+            now = after.exclude(keys.REWARD)
     return int(fell.sum())
 
 
@@ -51,6 +54,8 @@ def falls(env: HumanoidEnv, agent: Agent, states: tuple[Tensor, Tensor]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", default=["agent:stand", "agent:walk", "agent:run"])
+    parser.add_argument("--between", help="agent that acts between the two")
+    parser.add_argument("--between-steps", type=int, default=150, help="control steps for which it does")
     parser.add_argument("--task", default="h1-walk", help="what all of them see; its reward does not matter")
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -61,7 +66,9 @@ def main() -> None:
     table = Table("from", *options.agents, title=f"falls of {options.episodes}")
     for first in options.agents:
         states = left_at(env, resolve(first).agent, options.seed)
-        table.add_row(first, *(str(falls(env, resolve(other).agent, states)) for other in options.agents))
+        between = [(resolve(options.between).agent, options.between_steps)] if options.between else []
+        turns = [[*between, (resolve(other).agent, _WATCHED)] for other in options.agents]
+        table.add_row(first, *(str(falls(env, turn, states)) for turn in turns))
     Console().print(table)
 
 

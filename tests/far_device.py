@@ -203,6 +203,6 @@ def pytest_configure() -> None:
 
     @wraps(make)
     def far_made(trainer: pl.Trainer, *args: Any, accelerator: str = "cpu", **kwargs: Any) -> None:
-        make(trainer, *args, strategy=strategy(), **kwargs)
+        make(trainer, *args, **{**kwargs, "strategy": strategy()})
 
     pl.Trainer.__init__ = far_made

@@ -1,14 +1,18 @@
 """Following a plan: what ends a step, what is logged, and what a near fall does."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput, CorruptFile
+from mwl.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Clause, Sequencer, SequencerConfig
 from mwl.semantics.clauses import ending
 from mwl.semantics.progress import met
 from mwl.semantics.recipes import load_recipes
+from mwl.semantics.shipped import shipped_transitions
+from mwl.semantics.transitions import Transition, load_transitions
 from mwl.simulation import get_task
 
 REACH = get_task("h1-reach").layout
@@ -43,6 +47,33 @@ def test_a_step_that_waits_for_something_is_tried_once_more_before_it_is_left() 
     seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(12)]
     assert seen == [2] * 11 + [0], "left with the sixth update of the second try"
     assert [d.reason for d in sequencer.decisions] == ["time is up: once more", "time is up"]
+
+
+def test_between_a_run_and_a_stand_somebody_walks() -> None:
+    skills = ("run", "stand", "walk")
+    run, stand, _ = ({name: float(name == skill) for name in skills} for skill in skills)
+    config = SequencerConfig(transitions=(Transition("run", "stand", "walk", steps=3),))
+    sequencer = Sequencer([Clause("run", run, steps=2), Clause("stop", stand, steps=2), Clause("run", run)], config)
+    seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(9)]
+    assert seen == [0] * 2 + [2] * 3 + [1] * 2 + [0] * 2, "a step's time begins with its own skill"
+    assert [d.reason for d in sequencer.decisions] == ["time is up", "from run to stand: walk in between", "time is up"]
+    sequencer.replan([Clause("run", run), Clause("stop", stand)], 1, 9, "the scene changed")
+    assert int(sequencer.update(_observation(), REACH, 9).argmax()) == 2, "so it is under another plan"
+    sequencer.reset()
+    assert int(sequencer.update(_observation(), REACH, 0).argmax()) == 0, "and nothing is left where a plan begins"
+
+
+def test_transitions_are_kept_where_somebody_can_carry_them_out(tmp_path: Path) -> None:
+    (found,) = shipped_transitions(["run", "stand", "walk"])
+    assert (found.before, found.after, found.by) == ("run", "stand", "walk")
+    assert shipped_transitions(["run", "stand"]) == ()
+    entry = "- {before: run, after: stand, by: walk"
+    for content in (f"{entry}}}", f"{entry}, steps: 0}}", "5"):
+        (tmp_path / "bad.yaml").write_text(content)
+        with pytest.raises(CorruptFile, match="not a list of transitions"):
+            load_transitions(tmp_path / "bad.yaml", ["walk"])
+    with pytest.raises(MissingFile):
+        load_transitions(tmp_path / "none.yaml", ["walk"])
 
 
 def test_another_plan_takes_over_where_it_is_told_to() -> None:

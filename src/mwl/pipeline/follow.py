@@ -19,6 +19,7 @@ from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
 from mwl.pipeline.planner import choose_planner
 from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
+from mwl.semantics.shipped import shipped_transitions
 from mwl.simulation import make_env
 
 if TYPE_CHECKING:
@@ -110,7 +111,11 @@ def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: M
         lambda: env.render(0, *FRAME_SIZE),
         choose_planner(head, stage.planner, stage.chat_url, stage.chat_model),
         DirectorConfig(look_every=stage.look_every),
-        SequencerConfig(timeout=stage.steps_per_clause, recover="stand" if "stand" in skills else ""),
+        SequencerConfig(
+            timeout=stage.steps_per_clause,
+            recover="stand" if "stand" in skills else "",
+            transitions=shipped_transitions(skills),
+        ),
         skills,
     )
     for clause in director.plan:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mwl.errors import BadInput
 from mwl.semantics.head import Clause
 from mwl.semantics.progress import PREDICATES, Layout, fall_risk, met, position
+from mwl.semantics.transitions import Transition
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class SequencerConfig:
         moving: skills that should get somewhere.
         low: skills with the root near the ground on purpose, in which that is no fall.
         recover: skill that takes over while the robot is about to fall, where the plan's library has it.
+        transitions: what goes between two skills, where the plan's library has it.
     """
 
     timeout: int = 400
@@ -35,6 +38,7 @@ class SequencerConfig:
     moving: tuple[str, ...] = ("walk", "run", "crawl", "approach")
     low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
+    transitions: tuple[Transition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Sequencer:
         self._stalled: Tensor
         self._anchor: Tensor
         self._at_risk: Tensor
+        self._between: Tensor  # [N] control steps that a skill in between still has
+        self._between_by: Tensor  # [N] which skill that is
 
     @property
     def place(self) -> list[int]:
@@ -87,11 +93,12 @@ class Sequencer:
 
     def replan(self, plan: Sequence[Clause], place: int, step: int, reason: str) -> None:
         """Follow another plan over the same skills from its step `place` on, in every environment."""
-        before = self.place
+        before, skills = self.place, self._skills
         self.plan = list(plan)
         self._tabulate()
         for environment, old in enumerate(before):
             self._note(Decision(step, environment, old, place, reason))
+            self._cross(environment, skills[min(old, len(skills) - 1)], place, step)
         if self._place is not None:
             self._place[:] = place
             self._elapsed[:], self._stalled[:], self._tries[:] = 0, 0, 0
@@ -99,9 +106,9 @@ class Sequencer:
     def _tabulate(self) -> None:
         plan = self.plan
         self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
-        heaviest = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
-        self._moving = torch.tensor([skill in self.config.moving for skill in heaviest])
-        self._low = torch.tensor([skill in self.config.low for skill in heaviest])
+        self._skills = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
+        self._moving = torch.tensor([skill in self.config.moving for skill in self._skills])
+        self._low = torch.tensor([skill in self.config.low for skill in self._skills])
         self._waiting = torch.tensor([clause.until != "never" for clause in plan])
         self._limits = torch.tensor([clause.steps or self.config.timeout for clause in plan])
 
@@ -126,16 +133,18 @@ class Sequencer:
         self._begin(where)
         assert self._place is not None
         for index, clause in enumerate(self.plan):
-            here = self._place == index
+            here = (self._place == index) & (self._between == 0)
             if here.any():
                 self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
-        self._elapsed += 1
+        self._elapsed += (self._between == 0).long()  # a step begins when its own skill does
         still = (where - self._anchor).norm(dim=-1) < self.config.stall_distance
-        self._stalled = torch.where(still, self._stalled + 1, 0)
+        self._stalled = torch.where(still & (self._between == 0), self._stalled + 1, 0)
         self._anchor = torch.where(still[:, None], self._anchor, where)
         self._give_up(self._elapsed > self._limits[self._now], where, step, "time is up")
         self._give_up(self._moving[self._now] & (self._stalled > self.config.stall), where, step, "no progress")
-        return self._guarded(observation, layout, step)
+        weights = self._guarded(observation, layout, step)
+        self._between = (self._between - 1).clamp(min=0)
+        return weights
 
     @property
     def _now(self) -> Tensor:
@@ -162,24 +171,37 @@ class Sequencer:
             self._tries = torch.zeros_like(self._elapsed)
             self._stalled, self._anchor = torch.zeros_like(self._elapsed), where.clone()
             self._at_risk = torch.zeros(len(where), dtype=torch.bool)
+            self._between, self._between_by = torch.zeros_like(self._elapsed), torch.zeros_like(self._elapsed)
         fresh = self._place < 0
         self._place[fresh], self._elapsed[fresh], self._stalled[fresh], self._tries[fresh] = 0, 0, 0, 0
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
-        self._at_risk = self._at_risk & ~fresh
+        self._at_risk, self._between = self._at_risk & ~fresh, self._between.masked_fill(fresh, 0)
 
     def _leave(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
         assert self._place is not None
         for environment in mask.nonzero().flatten().tolist():
             before = int(self._place[environment])
             self._note(Decision(step, environment, before, before + 1, reason))
+            self._cross(environment, self._skills[before], before + 1, step)
         self._place = self._place + mask.long()
         self._elapsed = torch.where(mask, 0, self._elapsed)
         self._stalled, self._tries = torch.where(mask, 0, self._stalled), torch.where(mask, 0, self._tries)
         self._anchor = torch.where(mask[:, None], where, self._anchor)
 
+    def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
+        """Put between a skill and that of the plan's step `place` what has to be there."""
+        after = self._skills[min(place, len(self.plan) - 1)]
+        for transition in self.config.transitions:
+            if (transition.before, transition.after) == (skill, after) and transition.by in self.names:
+                self._between[environment] = transition.steps
+                self._between_by[environment] = self.names.index(transition.by)
+                reason = f"from {skill} to {after}: {transition.by} in between"
+                self._note(Decision(step, environment, place, place, reason))
+
     def _guarded(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
-        """The step's weights, or all weight on recovering while a fall is near."""
-        weights = self._weights[self._now]
+        """The step's weights, those of a skill in between, or all weight on recovering while a fall is near."""
+        between = one_hot(self._between_by, len(self.names)).to(self._weights.dtype)
+        weights = torch.where(self._between[:, None] > 0, between, self._weights[self._now])
         if self.config.recover not in self.names:
             return weights
         risk = fall_risk(observation, layout) & ~self._low[self._now]
