@@ -185,7 +185,8 @@ def _episode(
         if director.finished:
             break
         doing = director.clause
-        recorder.caption = [f"“{stage.instruction}”", f"now ({heaviest(doing)}): {doing.text}", *_reason(director)]
+        skill = max(agent.weights, key=agent.weights.__getitem__)  # not the step's own where another is in between
+        recorder.caption = [f"“{stage.instruction}”", f"now ({skill}): {doing.text}", *_reason(director)]
         recorder.weights = agent.weights
         recorder(step, env, agent)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
