@@ -52,7 +52,8 @@ def test_a_step_that_waits_for_something_is_tried_once_more_before_it_is_left() 
 def test_between_a_run_and_a_stand_somebody_walks() -> None:
     skills = ("run", "stand", "walk")
     run, stand, _ = ({name: float(name == skill) for name in skills} for skill in skills)
-    config = SequencerConfig(transitions=(Transition("run", "stand", "walk", steps=3),))
+    ways = [Transition("run", "stand", by, steps) for by, steps in (("slow_down", 9), ("walk", 3), ("run", 9))]
+    config = SequencerConfig(transitions=tuple(ways))  # the first that can be carried out
     sequencer = Sequencer([Clause("run", run, steps=2), Clause("stop", stand, steps=2), Clause("run", run)], config)
     seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(9)]
     assert seen == [0] * 2 + [2] * 3 + [1] * 2 + [0] * 2, "a step's time begins with its own skill"
@@ -64,6 +65,7 @@ def test_between_a_run_and_a_stand_somebody_walks() -> None:
 
 
 def test_transitions_are_kept_where_somebody_can_carry_them_out(tmp_path: Path) -> None:
+    assert [way.by for way in shipped_transitions(["run", "stand", "walk", "slow_down"])] == ["slow_down", "walk"]
     (found,) = shipped_transitions(["run", "stand", "walk"])
     assert (found.before, found.after, found.by) == ("run", "stand", "walk")
     assert shipped_transitions(["run", "stand"]) == ()

@@ -28,7 +28,7 @@ class SequencerConfig:
         moving: skills that should get somewhere.
         low: skills with the root near the ground on purpose, in which that is no fall.
         recover: skill that takes over while the robot is about to fall, where the plan's library has it.
-        transitions: what goes between two skills, where the plan's library has it.
+        transitions: what goes between two skills; of several the first whose skill the plan's library has.
     """
 
     timeout: int = 400
@@ -197,6 +197,7 @@ class Sequencer:
                 self._between_by[environment] = self.names.index(transition.by)
                 reason = f"from {skill} to {after}: {transition.by} in between"
                 self._note(Decision(step, environment, place, place, reason))
+                return
 
     def _guarded(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
         """The step's weights, those of a skill in between, or all weight on recovering while a fall is near."""
