@@ -8,10 +8,12 @@ import pytest
 import torch
 import yaml
 
+from mwl import tracking
 from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.pipeline.callbacks import LAST, PeriodicCheckpoint, RandomState
 from mwl.pipeline.fit import Interrupted, fit, work_folder
+from mwl.pipeline.logger import _without
 
 
 def final_weight(folder: Path) -> float:
@@ -44,29 +46,62 @@ def test_periodic_checkpoint_fires_under_manual_optimisation(stage: Path) -> Non
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"] == 20
 
 
+def stop_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the stage stop after that many rounds as a SIGTERM does; returns the list of all that are made."""
+    made: list[int] = []
+    original = PeriodicCheckpoint.on_train_batch_end
+
+    def stop(self: PeriodicCheckpoint, trainer: object, *rest: object) -> None:
+        made.append(len(made))
+        original(self, trainer, *rest)  # type: ignore[arg-type]
+        if len(made) == rounds:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PeriodicCheckpoint, "on_train_batch_end", stop)
+    return made
+
+
 @pytest.mark.parametrize("data", ["toy.Rounds", "toy.RandomBatches"])
 def test_resume_ends_bit_identical(stage: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
     edited(stage, data__class_path=data)
     whole = fit(["--config", str(stage), "--output", "runs/whole"])
-    # stop after the seventh round, as a SIGTERM does
-    steps = 0
-    original = PeriodicCheckpoint.on_train_batch_end
-
-    def stop_at_seven(self: PeriodicCheckpoint, trainer: object, *rest: object) -> None:
-        nonlocal steps
-        steps += 1
-        original(self, trainer, *rest)  # type: ignore[arg-type]
-        if steps == 7:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(PeriodicCheckpoint, "on_train_batch_end", stop_at_seven)
+    made = stop_after(7, monkeypatch)
     with pytest.raises(Interrupted):
         fit(["--config", str(stage), "--output", "runs/parts"])
     assert not Path("runs/parts").exists(), "an interrupted stage must not hand over"
     torch.randn(100)  # whatever happened in between must not matter
     parts = fit(["--config", str(stage), "--output", "runs/parts", "--resume"])
-    assert steps == 20, "7 rounds before, 13 after"
+    assert len(made) == 20, "7 rounds before, 13 after"
     assert final_weight(parts) == final_weight(whole)
+
+
+def test_a_stage_resumed_with_other_settings_stays_in_its_run(
+    stage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    edited(stage, trainer__logger={"class_path": "mwl.pipeline.logger.StageLogger"})
+    args = ["--config", str(stage), "--output", "runs/line"]
+    stop_after(7, monkeypatch)
+    with pytest.raises(Interrupted):
+        fit(args)
+    capsys.readouterr()
+    fit([*args, "--resume", "--model.init_args.lr", "0.01"])
+    (run,) = tracking.find_runs("mwl")
+    assert run.data.params["lr"] == "0.05", "MLflow lets no parameter be changed"
+    assert not caplog.records, [record.message for record in caplog.records]
+    assert not capsys.readouterr().err
+    (work_folder("runs/line") / LAST).unlink()
+    fit([*args, "--resume"])
+    assert "no checkpoint in runs/_work/line, so the stage begins anew" in capsys.readouterr().err
+    assert len(tracking.find_runs("mwl")) == 2, "what begins anew is a run of its own"
+
+
+def test_parameters_that_a_run_has_are_left_out_wherever_they_lie() -> None:
+    given = {"size": 1, "planner": {"samples": 2, "elites": 3}, "gate": {}, "use": {"head": {"on": True}}}
+    left = _without(given, {"size", "planner/elites", "use/head/on"})
+    assert left == {"planner": {"samples": 2}, "gate": {}, "use": {"head": {}}}
 
 
 def test_random_state_is_restored_once(stage: Path) -> None:

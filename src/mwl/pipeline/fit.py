@@ -31,7 +31,7 @@ from mwl.pipeline.config_errors import explain
 WORK = "_work"
 Arguments = Sequence[str] | dict[str, Any]
 _NONE = re.compile(r"(?P<key>--[\w.]+=)None")
-_MLFLOW_LOGGER = "lightning.pytorch.loggers.MLFlowLogger"
+_MLFLOW_LOGGERS = ("mwl.pipeline.logger.StageLogger", "lightning.pytorch.loggers.MLFlowLogger")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -122,20 +122,22 @@ class StageCLI(LightningCLI):
         """Fill in what follows from the stage's folder: the logger's run and the configuration's second home."""
         self.save_config_kwargs = {"folder": str(work_folder(self.config.output))}
         logger = self.config.trainer.logger
-        if not self.instantiate or getattr(logger, "class_path", None) != _MLFLOW_LOGGER:
+        if not self.instantiate or getattr(logger, "class_path", None) not in _MLFLOW_LOGGERS:
             return
         tracking.experiment_id(self.config.experiment)
         name = Path(self.config.output).name
         tags = {tracking.STAGE_TAG: name, tracking.KIND_TAG: "fit"}
         if self.config.parent_run:
             tags[tracking.PARENT_TAG] = self.config.parent_run
-        run_file = work_folder(self.config.output) / RUN_ID
+        work = work_folder(self.config.output)
+        finished = Path(self.config.output).exists() and not (work / LAST).is_file()
+        goes_on = self.config.resume and (work / RUN_ID).is_file() and not finished
         settings = {
             "tracking_uri": tracking.tracking_uri(),
             "experiment_name": self.config.experiment,
             "run_name": name,
             "tags": tags,
-            "run_id": run_file.read_text().strip() if self.config.resume and run_file.is_file() else None,
+            "run_id": (work / RUN_ID).read_text().strip() if goes_on else None,
         }
         for key, value in settings.items():
             logger.init_args[key] = value
@@ -217,6 +219,8 @@ def fit(args: Arguments) -> Path:
     with prepared(work_folder(config["output"]), resume=config["resume"]) as work:
         cli = StageCLI(args)
         checkpoint = _checkpoint_to_resume(work) if config["resume"] else None
+        if config["resume"] and checkpoint is None and not config["progress_file"]:
+            print(f"mwl: no checkpoint in {work}, so the stage begins anew", file=sys.stderr)
         received = _stop_between_rounds()
         try:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
