@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -90,8 +91,12 @@ class BehaviourCloning(pl.LightningModule):
         self.network.fit_normaliser(data.train[keys.FEATURES], data.train[keys.ACTION], self.spec.ignored)
 
     def on_train_epoch_start(self) -> None:
-        """Let a live demonstrator, where there is one, label the states that the student has come to visit."""
-        self._data().aggregate(self.current_epoch, self.spec, Actor(self.network))
+        """Let a live demonstrator, where there is one, label the states that the student has come to visit.
+
+        The student acts on the CPU, beside the simulation.
+        """
+        student = self.network if self.device.type == "cpu" else deepcopy(self.network).cpu()
+        self._data().aggregate(self.current_epoch, self.spec, Actor(student))
 
     def _data(self) -> DemonstrationData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
