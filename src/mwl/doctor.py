@@ -100,7 +100,8 @@ def _compute() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("threads", True, f"{cores} CPU cores, torch uses {torch.get_num_threads()}")
     if torch.cuda.is_available():
-        yield Finding("GPU", True, f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+        found = f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
+        yield Finding("GPU", True, f"{found}; used with trainer.accelerator: gpu")
     elif shutil.which("nvidia-smi"):
         remedy = "rm -rf .venv && make setup  # installs the CUDA build of torch"
         yield Finding("GPU", False, f"present, but torch {torch.__version__} cannot use it", remedy)

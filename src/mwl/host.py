@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class HostModule(nn.Module):
-    """A module whose tensors stay on the CPU, wherever the module that it is part of is moved.
+    """A module whose tensors stay on the CPU, wherever it or the module that it is part of is moved.
 
-    For what counts and compares environments, a few numbers per step: on a GPU each would cost a transfer.
+    For what deals with the simulation at every step, in a few numbers: on a GPU each time would cost a transfer.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HostModule":
