@@ -37,7 +37,7 @@ def passes_far_away(tests: list[str]) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "far_device", "-p", "no:xdist", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, *(test if test.startswith("--") else str(TESTS / test) for test in tests)],
-        cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=900,
+        cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -73,7 +73,7 @@ class LearningConfig:
     target_rate: float = 0.01
     """Share by which the target Q networks follow per update."""
     compile: Literal["off", "default"] = "off"
-    """Compile the losses by `torch.compile`, half a minute at the start; needs a C++ compiler."""
+    """Compile the losses by `torch.compile`, up to a minute at the start; needs a C++ compiler."""
     grad_clip: float = 20.0
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class PlannerConfig:
     evaluation: Literal["sample", "mean", "best", "policy"] = "mean"
     """The same in evaluation."""
     compile: Literal["off", "default", "reduce-overhead"] = "off"
-    """Compile planning by `torch.compile` in this mode, a minute for every N; needs a C++ compiler. `reduce-overhead`
+    """Compile planning by `torch.compile` in this mode, up to a minute for every N; needs a C++ compiler. `reduce-overhead`
     takes CUDA graphs on a GPU. An agent that is handed over plans without."""
 
     def __post_init__(self) -> None:
