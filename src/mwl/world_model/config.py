@@ -106,8 +106,8 @@ class PlannerConfig:
     evaluation: Literal["sample", "mean", "best", "policy"] = "mean"
     """The same in evaluation."""
     compile: Literal["off", "default", "reduce-overhead"] = "off"
-    """Compile planning by `torch.compile` in this mode, up to a minute for every N; needs a C++ compiler. `reduce-overhead`
-    takes CUDA graphs on a GPU. An agent that is handed over plans without."""
+    """Compile planning by `torch.compile` in this mode, up to a minute for every N; needs a C++ compiler.
+    `reduce-overhead` takes CUDA graphs on a GPU. An agent that is handed over plans without."""
 
     def __post_init__(self) -> None:
         for name in ("samples", "iterations", "elites", "interval"):
