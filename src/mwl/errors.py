@@ -53,6 +53,10 @@ class NoSkillFits(BadInput):
         self.nearest = list(nearest or [])
 
 
+class WriteFailed(MwlError):
+    """A result could not be written, as on a full disk; what was there before is unchanged."""
+
+
 class PhysicsError(MwlError):
     """The simulation produced states that are not finite in every environment."""
 

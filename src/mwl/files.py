@@ -1,0 +1,219 @@
+"""Files that a user names: checked before the work, written whole or not at all, read within bounds.
+
+Every room that writes or reads a file goes through here, so that a dot in a name, a full disk, a kill in mid-write, a
+nested JSON of a hundred thousand brackets or a file that is already there mean the same everywhere.
+"""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mwl.errors import BadInput, CorruptFile, MissingFile, WriteFailed
+
+MAX_JSON_BYTES = 64 * 2**20
+_WRITING = {  # kinds of errors that are about the place written to
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
+    if hasattr(errno, name)
+}
+MAX_NAME_BYTES = 200  # file systems take 255; a scratch file beside the target needs some of them
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A bad value as a message repeats it: its `repr`, cut in the middle where it is longer than `limit`."""
+    text = repr(value) if not isinstance(value, Path) else str(value)
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def with_ending(path: Path | str, ending: str) -> Path:
+    """The path with `ending` (as `.npz`) behind its name unless it has it; a dot within the name stays a dot."""
+    path = Path(path)
+    return path if path.name.endswith(ending) else path.with_name(path.name + ending)
+
+
+def without_ending(path: Path | str, ending: str) -> Path:
+    """The path without `ending`, where its name has it."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(ending)) if path.name != ending else path
+
+
+def output_file(path: Path | str, *, force: bool = False, endings: Sequence[str] = ()) -> Path:
+    """A file that a command is to write, checked before the work begins.
+
+    Args:
+        path: where the user wants it.
+        force: whether a file that is already there may be replaced.
+        endings: file name endings that the format allows; empty: any.
+
+    Raises:
+        BadInput: the name has another ending or is too long, a folder or an existing file is in the way, or the
+            folder can't be written.
+    """
+    path = _checked_name(path)
+    if endings and not path.name.lower().endswith(tuple(endings)):
+        raise BadInput(f"{shown(path)}: the name must end in {' or '.join(endings)}")
+    if path.is_dir():
+        raise BadInput(f"{shown(path)}: is a folder; name a file")
+    if (path.exists() or path.is_symlink()) and not force:
+        raise BadInput(f"{shown(path)}: exists already; --force replaces it")
+    _check_parent(path)
+    return path
+
+
+def output_folder(path: Path | str, *, force: bool = False) -> Path:
+    """A folder that a command is to make, checked before the work begins; an empty one may be there.
+
+    Raises:
+        BadInput: the name is too long, a file or a filled folder is in the way, or its parent can't be written.
+    """
+    path = _checked_name(path)
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{shown(path)}: is a file; name a folder")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise BadInput(f"{shown(path)}: exists already; --force replaces it")
+    _check_parent(path)
+    return path
+
+
+def _checked_name(path: Path | str) -> Path:
+    path = Path(path)
+    if not path.name or "\0" in str(path):
+        raise BadInput(f"{shown(str(path))}: names no file")
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
+        raise BadInput(f"{shown(path)}: the name is longer than {MAX_NAME_BYTES} bytes")
+    return path
+
+
+def _check_parent(path: Path) -> None:
+    """Try to write to the nearest folder above that exists; access rights alone don't tell (root, a full disk)."""
+    parent = path.absolute().parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".mwl", dir=parent):
+            pass
+    except OSError as error:
+        raise BadInput(f"{shown(path)}: can't write to {shown(parent)} ({reason(error)})") from error
+
+
+def reason(error: OSError) -> str:
+    """What the system says, in its words, without number and path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[Path]:
+    """Yield a scratch file beside `path` that takes its place, flushed to disk, when the block ends well.
+
+    The scratch file has the target's ending, as encoders choose their format by it. It vanishes when the block fails,
+    and what was at `path` stays.
+
+    Raises:
+        WriteFailed: the disk is full, or the place can't be written.
+    """
+    path = Path(path)
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix, suffix = f".{path.stem[:40]}.", f".part{path.suffix[:20]}"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
+        os.close(handle)
+        scratch = Path(name)
+        yield scratch
+        with open(scratch, "rb") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(0o666 & ~_umask())
+        os.replace(scratch, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if error.errno not in _WRITING:
+            raise
+        raise WriteFailed(f"{shown(path)}: could not be written ({reason(error)}); nothing was changed") from error
+    finally:
+        if scratch is not None:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text whole or not at all; see `writing`."""
+    with writing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write JSON whole or not at all, indented, without NaN or infinity; see `writing`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_text(path: Path | str, *, limit: int = MAX_JSON_BYTES) -> str:
+    """Read a text in UTF-8 (a byte order mark is skipped) of at most `limit` bytes.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: larger, no UTF-8, or it can't be read.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise MissingFile(f"{shown(path)}: no such file")
+        if path.stat().st_size > limit:
+            raise CorruptFile(f"{shown(path)}: larger than the {limit / 2**20:.0f} MiB that such a file may have")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorruptFile(f"{shown(path)}: is no text in UTF-8 (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise CorruptFile(f"{shown(path)}: can't be read ({why})") from error
+
+
+def read_json(path: Path | str, *, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read JSON of at most `limit` bytes; NaN, infinities and endless nesting are refused.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: no JSON, or not of this kind.
+    """
+    return parse_json(read_text(path, limit=limit), str(path))
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """As `read_json`, of a text; `where` begins the message.
+
+    Raises:
+        CorruptFile: no JSON; or NaN, an infinity, a number or nesting beyond what Python reads.
+    """
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise CorruptFile(f"{shown(Path(where))}: is nested too deeply") from error
+    except ValueError as error:
+        raise CorruptFile(f"{shown(Path(where))}: is no JSON ({shown(Path(str(error)), 120)})") from error
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system lets a folder be opened."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
