@@ -2,8 +2,11 @@
 
 import errno
 import json
+import tracemalloc
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mwl import files
@@ -94,3 +97,78 @@ def test_json_is_read_within_bounds(tmp_path: Path) -> None:
 
 def test_a_message_does_not_repeat_a_bad_value_whole() -> None:
     assert len(files.shown("x" * 30_000)) <= 80
+
+
+def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
+    arrays = {
+        "a": np.arange(6, dtype=np.float16).reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3)),
+        "text": np.array(["left_knee", "ä"]),
+        "number": np.float64(0.5),
+        "empty": np.zeros((0, 3)),
+        "big endian": np.arange(3, dtype=">f4"),
+    }
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", **arrays)
+        for name, value in files.read_npz(tmp_path / "x.npz").items():
+            np.testing.assert_array_equal(value, arrays[name])
+            assert value.dtype == arrays[name].dtype
+    assert list(files.read_npz(tmp_path / "x.npz", ("a", "none"))) == ["a"]
+
+
+def test_an_archive_that_unpacks_to_more_than_it_may_is_refused_unread(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", zeros=np.zeros(2**24), small=np.ones(3))  # 128 MiB from 130 kB
+    tracemalloc.start()
+    with pytest.raises(CorruptFile, match="would unpack to 128 MiB; 64 MiB are allowed"):
+        files.read_npz(tmp_path / "zeros.npz")
+    assert files.read_npz(tmp_path / "zeros.npz", ["small"])["small"].tolist() == [1, 1, 1]
+    with pytest.raises(CorruptFile, match="0 MiB are allowed"):
+        files.read_npz(tmp_path / "zeros.npz", ["small"], limit=100)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_an_array_without_bytes_may_not_claim_a_length(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, archive.open("x.npy", "w") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**12, 0)}
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+    with pytest.raises(CorruptFile, match="do not fill"):
+        files.read_npz(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("kind", ["object", "record", "npy", "lzma", "twice", "empty", "folder"])
+def test_what_is_no_archive_of_plain_arrays_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    if kind == "object":
+        np.savez(path, allow_pickle=True, x=np.array([{}], dtype=object))
+    elif kind == "record":
+        np.savez(path, x=np.zeros(2, dtype=[("a", "f4"), ("b", "i4")]))
+    elif kind == "npy":
+        with open(path, "wb") as file:
+            np.save(file, np.zeros(3))
+    elif kind in ("lzma", "twice"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA if kind == "lzma" else zipfile.ZIP_STORED) as archive:
+            for name in ("x.npy", "x") if kind == "twice" else ("x.npy",):
+                with archive.open(name, "w") as member:
+                    np.save(member, np.zeros(3))
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.touch()
+    with pytest.raises(MissingFile if kind == "folder" else CorruptFile, match=r"x\.npz"):
+        files.read_npz(path)
+
+
+def test_a_damaged_archive_is_a_named_error_or_what_it_was(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", a=np.arange(40.0).reshape(4, 10), n=np.array(["x"]))
+    whole, rng = (tmp_path / "x.npz").read_bytes(), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+        (tmp_path / "y.npz").write_bytes(damaged[: rng.integers(1, len(damaged))] if rng.random() < 0.2 else damaged)
+        try:
+            size = sum(value.nbytes for value in files.read_npz(tmp_path / "y.npz").values())
+        except CorruptFile as error:
+            size = len(str(error))
+        assert size < 1000

@@ -8,14 +8,21 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mwl.errors import BadInput, CorruptFile, MissingFile, WriteFailed
 
 MAX_JSON_BYTES = 64 * 2**20
+MAX_NPZ_BYTES = 2 * 2**30
+_SMALL, _RATIO = 64 * 2**20, 100  # bytes that any archive may unpack to, and how much denser than that a larger one is
+_MAX_MEMBERS = 256
 _WRITING = {  # kinds of errors that are about the place written to
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
@@ -201,6 +208,61 @@ def parse_json(text: str | bytes, where: str) -> Any:
         raise CorruptFile(f"{shown(Path(where))}: is nested too deeply") from error
     except ValueError as error:
         raise CorruptFile(f"{shown(Path(where))}: is no JSON ({shown(Path(str(error)), 120)})") from error
+
+
+def read_npz(
+    path: Path | str, names: Collection[str] | None = None, *, limit: int = MAX_NPZ_BYTES
+) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an `.npz`, without pickles, and with sizes that are checked before anything is unpacked.
+
+    Args:
+        path: archive as `numpy.savez` or `savez_compressed` write it.
+        names: arrays to read, where they are there; None reads all.
+        limit: bytes that they may take; above 64 MiB also at most a hundred times the size of the file.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: no such archive, damaged, too large, or it holds something else than numbers and texts.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise MissingFile(f"{shown(path)}: no such file")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stored = [member.filename.removesuffix(".npy") for member in members]
+            if len(members) > _MAX_MEMBERS or len(set(stored)) != len(stored):
+                raise CorruptFile(f"{shown(path)}: holds {len(members)} arrays, or two of one name")
+            wanted = [
+                (name, member) for name, member in zip(stored, members, strict=True) if names is None or name in names
+            ]
+            allowed, size = min(limit, max(_SMALL, _RATIO * path.stat().st_size)), sum(m.file_size for _, m in wanted)
+            if size > allowed:
+                raise CorruptFile(
+                    f"{shown(path)}: would unpack to {size / 2**20:.0f} MiB; {allowed / 2**20:.0f} MiB are allowed"
+                )
+            return {name: _array(archive, member) for name, member in wanted}
+    except (MissingFile, CorruptFile):
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and the tokenizer behind it each have errors of their own
+        why = shown(Path(" ".join(str(error).split()) or type(error).__name__), 120)
+        raise CorruptFile(f"{shown(path)}: cannot be read as .npz ({why})") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array, whose header must agree with the size that the archive declares."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+        raise ValueError(f"{shown(member.filename)}: compressed in a way that numpy does not write")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, columns_first, dtype = header[version](file)
+        if dtype.kind not in "biufSU" or dtype.itemsize == 0:
+            raise ValueError(f"{shown(member.filename)}: holds {shown(str(dtype))}, neither numbers nor texts")
+        if any(not 0 <= size <= member.file_size for size in shape):
+            raise ValueError(f"{shown(member.filename)}: has shape {shown(shape)}, which its data do not fill")
+        content = bytearray(file.read())
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if columns_first else "C")
 
 
 def _umask() -> int:
