@@ -10,7 +10,6 @@ GATE_PROBS = "gate_probs"  # [N, K] p(i|s) (eq. 3)
 FUSED_WEIGHTS = "fused_weights"  # [N, K] alpha * semantic + (1 - alpha) * gate
 EXPERT_ACTION = "expert_action"  # [N, K, A] in [-1, 1]
 REFERENCE_ACTION = "reference_action"  # [N, A] the composed action that guides the planner
-PLAN_MEAN = "plan_mean"  # [N, A] mean of the planner's final distribution, first step
 PLAN_STD = "plan_std"  # [N, A] its standard deviation
 ACTION = "action"  # [N, A] the executed action, in [-1, 1]
 
@@ -26,6 +25,4 @@ EXPERT_ID = "expert_id"  # [T] int64, which demonstrator a recorded step came fr
 WORTH = "worth"  # [T, K] mean reward per step that each expert would earn, where it was tried
 TRIED = "tried"  # [T, K] bool
 FEATURES = "features"  # [N, F] what an expert sees of an observation, under its command
-COMMAND = "command"  # [N, C] what a commanded skill was told (velocity in m/s and rad/s, or a target in m)
 MEMORY = "memory"  # [N, M] what stateful experts remember when they act; under NEXT, what they remember afterwards
-EXECUTED_ACTION = "executed_action"  # [T, A] the noisy action that moved the robot; ACTION holds the clean label

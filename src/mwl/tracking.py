@@ -19,7 +19,6 @@ STAGE_TAG = "mwl.stage"
 KIND_TAG = "mwl.kind"
 SUPERSEDED_TAG = "mwl.superseded"
 HANDOFF_ARTIFACT = "handoff"
-RECORD_ARTIFACT = "evaluation.json"
 _STORE = Path("mlflow")
 
 

@@ -1,35 +1,20 @@
 """The stage that fits one expert: behaviour cloning of noise-injected demonstrations."""
 
 import math
-import warnings
 from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from tensordict import TensorDict
-from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
-from torchrl.objectives import BCLoss
 
 from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.data import DemonstrationData
 from mwl.experts.measure import measure_expert
-from mwl.experts.network import Actor, MemoryPolicyNetwork, PolicyNetwork, network_of
+from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
-
-
-class Standardised(nn.Module):
-    """The network's output in standard deviations of the labels, in which the loss weighs all joints alike."""
-
-    def __init__(self, network: PolicyNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Standardised actions `[N, A]` of features `[N, F]`."""
-        return self.network.standardised(features)
 
 
 class BehaviourCloning(pl.LightningModule):
@@ -77,10 +62,6 @@ class BehaviourCloning(pl.LightningModule):
         self.evaluation_episodes = evaluation_episodes
         self.network = network_of(self.spec)
         self._memory: Tensor | None = None  # [B, M] where the last batch of sequences ended
-        actor = TensorDictModule(Standardised(self.network), in_keys=[keys.FEATURES], out_keys=[keys.ACTION])
-        with warnings.catch_warnings():  # BCLoss annotates no parameters of a target network, since it has none
-            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
-            self.loss = BCLoss(actor, loss_function="mse")
 
     def setup(self, stage: str) -> None:
         """Compute the expert's features of the data and, on a first start, its normaliser."""
@@ -105,10 +86,13 @@ class BehaviourCloning(pl.LightningModule):
         return data
 
     def _loss(self, batch: TensorDict, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Loss on steps `[B]`, or on sequences `[L, B]` from a memory `[B, M]`, and the memory afterwards."""
+        """Loss on steps `[B]`, or on sequences `[L, B]` from a memory `[B, M]`, and the memory afterwards.
+
+        Actions count in standard deviations of the labels, in which the loss weighs all joints alike.
+        """
         label = (batch[keys.ACTION] - self.network.action_mean) / self.network.action_std
         if not isinstance(self.network, MemoryPolicyNetwork):
-            return self.loss(batch.clone(recurse=False).set(keys.ACTION, label))["loss_bc"], None
+            return nn.functional.mse_loss(self.network.standardised(batch[keys.FEATURES]), label), None
         if memory is None or len(memory) != batch.shape[1]:
             memory = self.network.initial_memory(batch.shape[1])
         action, memory = self.network.unroll(batch[keys.FEATURES], batch[keys.IS_INIT], memory)

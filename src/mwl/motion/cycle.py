@@ -173,11 +173,3 @@ def fit_cycle(
         stride=stride,
         provenance=provenance,
     )
-
-
-def still_cycle(name: str, joints: Tensor, root_height: float, provenance: dict[str, str]) -> GaitCycle:
-    """A cycle that holds one pose `[19]` and whose clock stands still: the reference of a standing teacher."""
-    mean = torch.cat([joints, torch.tensor([root_height, 0.0, 0.0, 0.0])])
-    nothing = torch.zeros(1, len(mean))
-    forever = StrideLaw(at_rest=1e6, slope=0.0, shortest=1e6, longest=1e6)
-    return GaitCycle(name, mean, nothing, nothing, period=1e6, speed=1.0, stride=forever, provenance=provenance)

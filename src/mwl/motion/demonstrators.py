@@ -13,9 +13,7 @@ from mwl.motion.approach import Approach, ApproachConfig
 from mwl.motion.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRConfig, LQRStand
-from mwl.motion.open_door import OpenDoor, OpenDoorConfig
 from mwl.motion.reach import Reach, ReachConfig
-from mwl.motion.sampling import SamplingConfig, SamplingMPC
 from mwl.motion.slowing import SlowDown, SlowDownConfig
 from mwl.motion.stepping import Stepping, SteppingConfig
 from mwl.motion.teacher import TrackingPolicy
@@ -39,14 +37,11 @@ class DemonstrationConfig:
         "tracking",
         "slow_down",
         "handle_pull",
-        "open_door",
         "policy",
-        "sampling_mpc",
     ] = "stand"
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch`, `handle_pull` and
-    `open_door`."""
+    """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
     starter: str | None = None
     """Hand-over folder of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
     starter_seconds: float = 2.0
@@ -67,8 +62,6 @@ class DemonstrationConfig:
     approach: ApproachConfig = field(default_factory=ApproachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
     slow_down: SlowDownConfig = field(default_factory=SlowDownConfig)
-    open_door: OpenDoorConfig = field(default_factory=OpenDoorConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     policy: UserPolicyConfig | None = None
     """A policy of your own, for `kind: policy`."""
     recording: RecordingConfig = field(default_factory=RecordingConfig)
@@ -100,8 +93,6 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         return Reach(env.model, FRAME_SKIP, config.reach)
     if config.kind == "stepping":
         return Stepping(env.model, config.stepping)
-    if config.kind == "sampling_mpc":
-        return SamplingMPC(config.task, config.sampling)
     if config.kind == "policy":
         if config.policy is None:
             raise ConfigError("kind: policy needs policy: file, observations and actions (docs/motion.md)")
@@ -110,8 +101,6 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
-    if config.kind == "open_door":
-        return OpenDoor(HandlePull.load(config.teacher), config.open_door)
     if config.kind == "approach":
         return Approach(TrackingPolicy.load(config.teacher), config.approach)
     if config.kind == "touch":

@@ -260,11 +260,6 @@ class SemanticHead:
             logits = self._worded(wanted)
         return self._named((logits / self.calibration.temperature).softmax(-1))
 
-    def fits(self, text: str) -> bool:
-        """Whether an instruction, less what it forbids, is near enough to a card to be carried out."""
-        kept, _ = without_negation(text)
-        return bool(kept) and self.confidence(kept) >= 0
-
     def _named(self, weights: Tensor) -> dict[str, float]:
         return dict(zip(self.names, weights.tolist(), strict=True))
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from mwl.errors import BadInput
 from mwl.motion.standoff import STANDOFF
 
-FALL_HEIGHT = 0.58  # m, root height at which the benchmark's door task ends the episode
 RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes through on purpose
 REACHED = 0.05  # m, hand to target
 BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s

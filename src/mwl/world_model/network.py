@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mwl.errors import BadInput
-from mwl.world_model.activation import ACTIVATIONS
 from mwl.world_model.distributional import TwoHot
 from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 
@@ -42,6 +41,7 @@ SIZES = {
 }
 
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"mish": nn.Mish, "silu": nn.SiLU}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -138,7 +138,6 @@ class WorldModel(nn.Module):
         self.precision = PRECISIONS[precision]
         self.action_size, self.num_experts = action_size, num_experts
         latent, hidden = widths.latent, [widths.mlp] * 2
-        self.latent_size = latent
         self.codec = TwoHot()
         self.register_buffer("value_offset", torch.zeros(()))  # what the Q networks count from, see `LearningConfig`
         bins = len(self.codec.bins)
