@@ -22,11 +22,11 @@ class Still:
 def test_film_has_one_frame_per_so_many_steps(tmp_path: Path) -> None:
     env = make_env("h1-stand", 1)
     env.reset()
-    recorder = Recorder(tmp_path / "film.mp4", ["a caption"], every=5, size=(160, 120), max_steps=20)
-    for step in range(30):
-        recorder(step, env, Still())
-        assert not (tmp_path / "film.mp4").exists(), "no half a film"
-    path = recorder.close()
+    path = tmp_path / "film.mp4"
+    with Recorder(path, ["a caption"], every=5, size=(160, 120), max_steps=20) as recorder:
+        for step in range(30):
+            recorder(step, env, Still())
+            assert not path.exists(), "no half a film"
     with imageio.get_reader(path) as film:
         assert film.get_meta_data()["fps"] == 10.0
         assert len([frame for frame in film]) == 4  # noqa: C416  # a reader of film has no length

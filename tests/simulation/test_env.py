@@ -1,5 +1,10 @@
 """The TorchRL environment: specs, resets, ends, bad input, determinism, going on."""
 
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -229,8 +234,70 @@ def test_unknown_names() -> None:
         make_env("h1-wlak")
     with pytest.raises(BadInput, match="unknown suite"):
         make_env("h1-walk", suite="other")  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="at least one"):
-        make_env("h1-walk", num_envs=0)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, 2.5, "3", True, None])
+def test_a_number_of_environments_that_is_none(num_envs: object) -> None:
+    with pytest.raises(BadInput, match="num_envs"):
+        make_env("h1-walk", num_envs=num_envs)  # type: ignore[arg-type]
+    if num_envs is not None:
+        with pytest.raises(BadInput, match="num_threads"):
+            make_env("h1-walk", num_threads=num_envs)  # type: ignore[arg-type]
+
+
+def test_more_environments_than_fit_into_memory() -> None:
+    with pytest.raises(BadInput, match="GiB of memory"):
+        make_env("h1-walk", num_envs=10**10)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30, 1.5, "1", True])
+def test_a_seed_that_is_none(seed: object) -> None:
+    with pytest.raises(BadInput, match="seed"):
+        make_env("h1-walk", seed=seed)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="seed"):
+        make_env("h1-walk").set_seed(seed)  # type: ignore[arg-type]
+
+
+def test_the_largest_seed_is_one() -> None:
+    starts = [make_env("h1-walk", seed=seed).reset()[keys.OBSERVATION] for seed in (2**63 - 1, 2**63 - 1, 2**63 - 2)]
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
+def test_without_a_seed_every_environment_is_another() -> None:
+    assert not torch.equal(*(make_env("h1-walk", seed=None).reset()[keys.OBSERVATION] for _ in range(2)))
+
+
+def test_a_task_may_be_given_itself() -> None:
+    longer = replace(get_task("h1-walk"), name="stroll", max_episode_steps=3)
+    env = make_env(longer, num_envs=2)
+    state = env.reset()
+    for _ in range(3):
+        full, state = env.step_and_maybe_reset(state.set(keys.ACTION, HOLD.expand(2, -1)))
+    assert full[keys.NEXT, keys.TRUNCATED].all(), "its own limit holds"
+    for task in (None, 3, {"name": "h1-walk"}):
+        with pytest.raises(BadInput, match="task is"):
+            make_env(task)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["h1-maze", "h1-reach", "one's own"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_steps_and_begins_anew_as_the_original(task: str, copied: Callable[[HumanoidEnv], HumanoidEnv]) -> None:
+    own = replace(get_task("h1-walk"), max_episode_steps=20)
+    env = make_env(own if task == "one's own" else task, num_envs=2, seed=3)
+    random_steps(env, 5)
+    # random actions make robots fall within 60 steps, so that new episodes are drawn, too
+    other = copied(env)
+    assert other is not env
+    torch.testing.assert_close(random_steps(other, 60), random_steps(env, 60), rtol=0, atol=0)
+
+
+def test_pictures_that_are_none() -> None:
+    env = make_env("h1-walk")
+    env.reset()
+    for wrong in ({"width": 0}, {"height": -5}, {"width": 10**6}, {"width": 1.5}, {"index": 1}, {"backend": "vulkan"}):
+        with pytest.raises(BadInput):
+            env.render(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_official_suite_tells_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """Gymnasium ids: single and vector environments, and that registering them costs nothing."""
 
+import copy
+import pickle
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -64,6 +67,65 @@ def test_a_vector_environment_begins_anew_in_the_step_after_an_end() -> None:
     assert reward[1] == 0.0
     assert observation[1, 2] == pytest.approx(0.98, abs=0.011)
     assert world.steps.tolist() == [2, 0]
+
+
+def starts(env: Any, count: int = 3) -> np.ndarray:
+    """First observations of so many episodes."""
+    return np.stack([env.reset()[0] for _ in range(count)])
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_without_a_seed_episodes_are_random_and_with_one_they_are_the_same(make: Any) -> None:
+    first, second = make("mwl/h1-reach-v0"), make("mwl/h1-reach-v0")
+    assert not np.array_equal(starts(first), starts(second))
+    first.reset(seed=5)
+    second.reset(seed=5)
+    np.testing.assert_array_equal(starts(first), starts(second))
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30, "1"])
+def test_seeds_that_are_none(make: Any, seed: Any) -> None:
+    with pytest.raises(BadInput, match="seed"):
+        make("mwl/h1-walk-v0").reset(seed=seed)
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_steps_as_the_original(make: Any, copied: Any) -> None:
+    env = make("mwl/h1-walk-v0")
+    env.reset()
+    action = np.broadcast_to(HOLD, env.action_space.shape)
+    env.step(action)
+    other = copied(env)
+    for _ in range(10):
+        ours, theirs = env.step(action), other.step(action)
+        for mine, its in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(mine, its)
+    np.testing.assert_array_equal(starts(env), starts(other))
+
+
+def test_success_is_told_from_the_step_in_which_the_bar_is_reached() -> None:
+    env = gymnasium.make("mwl/h1-stand-v0")
+    _, info = env.reset(seed=0)
+    assert info == {"success": False, "is_success": False}
+    total, task = 0.0, env.unwrapped.task  # type: ignore[attr-defined]
+    env.unwrapped._score._returns[:] = task.success_bar - 2.0  # type: ignore[attr-defined]
+    for _ in range(5):  # standing at its reset pose earns about 0.9 a step, so the bar is reached within these
+        _, reward, _, _, info = env.step(HOLD)
+        total += float(reward)
+        assert info == {"success": total >= 2.0, "is_success": total >= 2.0}
+    assert total >= 2.0
+    assert env.reset()[1] == {"success": False, "is_success": False}
+
+
+def test_a_vector_environment_tells_success_of_each() -> None:
+    vector = gymnasium.make_vec("mwl/h1-stand-v0", num_envs=2)
+    vector.reset(seed=0)
+    score = vector.unwrapped._score  # type: ignore[attr-defined]
+    score._returns[1] = 1000.0
+    info = vector.step(np.tile(HOLD, (2, 1)))[4]
+    assert info["success"].tolist() == info["is_success"].tolist() == [False, True]
 
 
 def test_bad_actions_and_modes() -> None:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,13 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     task = env.task
     named = resolve(config.agent, config.name, config.instruction, config.act)
     check_fits(named, config.task, task.layout.size)
-    recorder = None
-    if video is not None:
-        told = config.instruction or task.instruction
-        recorder = Recorder(video, [f"{named.name} on {config.task}", f"“{told}”"], experts=named.expert_names, **FILM)
-    try:
+    with ExitStack() as stack:
+        stack.callback(env.close)
+        recorder = None
+        if video is not None:
+            caption = [f"{named.name} on {config.task}", f"“{config.instruction or task.instruction}”"]
+            recorder = stack.enter_context(Recorder(video, caption, experts=named.expert_names, **FILM))
         episodes = run_episodes(env, named.agent, config.seed, recorder, report)
-    finally:
-        env.close()
-    if recorder is not None:
-        recorder.close()
     return _summarise(config, named, episodes, task.success_bar)
 
 

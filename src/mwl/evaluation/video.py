@@ -1,8 +1,8 @@
 """Films an episode, with what the agent was told and how it weighed its experts written into the picture."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mwl import keys
 from mwl.evaluation.agents import Agent
+from mwl.films import Film
 
 if TYPE_CHECKING:
-    from imageio.core.format import Format
-
     from mwl.simulation import HumanoidEnv
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -26,10 +25,12 @@ _ROWS_OF_A_LINE, _MOST_BARS = 2, 4
 
 
 class Recorder:
-    """Collects frames of one environment of a batch into an mp4 file, which appears when it is complete.
+    """Collects frames of one environment of a batch into a film.
+
+    As a context manager: the film appears at the end of the block, if that ends well and there was a frame.
 
     Args:
-        path: file to write.
+        path: file to write, see `mwl.films.ENDINGS`.
         caption: lines shown at the top; may be changed while recording.
         every: control steps per frame; the film runs in real time.
         size: (width, height) in pixels, even numbers.
@@ -52,39 +53,27 @@ class Recorder:
         self.every, self.size, self.max_steps, self.index = every, size, max_steps, index
         self.experts = list(experts)
         self.weights: dict[str, float] | None = None
-        self.frames = 0
-        self._scratch = path.with_name(f".{path.stem}.part{path.suffix}")
-        self._writer: Format.Writer | None = None
+        self.film = Film(path, CONTROL_HZ / every)
+
+    def __enter__(self) -> "Recorder":
+        self.film.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.film.__exit__(kind, error, trace)
 
     def __call__(self, step: int, env: "HumanoidEnv", agent: Agent) -> None:
         """Film one control step; fits `run_episodes(on_step=...)`."""
         if step % self.every or step >= self.max_steps:
             return
         picture = env.render(index=self.index, width=self.size[0], height=self.size[1])
-        self.add(
+        self.film.add(
             annotate(
                 picture, [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"], self.weights or self._weights_of(agent)
             )
         )
-
-    def add(self, picture: np.ndarray) -> None:
-        """Append one frame, [H, W, 3] uint8."""
-        if self._writer is None:
-            import imageio.v2 as imageio
-
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = imageio.get_writer(
-                self._scratch, fps=CONTROL_HZ / self.every, codec="libx264", quality=7, macro_block_size=2
-            )
-        self._writer.append_data(picture)
-        self.frames += 1
-
-    def close(self) -> Path:
-        """Finish the file and return its path."""
-        if self._writer is not None:
-            self._writer.close()
-            os.replace(self._scratch, self.path)
-        return self.path
 
     def _weights_of(self, agent: Agent) -> dict[str, float] | None:
         last = getattr(agent, "last", None)

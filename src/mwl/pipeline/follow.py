@@ -154,9 +154,8 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
         state = env.reset()
         director = direct(stage, head, env, named)
         agent = InstructedAgent(director, {skill: found.agent for skill, found in named.items()}, env.task.layout)
-        recorder = Recorder(video)
-        outcome = _episode(stage, env, state, agent, recorder, report)
-    recorder.close()
+        with Recorder(video) as recorder:
+            outcome = _episode(stage, env, state, agent, recorder, report)
     return {
         "instruction": stage.instruction,
         "task": stage.task,

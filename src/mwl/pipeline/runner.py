@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mwl import tracking
 from mwl.errors import BadInput, StageFailed
+from mwl.machine import cpu_cores, omp_threads
 from mwl.pipeline import fingerprint, worker
 from mwl.pipeline.config import (
     DemonstrationsStage,
@@ -137,9 +138,8 @@ class _Run:
         self.pipeline, self.plans, self.display = pipeline, plans, display
         self.folder = pipeline.folder
         self.experiment = pipeline.experiment or pipeline.name
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.slots = pipeline.max_parallel or min(cores, 4)
-        self.threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // self.slots))
+        self.slots = pipeline.max_parallel or min(cpu_cores(), 4)
+        self.threads = omp_threads() or max(1, cpu_cores() // self.slots)
         self.digests: dict[str, str | None] = {}
         self.running: dict[str, BaseProcess] = {}
         self.keys: dict[str, str] = {}

@@ -23,20 +23,26 @@ __all__ = [
 
 
 def make_env(
-    task: str, num_envs: int = 1, suite: Suite = "embedded", seed: int = 0, num_threads: int | None = None
+    task: str | TaskSpec,
+    num_envs: int = 1,
+    suite: Suite = "embedded",
+    seed: int | None = 0,
+    num_threads: int | None = None,
 ) -> HumanoidEnv:
     """A TorchRL environment of batch size `[num_envs]`.
 
     Args:
-        task: name, for example `h1-walk`.
+        task: name, for example `h1-walk`, or the task itself, as of one's own.
         num_envs: parallel episodes N.
         suite: `embedded` (this package's own model) or `humanoid_bench` (the official package, if installed).
-        seed: seed of resets and goals.
-        num_threads: threads of the physics; None takes one per core. The official package runs on one.
+        seed: seed of resets and goals; None takes one from the system.
+        num_threads: threads of the physics; None takes `OMP_NUM_THREADS`, else one per core that this process may use.
+            The official package runs on one.
 
     Raises:
         UnknownTask: the suite has no such task.
-        BadInput: unknown suite, or fewer than one environment.
+        BadInput: unknown suite, no task, a seed or number of threads out of bounds, fewer than one environment or more
+            than fit into memory.
         MissingDependency: the official package isn't installed; the message names the command.
     """
     return HumanoidEnv(make_world(task, num_envs, suite, seed, num_threads))

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput
+from mwl.files import shown
 from mwl.simulation.engine import Simulation
 from mwl.simulation.rendering import Image, make_renderer
 from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
+from mwl.simulation.tasks import TASKS
 from mwl.simulation.world import Mask, Outcome, World
 
 _LOG = logging.getLogger(__name__)
@@ -25,13 +27,13 @@ class EmbeddedWorld(World):
     Args:
         task: what to do.
         num_envs: N.
-        seed: seed of resets and goals.
+        seed: seed of resets and goals; None takes one from the system.
         num_threads: threads of the physics; None takes one per core.
     """
 
     task: Task
 
-    def __init__(self, task: Task, num_envs: int, seed: int = 0, num_threads: int | None = None) -> None:
+    def __init__(self, task: Task, num_envs: int, seed: int | None = 0, num_threads: int | None = None) -> None:
         self.task, self.num_envs, self.action_size = task, num_envs, ACTION_SIZE
         self.model = build_model(task)
         self.simulation = Simulation(self.model, num_envs, FRAME_SKIP, num_threads)
@@ -43,8 +45,13 @@ class EmbeddedWorld(World):
         self._drawn: mujoco.MjData | None = None
         self.seed(seed)
 
-    def seed(self, seed: int) -> None:
-        self._generators = [np.random.default_rng([seed, i]) for i in range(self.num_envs)]
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = TASKS.get(self.task.name) is self.task
+        task = self.task.name if known else self.task  # a task is functions, which pickle only by their names
+        return _remade, (task, self.num_envs, self.simulation.num_threads), self.snapshot()
+
+    def __setstate__(self, snapshot: Mapping[str, Any]) -> None:
+        self.restore(snapshot)
 
     def reset(self, mask: Mask) -> None:
         qpos = np.zeros((self.num_envs, self.model.nq))
@@ -125,7 +132,7 @@ class EmbeddedWorld(World):
         model = build_model(self.task, visual=True)
         cameras = [model.camera(i).name for i in range(model.ncam)]
         if camera not in cameras:
-            raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
+            raise BadInput(f"no camera {shown(camera)}; cameras: {', '.join(cameras)}")
         if self._drawn is None:
             self._drawn = mujoco.MjData(model)
         self._drawn.qpos[:] = self.simulation.qpos[index]
@@ -135,3 +142,7 @@ class EmbeddedWorld(World):
         mujoco.mj_comPos(model, self._drawn)  # the cameras follow the centre of mass
         mujoco.mj_camlight(model, self._drawn)
         return make_renderer(model, width, height, backend).render(self._drawn, camera)
+
+
+def _remade(task: Task | str, num_envs: int, num_threads: int) -> EmbeddedWorld:
+    return EmbeddedWorld(TASKS[task] if isinstance(task, str) else task, num_envs, 0, num_threads)

@@ -4,13 +4,13 @@ All threads are MuJoCo's own: no Python runs per environment in a step, and resu
 """
 
 import copy
-import os
 
 import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
 from numpy.typing import NDArray
 
+from mwl.machine import cpu_threads
 from mwl.simulation.task import Array
 
 _FULL_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -27,15 +27,15 @@ class Simulation:
         model: compiled model; shared, not copied.
         num_envs: N.
         frame_skip: physics steps per control step.
-        num_threads: threads that share the work; None takes `OMP_NUM_THREADS`, else one per core; never more than N.
+        num_threads: threads that share the work; None takes `OMP_NUM_THREADS`, else one per core that this
+            process may use; never more than N.
     """
 
     def __init__(
         self, model: mujoco.MjModel, num_envs: int, frame_skip: int = 10, num_threads: int | None = None
     ) -> None:
         self.model, self.num_envs, self.frame_skip = model, num_envs, frame_skip
-        wanted = num_threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        self.num_threads = max(1, min(wanted, num_envs))
+        self.num_threads = min(num_threads or cpu_threads(), num_envs)
         self._pool = Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
         self._datas = [mujoco.MjData(model) for _ in range(self.num_threads)]
         self._scratch = mujoco.MjData(model)

@@ -26,7 +26,8 @@ class HumanoidEnv(EnvBase):
 
     Observation `[N, O]`, action `[N, A]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the nearest
     bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`, a wrong shape `BadInput`.
-    `terminated` is a true end (a fall, or physics that broke), `truncated` the time limit. In the embedded suite every
+    `terminated` is a true end (a fall, or physics that broke), `truncated` the time limit. A copy (`copy.deepcopy`,
+    `pickle`) goes on from the same state and the same generators. In the embedded suite every
     environment draws from a generator of its own, seeded by (seed, its index), so that episodes depend neither on N nor
     on the number of threads.
 
@@ -132,8 +133,10 @@ class HumanoidEnv(EnvBase):
             backend: `raycast`, `egl`, `osmesa`, or None for what `MWL_RENDERER` says (`raycast` unless set).
 
         Raises:
-            BadInput: no such camera.
+            BadInput: no such environment, camera or backend, or a picture without pixels or with too many.
         """
+        if not 0 <= index < self.num_envs:
+            raise BadInput(f"there is no environment {index}; there are {self.num_envs}, counted from 0")
         return self.world.render(index, width, height, camera, backend)
 
     def snapshot(self) -> dict[str, Any]:
@@ -171,7 +174,7 @@ class HumanoidEnv(EnvBase):
         self.world.draw_apart()
 
     def _set_seed(self, seed: int | None) -> None:
-        self.world.seed(seed or 0)
+        self.world.seed(seed)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: object) -> TensorDict:
         mask = np.ones(self.num_envs, dtype=bool)

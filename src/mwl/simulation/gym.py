@@ -10,10 +10,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput
+from mwl.files import shown
 from mwl.simulation.rendering import Image
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import TaskSpec
-from mwl.simulation.world import World
+from mwl.simulation.world import World, valid_seed
 
 Observation = NDArray[np.float32]
 Action = NDArray[np.float32]
@@ -27,17 +28,40 @@ def _spaces(world: World) -> tuple[Space[Observation], Space[Action]]:
 
 def _check_mode(render_mode: str | None) -> str | None:
     if render_mode not in (None, "rgb_array"):
-        raise BadInput(f"render_mode is {render_mode!r}; it may be None or 'rgb_array'")
+        raise BadInput(f"render_mode is {shown(render_mode)}; it may be None or 'rgb_array'")
     return render_mode
+
+
+class _Score:
+    """Returns of the episodes so far, and the `info` of a step.
+
+    `success` says whether the return has reached the task's bar; `is_success` is the same under the name that
+    stable-baselines3 looks for.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._bar, self._returns = world.task.success_bar, np.zeros(world.num_envs)
+
+    def begin(self, mask: NDArray[np.bool_]) -> None:
+        self._returns[mask] = 0.0
+
+    def add(self, reward: NDArray[Any]) -> None:
+        self._returns += reward
+
+    @property
+    def success(self) -> NDArray[np.bool_]:
+        return self._returns >= self._bar
 
 
 class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
     """One episode of a task; observation `[O]` and action `[A]` in [-1, 1], float32.
 
-    Unlike gymnasium's wrappers, the environment counts its steps itself and truncates at the task's limit.
+    Unlike gymnasium's wrappers, the environment counts its steps itself and truncates at the task's limit. Until a
+    reset names a seed, episodes are random. `info` holds `success`, whether the return so far has reached the task's
+    bar, and the same as `is_success`. A copy (`copy.deepcopy`, `pickle`) steps on as the original does.
 
     Args:
-        task: name, for example `h1-walk`.
+        task: name, for example `h1-walk`, or the task itself.
         suite: `embedded` or `humanoid_bench`.
         render_mode: None or `rgb_array`.
         width, height: of pictures, in pixels.
@@ -48,14 +72,15 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
 
     def __init__(
         self,
-        task: str,
+        task: str | TaskSpec,
         suite: Suite = "embedded",
         render_mode: str | None = None,
         width: int = 480,
         height: int = 320,
         camera: str | None = None,
     ) -> None:
-        self.world = make_world(task, 1, suite, num_threads=1)
+        self.world = make_world(task, 1, suite, seed=None, num_threads=1)
+        self._score = _Score(self.world)
         self.render_mode = _check_mode(render_mode)
         self._picture = (width, height, camera)
         self.observation_space, self.action_space = _spaces(self.world)
@@ -69,11 +94,13 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; with a seed, begin the sequence of episodes of that seed."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else valid_seed(seed))
         if seed is not None:
             self.world.seed(seed)
-        self.world.reset(np.ones(1, dtype=bool))
-        return self.world.observation()[0], {}
+        begin = np.ones(1, dtype=bool)
+        self.world.reset(begin)
+        self._score.begin(begin)
+        return self.world.observation()[0], self._info()
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance by 20 ms.
@@ -83,13 +110,18 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
             PhysicsError: the action is not finite.
         """
         outcome = self.world.step(self.world.valid_action(np.asarray(action)[None]))
+        self._score.add(outcome.reward)
         return (
             self.world.observation()[0],
             float(outcome.reward[0]),
             bool(outcome.terminated[0]),
             bool(outcome.truncated[0]),
-            {},
+            self._info(),
         )
+
+    def _info(self) -> dict[str, Any]:
+        success = bool(self._score.success[0])
+        return {"success": success, "is_success": success}
 
     def render(self) -> Image | None:  # type: ignore[override]
         """Picture `[H, W, 3]`, or None without a render mode."""
@@ -102,8 +134,10 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
 class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
     """N episodes of a task stepped together; an episode that ended begins anew in the following step.
 
+    Randomness, `info` (as arrays `[N]`) and copies are those of `HumanoidGymEnv`.
+
     Args:
-        task: name, for example `h1-walk`.
+        task: name, for example `h1-walk`, or the task itself.
         num_envs: N.
         suite: `embedded` or `humanoid_bench`.
         num_threads: threads of the physics; None takes one per core.
@@ -118,13 +152,14 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
 
     def __init__(
         self,
-        task: str,
+        task: str | TaskSpec,
         num_envs: int = 1,
         suite: Suite = "embedded",
         num_threads: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.world = make_world(task, num_envs, suite, num_threads=num_threads)
+        self.world = make_world(task, num_envs, suite, seed=None, num_threads=num_threads)
+        self._score = _Score(self.world)
         self.num_envs, self.render_mode = num_envs, _check_mode(render_mode)
         self.single_observation_space, self.single_action_space = _spaces(self.world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -138,8 +173,10 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         if seed is not None:
             self.world.seed(seed)
         self._ended[:] = False
-        self.world.reset(np.ones(self.num_envs, dtype=bool))
-        return self.world.observation(), {}
+        begin = np.ones(self.num_envs, dtype=bool)
+        self.world.reset(begin)
+        self._score.begin(begin)
+        return self.world.observation(), self._info()
 
     def step(self, actions: Action) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Advance by 20 ms; environments whose episode had ended begin a new one instead, with reward 0."""
@@ -148,9 +185,16 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         if begin.any():
             self.world.reset(begin)
         reward = np.where(begin, 0.0, outcome.reward)
+        self._score.begin(begin)
+        self._score.add(reward)
         terminated, truncated = outcome.terminated & ~begin, outcome.truncated & ~begin
         self._ended = terminated | truncated
-        return self.world.observation(), reward, terminated, truncated, {}
+        return self.world.observation(), reward, terminated, truncated, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        present = np.ones(self.num_envs, dtype=bool)  # gymnasium's way to say which environments gave an entry
+        success = self._score.success
+        return {"success": success, "_success": present, "is_success": success, "_is_success": present}
 
     def render(self) -> tuple[Image, ...] | None:  # type: ignore[override]
         """Pictures of all environments, or None without a render mode."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput, UnknownTask
+from mwl.files import shown
 from mwl.simulation.compatibility import import_humanoid_bench
 from mwl.simulation.rendering import Image, make_renderer
 from mwl.simulation.task import Array, Measurement, ObservationLayout, SensorIndex, TaskSpec
@@ -27,14 +28,14 @@ class OfficialWorld(World):
     Args:
         task: name, `<robot>-<task>`.
         num_envs: N.
-        seed: seed of resets and goals.
+        seed: seed of resets and goals; None takes one from the system.
 
     Raises:
         MissingDependency: the package isn't installed.
         UnknownTask: it has no such robot or task, or no scene for that pair.
     """
 
-    def __init__(self, task: str, num_envs: int, seed: int = 0) -> None:
+    def __init__(self, task: str, num_envs: int, seed: int | None = 0) -> None:
         self.num_envs = num_envs
         self._envs = [make_official(task) for _ in range(num_envs)]
         first = self._envs[0]
@@ -48,8 +49,11 @@ class OfficialWorld(World):
         self._drawn: mujoco.MjData | None = None
         self.seed(seed)
 
-    def seed(self, seed: int) -> None:
-        self._generators = [np.random.default_rng([seed, i]) for i in range(self.num_envs)]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OfficialWorld, (self.task.name, self.num_envs), self.snapshot()
+
+    def __setstate__(self, snapshot: Mapping[str, Any]) -> None:
+        self.restore(snapshot)
 
     def reset(self, mask: Mask) -> None:
         kept = np.random.get_state()  # noqa: NPY002  # the package uses the global generator
@@ -130,7 +134,7 @@ class OfficialWorld(World):
         camera = camera or _CAMERA
         cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
         if camera not in cameras:
-            raise BadInput(f"no camera {camera!r}; cameras: {', '.join(cameras)}")
+            raise BadInput(f"no camera {shown(camera)}; cameras: {', '.join(cameras)}")
         if self._drawn is None:
             self._drawn = mujoco.MjData(self.model)
         self._drawn.qpos[:] = self._envs[index].data.qpos
@@ -144,13 +148,13 @@ def make_official(task: str) -> Any:
     robot, _, name = task.partition("-")
     if robot not in official.ROBOTS or name not in official.TASKS:
         robots, tasks = ", ".join(official.ROBOTS), ", ".join(official.TASKS)
-        raise UnknownTask(f"no task {task!r} in HumanoidBench; robots: {robots}; tasks: {tasks}")
+        raise UnknownTask(f"no task {shown(task)} in HumanoidBench; robots: {robots}; tasks: {tasks}")
     control = "torque" if robot == "g1" else "pos"
     kwargs = dict(official.TASKS[name]().kwargs)
     try:
         return official.HumanoidEnv(robot=robot, control=control, task=name, render_mode=None, **kwargs)
     except OSError as error:
-        raise UnknownTask(f"HumanoidBench has no scene for {task!r} ({error})") from error
+        raise UnknownTask(f"HumanoidBench has no scene for {shown(task)} ({error})") from error
 
 
 def _spec(name: str, env: Any) -> TaskSpec:

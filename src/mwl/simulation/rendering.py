@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput, MissingDependency
+from mwl.files import shown
 from mwl.simulation.raycast import RayCaster
 
 Image = NDArray[np.uint8]
 _GL_BACKENDS = ("egl", "osmesa")
+MAX_SIDE = 4096  # pixels
 _SEEN_GROUPS = (1, 1, 1, 0, 0, 0)  # geoms of groups 0 to 2; 3 holds contact shapes
 
 
@@ -37,16 +39,26 @@ def chosen_backend() -> str:
     Raises:
         BadInput: `MWL_RENDERER` names no backend.
     """
-    wanted = os.environ.get("MWL_RENDERER", "raycast").strip().lower()
+    return _known_backend("MWL_RENDERER", os.environ.get("MWL_RENDERER", "raycast").strip().lower())
+
+
+def _known_backend(name: str, wanted: str) -> str:
     if wanted not in ("raycast", *_GL_BACKENDS):
-        raise BadInput(f"MWL_RENDERER is {wanted!r}; it may be raycast, egl or osmesa")
+        raise BadInput(f"{name} is {shown(wanted)}; it may be raycast, egl or osmesa")
     return wanted
 
 
 @functools.lru_cache(maxsize=8)
 def make_renderer(model: mujoco.MjModel, width: int, height: int, backend: str | None = None) -> Renderer:
-    """A renderer for pictures of `width` x `height` pixels; `backend` None takes `MWL_RENDERER` or `raycast`."""
-    backend = backend or chosen_backend()
+    """A renderer for pictures of `width` x `height` pixels; `backend` None takes `MWL_RENDERER` or `raycast`.
+
+    Raises:
+        BadInput: a side that is no whole number from 1 to 4096, or an unknown backend.
+        MissingDependency: the OpenGL library of that backend cannot be used.
+    """
+    if not all(isinstance(side, int | np.integer) and 1 <= side <= MAX_SIDE for side in (width, height)):
+        raise BadInput(f"a picture of {shown(width)} x {shown(height)} pixels; each side may be 1 to {MAX_SIDE}")
+    backend = _known_backend("backend", backend) if backend else chosen_backend()
     return RayCaster(model, width, height) if backend == "raycast" else GLRenderer(model, width, height, backend)
 
 

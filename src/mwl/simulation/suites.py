@@ -3,29 +3,69 @@
 import importlib
 from typing import Literal, cast, get_args
 
+import numpy as np
+
 from mwl.errors import BadInput
+from mwl.files import shown
+from mwl.machine import free_memory
 from mwl.simulation.embedded import EmbeddedWorld
+from mwl.simulation.task import Task, TaskSpec
 from mwl.simulation.tasks import get_task
-from mwl.simulation.world import World
+from mwl.simulation.world import World, valid_seed
 
 Suite = Literal["embedded", "humanoid_bench"]
+BYTES_PER_ENV = 16_384  # states of ten physics steps, controls, sensors, a generator, and what TorchRL copies of them
 
 
 def make_world(
-    task: str, num_envs: int = 1, suite: Suite = "embedded", seed: int = 0, num_threads: int | None = None
+    task: str | TaskSpec,
+    num_envs: int = 1,
+    suite: Suite = "embedded",
+    seed: int | None = 0,
+    num_threads: int | None = None,
 ) -> World:
     """N parallel episodes of a task of a suite.
 
+    Args:
+        task: name, for example `h1-walk`, or the task itself, as of one's own.
+        num_envs: N.
+        suite: `embedded` or `humanoid_bench`.
+        seed: of resets and goals; None takes one from the system.
+        num_threads: threads of the physics; None takes one per core.
+
     Raises:
         UnknownTask: the suite has no such task.
-        BadInput: unknown suite, or fewer than one environment.
+        BadInput: unknown suite, no task, a seed or number of threads out of bounds, fewer than one environment or more
+            than fit into memory.
         MissingDependency: the suite is an optional package that isn't installed.
     """
-    if num_envs < 1:
-        raise BadInput(f"num_envs is {num_envs}; at least one environment is needed")
+    _check_count("num_envs", num_envs)
+    if num_threads is not None:
+        _check_count("num_threads", num_threads)
+    if seed is not None:
+        seed = valid_seed(seed)
+    if not isinstance(task, str | TaskSpec):
+        raise BadInput(f"task is {shown(task)}; it must be a name, for example h1-walk, or a Task")
+    _check_memory(num_envs)
     if suite == "embedded":
-        return EmbeddedWorld(get_task(task), num_envs, seed, num_threads)
+        found = task if isinstance(task, Task) else get_task(task if isinstance(task, str) else task.name)
+        return EmbeddedWorld(found, num_envs, seed, num_threads)
     if suite == "humanoid_bench":
         official = importlib.import_module("mwl.simulation.official")  # only here, as it patches other packages
-        return cast(World, official.OfficialWorld(task, num_envs, seed))
-    raise BadInput(f"unknown suite {suite!r}; there are: {', '.join(get_args(Suite))}")
+        return cast(World, official.OfficialWorld(task if isinstance(task, str) else task.name, num_envs, seed))
+    raise BadInput(f"unknown suite {shown(suite)}; there are: {', '.join(get_args(Suite))}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise BadInput(f"{name} is {shown(value)}; it must be a whole number, at least one")
+
+
+def _check_memory(num_envs: int) -> None:
+    """Refuse what the machine can't hold before it is asked for: it might be given, and the process killed later."""
+    free, needed = free_memory(), num_envs * BYTES_PER_ENV
+    if free is not None and needed > free:
+        raise BadInput(
+            f"{shown(num_envs)} environments at once take about {needed / 2**30:.3g} GiB of memory; "
+            f"{free / 2**30:.3g} are free"
+        )

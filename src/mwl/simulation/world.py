@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mwl.errors import BadInput, PhysicsError
+from mwl.files import shown
 from mwl.simulation.rendering import Image
 from mwl.simulation.task import Array, Measurement, TaskSpec
 
 Mask = NDArray[np.bool_]
+MAX_SEED = 2**63 - 1  # what torch and numpy both take
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,22 @@ class Outcome:
     truncated: Mask
 
 
+def valid_seed(seed: int) -> int:
+    """The seed itself, as an int.
+
+    Raises:
+        BadInput: it is no whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"the seed is {shown(seed)}; it must be a whole number from 0 to {MAX_SEED}")
+    return int(seed)
+
+
 class World(ABC):
     """N parallel episodes of one task, stepped at 50 Hz.
+
+    A copy (`copy.deepcopy`, `pickle`) is made anew from the task and goes on from the same snapshot, so it steps as the
+    original does.
 
     Attributes:
         task: what to do.
@@ -51,9 +67,17 @@ class World(ABC):
     unstable_episodes: int = 0
     _generators: list[np.random.Generator]
 
-    @abstractmethod
-    def seed(self, seed: int) -> None:
-        """Start the generators of resets and goals anew; environment i draws from that of (seed, i)."""
+    def seed(self, seed: int | None) -> None:
+        """Start the generators of resets and goals anew; environment i draws from that of (seed, i).
+
+        Args:
+            seed: None takes one from the system, another each time.
+
+        Raises:
+            BadInput: it is no whole number from 0 to 2**63 - 1.
+        """
+        root = np.random.SeedSequence().entropy if seed is None else valid_seed(seed)
+        self._generators = [np.random.default_rng([root, i]) for i in range(self.num_envs)]
 
     def draw_like(self, models: Sequence[int]) -> None:
         """Let environment i draw as environment `models[i]` does, until `draw_apart`.

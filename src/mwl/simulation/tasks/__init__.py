@@ -3,6 +3,7 @@
 import difflib
 
 from mwl.errors import UnknownTask
+from mwl.files import shown
 from mwl.simulation.task import Task
 from mwl.simulation.tasks.climbing import SLIDE, STAIR
 from mwl.simulation.tasks.crawl import CRAWL
@@ -30,4 +31,4 @@ def get_task(name: str) -> Task:
         return TASKS[name]
     close = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"tasks: {', '.join(TASKS)}"
-    raise UnknownTask(f"no task {name!r} in the embedded suite; {hint}")
+    raise UnknownTask(f"no task {shown(name)} in the embedded suite; {hint}")
