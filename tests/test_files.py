@@ -1,6 +1,7 @@
 """Writing whole or not at all, reading within bounds, and what is refused before the work begins."""
 
 import errno
+import itertools
 import json
 import tracemalloc
 import zipfile
@@ -172,3 +173,64 @@ def test_a_damaged_archive_is_a_named_error_or_what_it_was(tmp_path: Path) -> No
         except CorruptFile as error:
             size = len(str(error))
         assert size < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": ' + "1" * 400 + "}",
+        '{"a": ' + "1" * 9999 + "}",
+        "[" * 100_000,
+        "[" * 100 + "]" * 100,
+        '{"a": "\\ud800"}',
+        "{",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_json_that_is_no_plain_sound_value_is_refused_in_a_short_line(text: str | bytes) -> None:
+    with pytest.raises(CorruptFile) as refusal:
+        files.parse_json(text, "x.json")
+    assert len(str(refusal.value)) < 300
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefgh")
+)
+MERGES = "a: &a {k: 1}\n" + "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in itertools.pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (BOMB, "more than 100000 entries"),
+        (MERGES, "more than 100000 entries"),
+        ("[" * 100_000, "nested too deeply"),
+        ("- " * 50_000 + "x", "nested too deeply"),
+        ("&a [*a]", "part of"),
+        ("a: 1\nb: 2\na: 3", "'a' twice"),
+        ("a: .nan", "not finite"),
+        ("a: -.inf", "not finite"),
+        ("a: " + "1" * 400, "64 bits"),
+        ("a: " + "1" * 9999, "no YAML"),
+        ("a: 2001-99-99", "no YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "no YAML"),
+        ("a: !!bool maybe", "no YAML"),
+        ("? {a: 1}\n: 2", "no YAML"),
+        ("a: \x00", "no YAML"),
+    ],
+)
+def test_yaml_that_is_no_plain_sound_value_is_refused_in_a_short_line(text: str, why: str) -> None:
+    with pytest.raises(CorruptFile, match=why) as refusal:
+        files.parse_yaml(text, "x.yaml")
+    assert len(str(refusal.value)) < 300
+
+
+def test_yaml_with_aliases_and_merges_is_read_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: &a {k: 1}\nb: {<<: *a, k: 2, l: [*a, *a]}\n")
+    assert files.read_yaml(tmp_path / "x.yaml") == {"a": {"k": 1}, "b": {"k": 2, "l": [{"k": 1}, {"k": 1}]}}
+    with pytest.raises(CorruptFile, match="larger than"):
+        files.read_yaml(tmp_path / "x.yaml", limit=10)

@@ -6,6 +6,7 @@ nested JSON of a hundred thousand brackets or a file that is already there mean 
 
 import errno
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput, CorruptFile, MissingFile, WriteFailed
@@ -23,6 +25,10 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_NPZ_BYTES = 2 * 2**30
 _SMALL, _RATIO = 64 * 2**20, 100  # bytes that any archive may unpack to, and how much denser than that a larger one is
 _MAX_MEMBERS = 256
+MAX_YAML_BYTES = 2**20
+MAX_YAML_ENTRIES = 100_000  # an alias counts as all that it stands for
+MAX_DEPTH = 64  # of lists and mappings within each other
+MAX_INTEGER = 2**64  # beyond it nothing is meant that a file of ours may say
 _WRITING = {  # kinds of errors that are about the place written to
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
@@ -196,18 +202,112 @@ def parse_json(text: str | bytes, where: str) -> Any:
     """As `read_json`, of a text; `where` begins the message.
 
     Raises:
-        CorruptFile: no JSON; or NaN, an infinity, a number or nesting beyond what Python reads.
+        CorruptFile: no JSON; or NaN, an infinity, a number or nesting beyond what a file of ours may hold.
     """
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no JSON number")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        content = json.loads(text, parse_constant=refuse)
     except RecursionError as error:
         raise CorruptFile(f"{shown(Path(where))}: is nested too deeply") from error
     except ValueError as error:
         raise CorruptFile(f"{shown(Path(where))}: is no JSON ({shown(Path(str(error)), 120)})") from error
+    return _within_bounds(content, where)
+
+
+def read_yaml(path: Path | str, *, limit: int = MAX_YAML_BYTES) -> Any:
+    """Read YAML of at most `limit` bytes: plain values alone, as `read_json`, and no key twice.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: no YAML, or not of this kind.
+    """
+    return parse_yaml(read_text(path, limit=limit), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """As `read_yaml`, of a text; `where` begins the message.
+
+    Raises:
+        CorruptFile: no YAML; a key twice; tags, aliases, numbers or nesting beyond what a file of ours may hold.
+    """
+    try:
+        content = yaml.load(text, _BoundedLoader)
+    except RecursionError as error:
+        raise CorruptFile(f"{shown(Path(where))}: is nested too deeply") from error
+    except Exception as error:  # besides its own errors PyYAML raises what Python's constructors do
+        why = shown(Path(" ".join(str(error).split())), 200)
+        raise CorruptFile(f"{shown(Path(where))}: is no YAML ({why})") from error
+    return _within_bounds(content, where)
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with an end to nesting and to what aliases multiply, and no key twice in a mapping."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = self._count = 0
+        self._sizes: dict[int, int] = {}  # entries below each node, aliases unfolded
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, counted."""
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            if id(node) not in self._sizes:
+                raise yaml.composer.ComposerError(None, None, "an alias refers to what it is part of", mark)
+            self._add(self._sizes[id(node)], mark)
+            return node
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
+        before = self._count
+        self._add(1, mark)
+        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self._depth -= 1
+        self._sizes[id(node)] = self._count - before
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twice(node)
+        return node
+
+    def _add(self, count: int, mark: Any) -> None:
+        self._count += count
+        if self._count > MAX_YAML_ENTRIES:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_YAML_ENTRIES} entries", mark)
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    keys = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                raise yaml.composer.ComposerError(None, None, f"key {shown(key.value)} twice", key.start_mark)
+            keys.add((key.tag, key.value))
+
+
+def _within_bounds(content: Any, where: str) -> Any:
+    """The content as it is.
+
+    Raises:
+        CorruptFile: it holds NaN, an infinity, a number of more than 64 bits, half a character, or endless nesting.
+    """
+    left = [(content, 0)]
+    while left:
+        value, depth = left.pop()
+        if isinstance(value, dict | list):
+            if depth == MAX_DEPTH:
+                raise CorruptFile(f"{shown(Path(where))}: is nested too deeply")
+            children = [*value, *value.values()] if isinstance(value, dict) else value
+            left += [(child, depth + 1) for child in children]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise CorruptFile(f"{shown(Path(where))}: holds a number that is not finite ({value})")
+        elif isinstance(value, int) and abs(value) >= MAX_INTEGER:
+            raise CorruptFile(f"{shown(Path(where))}: holds a number of more than 64 bits")
+        elif isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            raise CorruptFile(f"{shown(Path(where))}: holds half a character (a lone surrogate)")
+    return content
 
 
 def read_npz(

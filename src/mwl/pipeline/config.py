@@ -9,10 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from mwl.errors import ConfigError, MissingFile
+from mwl import files as disk
+from mwl.errors import ConfigError, CorruptFile
 from mwl.pipeline.config_errors import did_you_mean, explain, locate
 from mwl.pipeline.seeds import spread_seeds
 
@@ -170,12 +170,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         MissingFile: no such file.
         ConfigError: malformed YAML, or not a mapping.
     """
-    if not path.is_file():
-        raise MissingFile(f"{path}: no such configuration file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from error
+        content = disk.read_yaml(path)
+    except CorruptFile as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return content
@@ -261,9 +259,9 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         raise ConfigError(f"--set {assignment}: expected KEY=VALUE, for example --set max_parallel=1")
     keys = dotted.strip().split(".")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: the value is not valid YAML") from error
+        value = disk.parse_yaml(text, f"--set {dotted.strip()}")
+    except CorruptFile as error:
+        raise ConfigError(str(error)) from error
     if keys[0] == "stages" and len(keys) > 1 and keys[1] not in raw.get("stages", {}):
         raise ConfigError(f"--set {assignment}: no stage {keys[1]!r}{did_you_mean(keys[1], raw.get('stages', {}))}")
     node = raw
