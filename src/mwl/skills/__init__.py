@@ -1,0 +1,6 @@
+"""Skills as actions: which expert acts and what it is told, decided several times a second instead of every 20 ms."""
+
+from mwl.skills.env import SkillEnv
+from mwl.skills.space import Bridge, Decision, SkillSpace
+
+__all__ = ["Bridge", "Decision", "SkillEnv", "SkillSpace"]

@@ -1,0 +1,139 @@
+"""The skills of a library as one space of actions: scores that choose who acts, then what each can be told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mwl.errors import BadInput
+from mwl.experts.library import ExpertLibrary
+from mwl.skills.commands import Command, command_of
+
+REST = "stand"
+"""The skill that is always there: a robot that can't stand still can't wait."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A transition expert that acts between two skills.
+
+    Args:
+        expert: its name in the library.
+        steps: control steps it acts for.
+    """
+
+    expert: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who acts, and what the experts are told.
+
+    Args:
+        skill: `[N]` int64, positions in the space's skills.
+        commands: by skill, `[N, C]` in the units of its command; only those of the chosen skill are heard.
+    """
+
+    skill: Tensor
+    commands: Mapping[str, Tensor]
+
+
+class SkillSpace:
+    """Actions `[N, D]` in [-1, 1]: a score for each of S skills, then the command of each that takes one.
+
+    The skill of the highest score acts; where `stand` is the only one there are no scores.
+
+    Args:
+        library: experts of the skills, and of the bridges.
+        skills: names of those to choose from, in order; None takes all that are no bridge's.
+        bridges: transition experts by (from, to).
+        ranges: commands by skill in place of those that the manifests state.
+
+    Raises:
+        BadInput: an unknown name, `stand` is missing among several skills, or a bridge without steps.
+    """
+
+    def __init__(
+        self,
+        library: ExpertLibrary,
+        skills: Sequence[str] | None = None,
+        bridges: Mapping[tuple[str, str], Bridge] | None = None,
+        ranges: Mapping[str, Command] | None = None,
+    ) -> None:
+        self.library, self.bridges = library, dict(bridges or {})
+        between = {bridge.expert for bridge in self.bridges.values()}
+        self.skills = [name for name in library.names if name not in between] if skills is None else list(skills)
+        for name in (*self.skills, *between):
+            library.index(name)
+        if len(set(self.skills)) != len(self.skills) or REST not in self.skills:
+            raise BadInput(f"the skills must differ and hold {REST!r}; they are {', '.join(self.skills) or 'none'}")
+        for pair in self.bridges:
+            for name in pair:
+                self.position(name)
+        if any(bridge.steps < 1 for bridge in self.bridges.values()):
+            raise BadInput("a bridge between two skills must act for at least one control step")
+        self.experts = torch.tensor([library.index(name) for name in self.skills])
+        self.commands: dict[str, Command] = {}
+        for name in self.skills:
+            stated = (ranges or {}).get(name) or command_of(library.experts[library.index(name)].manifest)
+            if stated is not None:
+                self.commands[name] = stated
+        self._scores = len(self.skills) if len(self.skills) > 1 else 0
+        self._slices, start = {}, self._scores
+        for name, command in self.commands.items():
+            self._slices[name] = slice(start, start + command.size)
+            start += command.size
+        self.size = start
+
+    @property
+    def names(self) -> list[str]:
+        """What each of the D numbers of an action means."""
+        told = [f"{skill} {axis}" for skill, command in self.commands.items() for axis in command.names]
+        return [*(f"score of {skill}" for skill in self.skills[: self._scores]), *told]
+
+    def position(self, skill: str) -> int:
+        """Where a skill stands among the scores.
+
+        Raises:
+            BadInput: no such skill.
+        """
+        if skill not in self.skills:
+            raise BadInput(f"no skill {skill!r}; there are {', '.join(self.skills)}")
+        return self.skills.index(skill)
+
+    def decode(self, action: Tensor) -> Decision:
+        """The decision that actions `[N, D]` stand for.
+
+        Raises:
+            BadInput: the actions have another size.
+        """
+        if action.shape[-1] != self.size:
+            raise BadInput(f"a decision has {self.size} numbers ({', '.join(self.names)}), not {action.shape[-1]}")
+        scores = action[:, : self._scores]
+        skill = scores.argmax(dim=-1) if self._scores else action.new_zeros(len(action), dtype=torch.int64)
+        told = {name: command.values(action[:, self._slices[name]]) for name, command in self.commands.items()}
+        return Decision(skill, told)
+
+    def encode(self, skill: str, command: Sequence[float] | Tensor | None = None) -> Tensor:
+        """The action `[D]` that chooses a skill and tells it a command; None tells the middle of its range.
+
+        Numbers that the skill does not hear are 0.
+
+        Raises:
+            BadInput: no such skill, a command for a skill that takes none, or one of another size.
+        """
+        chosen, action = self.position(skill), torch.zeros(self.size)
+        if self._scores:
+            action[: self._scores] = -1.0
+            action[chosen] = 1.0
+        if command is None:
+            return action
+        values = torch.as_tensor(command, dtype=torch.float32)
+        stated = self.commands.get(skill)
+        if stated is None or values.shape != (stated.size,):
+            takes = "no command" if stated is None else f"a command of {stated.size} ({', '.join(stated.names)})"
+            raise BadInput(f"skill {skill} takes {takes}, not {tuple(values.shape)}")
+        action[self._slices[skill]] = stated.normalised(values)
+        return action
