@@ -12,7 +12,7 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.skills import Bridge, SkillEnv, SkillSpace
+from mwl.skills import Bridge, SkillAgent, SkillEnv, SkillSpace
 from mwl.skills.commands import Command, command_of
 
 EXPERTS = Path(__file__).parents[2] / "data/experts"
@@ -188,6 +188,37 @@ def test_going_on_from_a_snapshot_is_as_never_stopped(space: SkillSpace) -> None
     other = SkillEnv(make_env("h1-walk", 2, seed=9), space, hold=5)
     other.restore(kept)
     assert torch.equal(play(other, other.reset(), plan[3:]), through)
+
+
+class _Route:
+    """Decides by how often it was asked."""
+
+    def __init__(self, decisions: torch.Tensor) -> None:
+        self.decisions = decisions
+
+    def reset(self, done: torch.Tensor | None = None) -> None:
+        self.asked = 0
+
+    def act(self, observation: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        self.asked += 1
+        return self.decisions[self.asked - 1]
+
+
+def test_an_agent_carries_out_decisions_as_the_environment_does(space: SkillSpace) -> None:
+    torch.manual_seed(1)
+    plan = torch.rand(4, 2, space.size) * 2 - 1
+    env = SkillEnv(make_env("h1-walk", 2, seed=3), space, hold=5)
+    state = env.reset()
+    for action in plan:
+        state = env.step(state.set(keys.ACTION, action))[keys.NEXT].exclude(keys.REWARD)
+    inner = make_env("h1-walk", 2, seed=3)
+    agent = SkillAgent(_Route(plan), space, inner.task.layout, hold=5)
+    agent.reset()
+    each = inner.reset()
+    for step in range(20):
+        each = inner.step(each.set(keys.ACTION, agent.act(each[keys.OBSERVATION], step)))[keys.NEXT]
+        each = each.exclude(keys.REWARD)
+    assert torch.equal(each[keys.OBSERVATION], state[keys.OBSERVATION])
 
 
 def test_it_is_an_environment_of_torchrl(space: SkillSpace) -> None:

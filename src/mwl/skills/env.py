@@ -13,7 +13,8 @@ from mwl import keys
 from mwl.errors import BadInput
 from mwl.simulation import HumanoidEnv
 from mwl.simulation.task import TaskSpec
-from mwl.skills.space import Decision, SkillSpace
+from mwl.skills.control import SkillControl
+from mwl.skills.space import SkillSpace
 
 
 class SkillEnv(EnvBase):
@@ -21,8 +22,7 @@ class SkillEnv(EnvBase):
 
     Observation `[N, O]` is the task's own. The reward `[N, 1]` of a decision is the sum over its control steps. An
     episode that ends while a decision is held earns nothing more, and shows the observation in which it ended; a true
-    end is `terminated`, the time limit `truncated`. What experts remember is carried on through every control step,
-    whoever acts. A change of skill for which the space has a bridge lets the transition expert act first.
+    end is `terminated`, the time limit `truncated`. `SkillControl` says who acts within a decision.
 
     Args:
         env: the task, as `mwl.make_env` makes it.
@@ -38,13 +38,10 @@ class SkillEnv(EnvBase):
             raise BadInput(f"hold is {hold}; a decision holds for at least one control step")
         super().__init__(device="cpu", batch_size=env.batch_size)
         self.env, self.space, self.hold = env, space, hold
-        count, library = env.num_envs, space.library
+        count = env.num_envs
         self.decisions = torch.zeros(count, dtype=torch.int64)
         self.control_steps, self._restored = 0, False
-        self._memory = library.initial_memory(count)
-        self._skill = torch.full((count,), -1)  # none yet
-        self._bridge = torch.zeros(count, dtype=torch.int64)  # expert that acts first
-        self._left = torch.zeros(count, dtype=torch.int64)  # control steps for which it still does
+        self.control = SkillControl(space, count)
         self._now = torch.zeros(count, env.task.layout.size)
         flag = {"shape": (count, 1), "dtype": torch.bool}
         self.observation_spec = Composite(
@@ -77,8 +74,8 @@ class SkillEnv(EnvBase):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how the episodes go on, as plain tensors, numbers and lists."""
-        own = {name: getattr(self, name).clone() for name in _STATE}
-        return {"env": self.env.snapshot(), "control_steps": self.control_steps, **own}
+        own = {"decisions": self.decisions.clone(), "observation": self._now.clone()}
+        return {"env": self.env.snapshot(), "control": self.control.snapshot(), "steps": self.control_steps, **own}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go on from a snapshot: the next full reset returns its states instead of beginning new episodes.
@@ -86,13 +83,10 @@ class SkillEnv(EnvBase):
         Raises:
             BadInput: it was taken of another number of environments, task or library.
         """
-        if any(snapshot[name].shape != getattr(self, name).shape for name in _STATE):
-            raise BadInput("the snapshot is of another number of environments or of another library")
+        self.control.restore(snapshot["control"])
         self.env.restore(snapshot["env"])
-        for name in _STATE:
-            setattr(self, name, snapshot[name].clone())
-        self.control_steps = int(snapshot["control_steps"])
-        self._restored = True
+        self.decisions, self._now = snapshot["decisions"].clone(), snapshot["observation"].clone()
+        self.control_steps, self._restored = int(snapshot["steps"]), True
 
     def _set_seed(self, seed: int | None) -> None:
         self.env.set_seed(seed)
@@ -105,49 +99,32 @@ class SkillEnv(EnvBase):
         if self._restored and mask.all():
             self._restored = False
         else:
-            self.decisions[mask], self._skill[mask], self._left[mask] = 0, -1, 0
-            self._memory[mask] = self.space.library.initial_memory(int(mask.sum()))
+            self.control.reset(mask)
+            self.decisions = self.decisions.masked_fill(mask, 0)
         self._now = torch.where(mask.unsqueeze(-1), begun[keys.OBSERVATION], self._now)
         return self._observed()
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
-        decision = self.space.decode(tensordict.get(keys.ACTION).detach().cpu())
-        self._change(decision.skill)
+        self.control.decide(self.space.decode(tensordict.get(keys.ACTION).detach().cpu()))
         earned = torch.zeros(self.num_envs, dtype=torch.float64)
         terminated, truncated = torch.zeros(2, self.num_envs, dtype=torch.bool)
         for _ in range(self.hold):
             running = ~(terminated | truncated)
             if not running.any():
                 break
-            outcome = self.env.world.step(self.env.world.valid_action(self._act(decision).numpy()))
+            action = self.control.act(self._now, self.task.layout)
+            outcome = self.env.world.step(self.env.world.valid_action(action.numpy()))
             reached = torch.from_numpy(self.env.world.observation())
             self._now = torch.where(running.unsqueeze(-1), reached, self._now)
             earned += torch.from_numpy(outcome.reward) * running
             terminated |= torch.from_numpy(outcome.terminated) & running
             truncated |= torch.from_numpy(outcome.truncated) & running
             self.control_steps += int(running.sum())
-        self.decisions += 1
+        self.decisions = self.decisions + 1
         flags = {keys.TERMINATED: terminated, keys.TRUNCATED: truncated, keys.DONE: terminated | truncated}
         return self._observed(
             **{keys.REWARD: earned.float().unsqueeze(-1)}, **{key: flag.unsqueeze(-1) for key, flag in flags.items()}
         )
-
-    def _change(self, skill: Tensor) -> None:
-        """Take up the skills `[N]` that were chosen; a bridge from the one before acts first."""
-        self._left = self._left.masked_fill(skill != self._skill, 0)
-        for (before, after), bridge in self.space.bridges.items():
-            changes = (self._skill == self.space.position(before)) & (skill == self.space.position(after))
-            self._bridge = self._bridge.masked_fill(changes, self.space.library.index(bridge.expert))
-            self._left = self._left.masked_fill(changes, bridge.steps)
-        self._skill = skill.clone()
-
-    def _act(self, decision: Decision) -> Tensor:
-        """Joint actions `[N, A]` of whoever acts now."""
-        library = self.space.library
-        actions, self._memory = library.step(self._now, self.task.layout, decision.commands, self._memory)
-        acting = torch.where(self._left > 0, self._bridge, self.space.experts[decision.skill])
-        self._left = (self._left - 1).clamp(min=0)
-        return actions[torch.arange(self.num_envs), acting]
 
     def _observed(self, **more: Tensor) -> TensorDict:
         entries = {
@@ -160,4 +137,3 @@ class SkillEnv(EnvBase):
 
 
 _FLAGS = (keys.DONE, keys.TERMINATED, keys.TRUNCATED)
-_STATE = ("decisions", "_memory", "_skill", "_bridge", "_left", "_now")

@@ -1,0 +1,58 @@
+"""An agent that decides between skills, acting at the control rate like any other agent."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mwl.experts.features import Layout
+from mwl.skills.control import SkillControl
+from mwl.skills.space import SkillSpace
+
+
+class Decider(Protocol):
+    """Who decides: any policy over the space's actions."""
+
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Decisions `[N, D]` at observations `[N, O]`; `step` counts decisions."""
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin new episodes where `done` `[N]` holds, everywhere if None."""
+
+
+class SkillAgent:
+    """Asks a decider every `hold` control steps, and lets the experts act in between.
+
+    Args:
+        decider: chooses decisions, as a world model that was trained in `SkillEnv`.
+        space: the skills.
+        layout: where the parts of the task's observation lie.
+        hold: control steps for which a decision holds.
+    """
+
+    def __init__(self, decider: Decider, space: SkillSpace, layout: Layout, hold: int) -> None:
+        self.decider, self.space, self.layout, self.hold = decider, space, layout, hold
+        self.control: SkillControl | None = None
+        self._age = torch.zeros(0, dtype=torch.int64)  # control steps since each episode began
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin new episodes where `done` `[N]` holds, everywhere if None."""
+        self.decider.reset(done)
+        if done is None or self.control is None:
+            self.control = None
+            return
+        self.control.reset(done)
+        self._age = self._age.masked_fill(done, 0)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Joint actions `[N, A]` in [-1, 1] at observations `[N, O]`."""
+        if self.control is None or self.control.count != len(observation):
+            self.control = SkillControl(self.space, len(observation))
+            self._age = torch.zeros(len(observation), dtype=torch.int64)
+        due = self._age % self.hold == 0
+        if due.any():
+            decisions = self.decider.act(observation, None if step is None else step // self.hold)
+            self.control.decide(self.space.decode(decisions), due)
+        self._age = self._age + 1
+        return self.control.act(observation, self.layout)
