@@ -1,5 +1,6 @@
 """What every suite offers: N parallel episodes of one task, in plain numpy. Environments of any library wrap this."""
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class World(ABC):
         Raises:
             BadInput: it is no whole number from 0 to 2**63 - 1.
         """
-        root = np.random.SeedSequence().entropy if seed is None else valid_seed(seed)
+        root = secrets.randbits(63) if seed is None else valid_seed(seed)
         self._generators = [np.random.default_rng([root, i]) for i in range(self.num_envs)]
 
     def draw_like(self, models: Sequence[int]) -> None:
