@@ -133,13 +133,103 @@ def test_a_later_failure_is_told_without_traceback_unless_asked(
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_interrupt_says_how_to_go_on(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+INTERRUPTED = {  # command: function of it, and whether it leaves a checkpoint
+    "doctor": ("mwl.doctor.diagnose", False),
+    "evaluate --task h1-walk --agent a": ("mwl.evaluation.run.evaluate_with_film", False),
+    "play walk --agents walk=a": ("mwl.pipeline.follow.follow", False),
+    "instruct walk": ("mwl.pipeline.instruct.instruct", False),
+    "run a.yaml": ("mwl.pipeline.runner.run_pipeline", True),
+    "fit --config a.yaml": ("mwl.pipeline.fit.fit", True),
+    "motion train a.yaml --out b": ("mwl.motion.commands.train", True),
+}
+
+
+@pytest.mark.parametrize("command", INTERRUPTED)
+def test_interrupt_promises_to_go_on_only_where_a_checkpoint_is_left(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mwl.doctor.diagnose", interrupt)
-    assert main(["doctor"]) == 130
-    assert "goes on from the last checkpoint" in capfd.readouterr().err
+    function, goes_on = INTERRUPTED[command]
+    monkeypatch.setattr(function, interrupt)
+    assert main(command.split()) == 130
+    shown = capfd.readouterr().err
+    assert shown.startswith("mwl: stopped")
+    assert ("goes on from the last checkpoint" in shown) == goes_on
+
+
+def test_a_long_bad_value_is_cut_and_acts_on_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    for bad in ("x" * 30_000, "9" * 30_000, "\x1b[31m\x07red", "[/nope]", "caf\udce9"):
+        for arguments in (
+            ("evaluate", "--task", bad, "--agent", "a"),
+            ("evaluate", "--task", "h1-walk", "--agent", "a", "--episodes", bad),
+            ("play", "walk", "--agents", bad),
+            ("instruct", "walk", "--frame", bad),
+        ):
+            line = refused(capfd, *arguments)
+            assert len(line) < 1200
+            assert "\x1b" not in line
+            assert "\x07" not in line
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**30), str(2**63)])
+def test_seeds_out_of_bounds(capfd: pytest.CaptureFixture[str], seed: str) -> None:
+    assert "seed" in refused(capfd, *EVALUATE, "a", "--seed", seed)
+    assert "seed" in refused(capfd, "play", "walk", "--agents", "walk=a", "--seed", seed)
+
+
+def test_more_episodes_than_fit_into_memory(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "GiB" in refused(capfd, *EVALUATE, "a", "--episodes", "10000000000")
+
+
+def test_films_that_can_not_be_written_are_refused_before_the_work(
+    capfd: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("nothing may be started")
+
+    monkeypatch.setattr("mwl.evaluation.run.evaluate_with_film", work)
+    monkeypatch.setattr("mwl.pipeline.follow.follow", work)
+    (place / "there.mp4").write_bytes(b"before")
+    (place / "folder.mp4").mkdir()
+    for film in (
+        "film",
+        "film.txt",
+        "folder.mp4",
+        "there.mp4",
+        "x" * 250 + ".mp4",
+        "/proc/film.mp4",
+        "there.mp4/a.mp4",
+    ):
+        refused(capfd, *EVALUATE, "a", "--video", film)
+        refused(capfd, "play", "walk", "--agents", "walk=a", "--video", film)
+    assert (place / "there.mp4").read_bytes() == b"before"
+    assert main([*EVALUATE, "a", "--video", "there.mp4", "--force"]) == 1, "the work was started"
+
+
+def test_a_film_that_nobody_named_replaces_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = []
+
+    def follow(stage: object, film: Path, report: object) -> None:
+        films.append(str(film))
+        film.parent.mkdir(exist_ok=True)
+        film.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mwl.pipeline.follow.follow", follow)
+    for _ in range(3):
+        main(["play", "walk", "--agents", "walk=a"])
+    assert films == ["runs/play.mp4", "runs/play_2.mp4", "runs/play_3.mp4"]
+
+
+def test_running_out_of_memory_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def grow(*_: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr("mwl.doctor.diagnose", grow)
+    assert main(["doctor"]) == 1
+    assert capfd.readouterr().err.startswith("mwl: out of memory")
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:

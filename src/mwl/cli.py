@@ -6,18 +6,30 @@ mistyped flags are answered at once.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mwl import tracking
-from mwl.errors import BadInput, MwlError
+from mwl.errors import BadInput, MwlError, WriteFailed
+from mwl.files import output_file, shown, unused
+from mwl.films import ENDINGS
+from mwl.terminal import plain, printable, told
 
 _INTERRUPTED = 130
+_LONGEST = 1000  # characters of a message
+_GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
+    "fit": "the same command with --resume goes on from the last checkpoint",
+    "run": "the same command goes on from the last checkpoint",
+    "motion train": "the same command goes on from the last checkpoint",
+}
+_PLAY_VIDEO = Path("runs/play.mp4")
 _DATA_SETS = ("minari", "lerobot")
 _DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
 
@@ -27,12 +39,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line."""
-        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+        self.exit(2, f"{self.prog}: {_one_line(message)} (see `{self.prog} --help`)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that is no text in the terminal's encoding is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if arguments[:1] == ["fit"]:  # its flags are those of LightningCLI, which parses them itself
             return _fit(arguments[1:])
@@ -42,11 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MwlError as error:
         return _fail(error, str(error), error.exit_code)
     except KeyboardInterrupt as error:
-        return _fail(error, "stopped; the same command goes on from the last checkpoint", _INTERRUPTED)
+        said = " ".join(arguments)
+        known = [advice for command, advice in _GOING_ON.items() if f"{said} ".startswith(f"{command} ")]
+        return _fail(error, "; ".join(["stopped", *known]), _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # no file of that name can be there
+            return _fail(error, f"{shown(Path(str(error.filename)))}: the name is too long", BadInput.exit_code)
+        if _is_memory(error):
+            return _fail(error, "out of memory; ask for less at once, as with fewer episodes", 1)
         what = " ".join(str(error).split())[:300]
         return _fail(error, f"{type(error).__name__}: {what} (MWL_DEBUG=1 shows where)", 1)
 
@@ -54,8 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get("MWL_DEBUG"):
         traceback.print_exception(error)
-    print(f"mwl: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mwl: {_one_line(message)}", file=sys.stderr)
     return code
+
+
+def _one_line(message: str) -> str:
+    """A message that can be shown, whatever values it repeats."""
+    line = told(message)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch says so in a `RuntimeError`."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,7 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--video", type=Path, metavar="FILE", help="film the first episode")
+    sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(ENDINGS)})")
+    _add_force(sub)
     sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
 
@@ -105,12 +138,19 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps-per-clause", type=int, default=250, help="a step is left after so many, done or not")
     sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--video", type=Path, default=Path("runs/play.mp4"), metavar="FILE")
+    sub.add_argument(
+        "--video", type=Path, metavar="FILE", help=f"default: {_PLAY_VIDEO}, or the next name that is free"
+    )
+    _add_force(sub)
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
     _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
+
+
+def _add_force(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--force", action="store_true", help="replace what is there")
 
 
 def _add_understanding(sub: argparse.ArgumentParser) -> None:
@@ -210,11 +250,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         instruction=options.instruction,
         act=options.act,
     )
+    video = None if options.video is None else output_file(options.video, force=options.force, endings=ENDINGS)
+    failures: list[WriteFailed] = []
     with _progress(options.agent) as report:
-        record = evaluate_with_film(config, options.experiment, options.video, report)
+        record = evaluate_with_film(config, options.experiment, video, report, failures.append)
+    _print(options.json, record.printed(), lambda: record_table(record))
     if options.keep:
         keep(record, Path(options.agent))
-    _print(options.json, record.printed(), lambda: record_table(record))
+    if failures:  # of the film; the figures are out by now
+        raise failures[0]
     return 0
 
 
@@ -254,7 +298,7 @@ def _play(options: argparse.Namespace) -> int:
     for pair in options.agents:
         skill, equals, address = pair.partition("=")
         if not equals:
-            raise BadInput(f"--agents {pair}: expected SKILL=AGENT, for example walk=expert:walk")
+            raise BadInput(f"--agents {shown(pair)}: expected SKILL=AGENT, for example walk=expert:walk")
         agents[skill] = address
     stage = FollowStage(
         instruction=options.instruction,
@@ -268,9 +312,10 @@ def _play(options: argparse.Namespace) -> int:
         chat_model=options.chat_model,
         seed=options.seed,
     )
+    video = output_file(options.video or unused(_PLAY_VIDEO), force=options.force, endings=ENDINGS)
     with _progress(options.instruction) as report:
-        summary = follow(stage, options.video, report)
-    _print(options.json, {**summary, "film": str(options.video)}, lambda: decisions(summary, options.video))
+        summary = follow(stage, video, report)
+    _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
     return 0
 
 
@@ -347,11 +392,12 @@ def _doctor(options: argparse.Namespace) -> int:
 def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> None:
     """One JSON object, or a table for people, on stdout."""
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(answer), flush=True)
         return
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 120).print(table())
+    content = table()
+    Console(width=None if sys.stdout.isatty() else 120).print(plain(content) if isinstance(content, str) else content)
 
 
 class _progress:  # reads as a function where it is used
@@ -363,19 +409,19 @@ class _progress:  # reads as a function where it is used
 
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
         )
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task = self.bar.add_task(title[:40], total=1.0, text="")
+        self.task = self.bar.add_task(printable(title)[:40], total=1.0, text="")
 
     def __enter__(self) -> Callable[[float, str], None]:
         self.bar.start()
 
         def report(fraction: float, text: str = "") -> None:
-            self.bar.update(self.task, completed=fraction, text=text)
+            self.bar.update(self.task, completed=fraction, text=printable(text))
 
         return report
 

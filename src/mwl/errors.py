@@ -57,6 +57,10 @@ class WriteFailed(MwlError):
     """A result could not be written, as on a full disk; what was there before is unchanged."""
 
 
+class StoreFailed(MwlError):
+    """The MLflow store can't be reached, made, read or written; the message says why."""
+
+
 class PhysicsError(MwlError):
     """The simulation produced states that are not finite in every environment."""
 

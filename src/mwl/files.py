@@ -5,6 +5,7 @@ nested JSON of a hundred thousand brackets or a file that is already there mean 
 """
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -94,6 +95,27 @@ def output_folder(path: Path | str, *, force: bool = False) -> Path:
         raise BadInput(f"{shown(path)}: exists already; --force replaces it")
     _check_parent(path)
     return path
+
+
+def unused(path: Path | str) -> Path:
+    """The path itself, or the first of `name_2.ext`, `name_3.ext`, ... that isn't there; for names nobody chose."""
+    return next(candidate for candidate in _numbered(Path(path)) if not candidate.exists())
+
+
+def new_file(path: Path | str) -> Path:
+    """As `unused`, and the file is made, empty, so that nobody else takes the name."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for candidate in _numbered(path):
+        with suppress(FileExistsError), open(candidate, "x"):
+            return candidate
+    raise AssertionError
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}_{number}{path.suffix}")
 
 
 def _checked_name(path: Path | str) -> Path:

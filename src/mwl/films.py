@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
-
-import numpy as np
+from typing import IO, TYPE_CHECKING
 
 from mwl.errors import WriteFailed
 from mwl.files import shown, writing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENDINGS = (".mp4", ".mkv", ".mov")
 _QUALITY = 15  # libx264's constant rate factor: 0 is lossless, 51 the worst
@@ -35,7 +36,7 @@ class Film:
     def __enter__(self) -> "Film":
         return self
 
-    def add(self, picture: np.ndarray) -> None:
+    def add(self, picture: "np.ndarray") -> None:
         """Append one frame, `[H, W, 3]` uint8; all have the same size, even numbers.
 
         Raises:
@@ -46,8 +47,9 @@ class Film:
         assert self._process is not None
         assert self._process.stdin is not None
         assert picture.shape == self._size
+        assert picture.dtype == "uint8"
         try:
-            self._process.stdin.write(np.ascontiguousarray(picture, dtype=np.uint8).tobytes())
+            self._process.stdin.write(picture.tobytes())
         except OSError as error:  # ffmpeg has given up and closed its end
             raise self._failed() from error
         self.frames += 1
@@ -79,6 +81,10 @@ class Film:
                 self._process.stdin.close()  # type: ignore[union-attr]
             if self._process.wait() != 0:
                 raise self._failed()
+
+    def abandon(self) -> None:
+        """End without a film."""
+        self.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
     def _failed(self) -> WriteFailed:
         """What to tell; ffmpeg's last line says why."""

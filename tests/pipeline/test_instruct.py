@@ -1,5 +1,8 @@
 """Instructions answered: weights, plan, refusal, and pictures that are none."""
 
+import struct
+import tracemalloc
+import zlib
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,44 @@ def test_people_see_bars_steps_and_endings() -> None:
     assert "█" in out.getvalue()
     assert "2 s are over" in out.getvalue()
     assert "at door" in out.getvalue()
+
+
+def test_brackets_and_escape_sequences_of_users_are_text() -> None:
+    out = StringIO()
+    for text in (
+        "walk [/nope] forward",
+        "walk [red]forward",
+        "walk \x1b[31mforward\x07, then stand",
+        "walk \u202eforward",
+    ):
+        Console(file=out, width=100).print(view(ask(text), steps=True))
+    shown = out.getvalue()
+    assert "[/nope]" in shown
+    assert "[red]" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of few bytes that says it is `side` x `side` pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1000 * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [5_000, 12_000, 30_000, 2**31 - 1])
+def test_a_picture_of_too_many_pixels_is_refused_undecoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(side))
+    tracemalloc.start()
+    with pytest.raises(CorruptFile):
+        read_picture(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6, "bytes; decoded it would be 25 million and more"
+    tracemalloc.stop()
 
 
 def test_pictures(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`mwl evaluate`: one agent on one task, measured over whole episodes, recorded in MLflow."""
 
+import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,17 +12,20 @@ from typing import Any
 import numpy as np
 
 from mwl import tracking
-from mwl.errors import BadInput, SpecMismatch
+from mwl.errors import BadInput, MwlError, SpecMismatch, WriteFailed
 from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.episodes import Episodes, run_episodes
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.statistics import ci95
 from mwl.evaluation.video import Recorder
+from mwl.files import new_file, write_text
 from mwl.handoff import atomic_folder, update_manifest
 from mwl.simulation import make_env
+from mwl.terminal import tell
 
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"
+ASIDE = Path("runs/evaluations")  # for records that MLflow can't take
 FILM: dict[str, Any] = {
     "every": 5,
     "size": (320, 240),
@@ -46,13 +51,21 @@ class EvaluationConfig:
     num_threads: int | None = None
 
 
-def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report | None = None) -> Record:
+def evaluate(
+    config: EvaluationConfig,
+    video: Path | None = None,
+    report: Report | None = None,
+    ready: Callable[[], None] | None = None,
+    film_failed: Callable[[WriteFailed], None] | None = None,
+) -> Record:
     """Run the episodes and measure; the same seed gives the same numbers.
 
     Args:
         config: what to evaluate.
         video: file for a film of the first episode.
         report: called with (fraction done, text).
+        ready: called when all that was named has been found to exist and to fit, before the first episode.
+        film_failed: called where the film can't be written; the episodes go on. None lets the error end them.
 
     Raises:
         BadInput: fewer than one episode, or an unknown suite.
@@ -64,12 +77,15 @@ def evaluate(config: EvaluationConfig, video: Path | None = None, report: Report
     task = env.task
     named = resolve(config.agent, config.name, config.instruction, config.act)
     check_fits(named, config.task, task.layout.size)
+    if ready is not None:
+        ready()
     with ExitStack() as stack:
         stack.callback(env.close)
         recorder = None
         if video is not None:
             caption = [f"{named.name} on {config.task}", f"“{config.instruction or task.instruction}”"]
-            recorder = stack.enter_context(Recorder(video, caption, experts=named.expert_names, **FILM))
+            recorder = Recorder(video, caption, experts=named.expert_names, failed=film_failed, **FILM)
+            stack.enter_context(recorder)
         episodes = run_episodes(env, named.agent, config.seed, recorder, report)
     return _summarise(config, named, episodes, task.success_bar)
 
@@ -116,36 +132,36 @@ def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, 
     )
 
 
-def evaluate_and_track(
-    config: EvaluationConfig,
-    experiment: str,
-    parent: str | None = None,
-    video: Path | None = None,
-    report: Report | None = None,
-    stage: str | None = None,
+def track(
+    record: Record, experiment: str, *, parent: str | None = None, film: Path | None = None, stage: str | None = None
 ) -> Record:
-    """As `evaluate`, with a run in MLflow that holds the numbers, the record and the film."""
-    record = evaluate(config, video, report)
+    """Record an evaluation in MLflow: the numbers, the record and the film; returns it with the run's id.
+
+    Raises:
+        MwlError: the store did not take it.
+    """
     tags = {
         tracking.KIND_TAG: "evaluation",
         tracking.STAGE_TAG: stage or f"evaluate {record.agent}",
         "mwl.task": record.task,
         "mwl.agent": record.agent,
     }
-    with tracking.run(experiment, stage or f"{record.agent} on {record.task}", parent=parent, tags=tags) as run_id:
-        record = replace(record, run_id=run_id)
-        store = tracking.client()
+    tracked = record
+
+    def log(run_id: str) -> None:
+        nonlocal tracked
+        tracked = replace(record, run_id=run_id)
         named = ("task", "agent", "suite", "episodes", "seed", "instruction", "address")
         tracking.log_parameters(run_id, {name: getattr(record, name) for name in named})
-        for name, value in record.printed().items():
-            if isinstance(value, float):
-                store.log_metric(run_id, name, value, step=record.env_steps)
-        for episode, value in enumerate(record.returns):
-            store.log_metric(run_id, "episode_return", value, step=episode)
-        store.log_text(run_id, record.to_json(), FILE)
-        if video is not None and video.is_file():
-            store.log_artifact(run_id, str(video), "videos")
-    return record
+        figures = {name: value for name, value in record.printed().items() if isinstance(value, float)}
+        tracking.log_figures(run_id, [(name, value, record.env_steps) for name, value in figures.items()])
+        tracking.log_figures(run_id, [("episode_return", value, i) for i, value in enumerate(record.returns)])
+        tracking.client().log_text(run_id, tracked.to_json(), FILE)
+        if film is not None and film.is_file():
+            tracking.client().log_artifact(run_id, str(film), "videos")
+
+    tracking.record(experiment, stage or f"{record.agent} on {record.task}", log, parent=parent, tags=tags)
+    return tracked
 
 
 def evaluate_to_folder(
@@ -156,11 +172,15 @@ def evaluate_to_folder(
     video: bool,
     report: Report | None = None,
 ) -> Record:
-    """As `evaluate_and_track`, leaving `evaluation.json` and the film in a folder that appears when complete."""
+    """As `evaluate`, leaving `evaluation.json` and the film in a folder that appears when complete, and in MLflow."""
     with atomic_folder(output) as folder:
         film = folder / VIDEO if video else None
-        record = evaluate_and_track(config, experiment, parent, film, report, stage=output.name)
-        (folder / FILE).write_text(record.to_json(), encoding="utf-8")
+        record = evaluate(config, film, report, film_failed=lambda error: tell(str(error)))
+        try:
+            record = track(record, experiment, parent=parent, film=film, stage=output.name)
+        except MwlError as error:
+            tell(f"{error}; the evaluation is not in MLflow, it lies in {output}")
+        write_text(folder / FILE, record.to_json())
     return record
 
 
@@ -170,9 +190,42 @@ def keep(record: Record, folder: Path) -> None:
     update_manifest(folder, evaluation=figures)
 
 
-def evaluate_with_film(config: EvaluationConfig, experiment: str, video: Path | None, report: Report) -> Record:
-    """As `evaluate_and_track`; without a file for the film it is made for MLflow alone."""
-    if video is not None:
-        return evaluate_and_track(config, experiment, None, video, report)
+def evaluate_with_film(
+    config: EvaluationConfig,
+    experiment: str,
+    video: Path | None,
+    report: Report,
+    film_failed: Callable[[WriteFailed], None],
+) -> Record:
+    """As `evaluate`, recorded in MLflow with a film; without a file for the film it is made for MLflow alone.
+
+    The record is worth more than film and store: where the store can't take it, which is tried before the episodes, a
+    file does.
+    """
+
+    def try_store() -> None:
+        if why := tracking.trouble():
+            tell(f"{why}; the evaluation goes on without MLflow")
+
     with tempfile.TemporaryDirectory() as scratch:
-        return evaluate_and_track(config, experiment, None, Path(scratch) / VIDEO, report)
+        film = video or Path(scratch) / VIDEO
+        record = evaluate(config, film, report, try_store, film_failed)
+        try:
+            return track(record, experiment, film=film)
+        except MwlError as error:
+            _put_aside(record, None if video else film, str(error))
+    return record
+
+
+def _put_aside(record: Record, film: Path | None, why: str) -> None:
+    """Write what the store did not take beside the other runs, under names that are free, and say where."""
+    try:
+        name = re.sub(r"[^\w.\-]+", "_", f"{record.task}_{record.agent}")[:50]  # an agent is named freely
+        file = new_file(ASIDE / f"{name}.json")
+        write_text(file, record.to_json())
+        if film is not None and film.is_file():
+            shutil.move(film, file.with_name(f"{file.name.removesuffix('.json')}{film.suffix}"))
+    except (MwlError, OSError) as error:
+        tell(f"{why}; and no file could be written ({error}): the evaluation is in what is printed alone")
+    else:
+        tell(f"{why}; the evaluation is not in MLflow, it lies in {file}")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from mwl.terminal import plain, printable
+
 if TYPE_CHECKING:
     from mwl.doctor import Finding
     from mwl.evaluation.compare import Row
@@ -17,7 +19,7 @@ def comparison_table(rows: "Sequence[Row]") -> Table:
 
     missing = [f"{row.task} {row.agent}" for row in rows if row.status == "not run"]
     note = f"{NOTE}\nnot run: {', '.join(missing)}" if missing else NOTE
-    table = Table(caption=note, caption_justify="left")
+    table = Table(caption=plain(note), caption_justify="left")
     for place, title in enumerate(HEADER):
         table.add_column(title, justify="left" if place < 2 else "right", no_wrap=True)
     task = None
@@ -27,13 +29,13 @@ def comparison_table(rows: "Sequence[Row]") -> Table:
         if task is not None and row.task != task:
             table.add_section()
         task = row.task
-        table.add_row(*cells(row))
+        table.add_row(*(plain(cell) for cell in cells(row)))
     return table
 
 
 def record_table(record: "Record") -> Table:
     """One evaluation."""
-    table = Table(title=f"{record.agent} on {record.task}, {record.episodes} episodes", show_header=False)
+    table = Table(title=plain(f"{record.agent} on {record.task}, {record.episodes} episodes"), show_header=False)
     interval = "unknown (one episode)"
     if record.return_ci95 is not None:
         interval = f"{record.return_ci95[0]:.1f} to {record.return_ci95[1]:.1f}"
@@ -58,6 +60,8 @@ def diagnosis_table(findings: "Sequence[Finding]") -> Table:
     table = Table(show_header=False)
     for finding in findings:
         mark = "[green]ok[/green]" if finding.ok else "[red]!![/red]"
-        remedy = f"\n[bold]{finding.remedy}[/bold]" if finding.remedy else ""
-        table.add_row(mark, finding.name, f"{finding.state}{remedy}")
+        text = plain(finding.state)
+        if finding.remedy:
+            text.append(f"\n{printable(finding.remedy)}", "bold")
+        table.add_row(mark, plain(finding.name), text)
     return table

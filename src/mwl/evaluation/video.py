@@ -1,6 +1,6 @@
 """Films an episode, with what the agent was told and how it weighed its experts written into the picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mwl import keys
+from mwl.errors import WriteFailed
 from mwl.evaluation.agents import Agent
 from mwl.films import Film
 
@@ -37,6 +38,8 @@ class Recorder:
         max_steps: control steps that are filmed.
         index: which environment.
         experts: names of the experts whose weights are shown, unless `weights` is set to others.
+        failed: called where the film can't be written, as on a full disk; the episode then goes on unfilmed. None lets
+            the error end the episode.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class Recorder:
         max_steps: int = 1000,
         index: int = 0,
         experts: Sequence[str] = (),
+        failed: Callable[[WriteFailed], None] | None = None,
     ) -> None:
         self.path, self.caption = path, list(caption)
         self.every, self.size, self.max_steps, self.index = every, size, max_steps, index
         self.experts = list(experts)
         self.weights: dict[str, float] | None = None
         self.film = Film(path, CONTROL_HZ / every)
+        self._failed, self._given_up = failed, False
 
     def __enter__(self) -> "Recorder":
         self.film.__enter__()
@@ -62,18 +67,30 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.film.__exit__(kind, error, trace)
+        if self._given_up:
+            return
+        try:
+            self.film.__exit__(kind, error, trace)
+        except WriteFailed as failure:
+            self._give_up(failure)
+
+    def _give_up(self, failure: WriteFailed) -> None:
+        if self._failed is None:
+            raise failure
+        self._given_up = True
+        self._failed(failure)
 
     def __call__(self, step: int, env: "HumanoidEnv", agent: Agent) -> None:
         """Film one control step; fits `run_episodes(on_step=...)`."""
-        if step % self.every or step >= self.max_steps:
+        if step % self.every or step >= self.max_steps or self._given_up:
             return
         picture = env.render(index=self.index, width=self.size[0], height=self.size[1])
-        self.film.add(
-            annotate(
-                picture, [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"], self.weights or self._weights_of(agent)
-            )
-        )
+        lines = [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"]
+        try:
+            self.film.add(annotate(picture, lines, self.weights or self._weights_of(agent)))
+        except WriteFailed as failure:
+            self.film.abandon()
+            self._give_up(failure)
 
     def _weights_of(self, agent: Agent) -> dict[str, float] | None:
         last = getattr(agent, "last", None)

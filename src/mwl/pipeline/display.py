@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from mwl.pipeline.worker import PROGRESS
+from mwl.terminal import printable
 
 
 class Display:
@@ -17,12 +19,12 @@ class Display:
         self.console = console
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", style="dim", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -39,14 +41,12 @@ class Display:
 
     def skipped(self, stage: str) -> None:
         """A stage whose inputs did not change."""
-        self.console.print(f"[dim]  =  {stage}: unchanged, skipped[/dim]", highlight=False)
+        self._say(f"  =  {stage}: unchanged, skipped", "dim")
         self.progress.advance(self.overall)
 
     def started(self, stage: str, work: Path, resumed: bool) -> None:
         """A stage whose process has just begun."""
-        self.console.print(
-            f"  >  {stage}: {'goes on from its last checkpoint' if resumed else 'started'}", highlight=False
-        )
+        self._say(f"  >  {stage}: {'goes on from its last checkpoint' if resumed else 'started'}")
         bar = self.progress.add_task(stage, total=1.0, text="")
         self._bars[stage] = (bar, work / PROGRESS, time.monotonic())
 
@@ -64,7 +64,10 @@ class Display:
         bar, _, started = self._bars.pop(stage)
         self.progress.remove_task(bar)
         seconds = time.monotonic() - started
-        mark, colour = ("ok", "green") if ok else ("!!", "red")
-        self.console.print(f"[{colour}]  {mark} {stage}[/{colour}]: {seconds:.0f} s {text}", highlight=False)
+        self._say(f"  {'ok' if ok else '!!'} {stage}", "green" if ok else "red", f": {seconds:.0f} s {text}")
         if ok:
             self.progress.advance(self.overall)
+
+    def _say(self, text: str, style: str = "", rest: str = "") -> None:
+        """One line; names of stages are printed as they are, brackets and all."""
+        self.console.print(Text.assemble((printable(text), style), printable(rest)), highlight=False)

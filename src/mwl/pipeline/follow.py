@@ -11,16 +11,18 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from mwl import keys, tracking
-from mwl.errors import BadInput
+from mwl.errors import BadInput, MwlError
 from mwl.evaluation.agents import Agent, NamedAgent, resolve
 from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import CONTROL_HZ, Recorder
+from mwl.files import write_json
 from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
 from mwl.pipeline.planner import choose_planner
 from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.shipped import shipped_transitions
 from mwl.simulation import make_env
+from mwl.terminal import tell
 
 if TYPE_CHECKING:
     from mwl.semantics.progress import Layout
@@ -143,10 +145,10 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
         instruction, return, steps, whether the plan was finished, fell, distance walked in m, the steps of the plan as
         they stood at the end, and every decision with its reason.
     """
+    env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
     assign(named)
     head = understand(stage, named)
-    env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     for found in named.values():
         check_fits(found, stage.task, env.task.layout.size)
     with torch.no_grad(), torch.random.fork_rng():
@@ -217,15 +219,19 @@ def follow_to_folder(
     stage: FollowStage, output: Path, experiment: str, parent: str | None, report: Report
 ) -> dict[str, Any]:
     """As `follow`, leaving the film in a folder that appears when complete, and in MLflow."""
-    import json
-
     with atomic_folder(output) as folder:
         summary = follow(stage, folder / VIDEO, report)
-        (folder / "follow.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "follow.json", summary)
+        figures = [(name, float(summary[name]), 0) for name in ("return", "steps", "distance_m")]
+
+        def log(run_id: str) -> None:
+            tracking.log_figures(run_id, figures)
+            if (folder / VIDEO).is_file():
+                tracking.client().log_artifact(run_id, str(folder / VIDEO), "videos")
+
         tags = {tracking.KIND_TAG: "follow", tracking.STAGE_TAG: output.name}
-        with tracking.run(experiment, output.name, parent=parent, tags=tags) as run_id:
-            store = tracking.client()
-            for name in ("return", "steps", "distance_m"):
-                store.log_metric(run_id, name, float(summary[name]))
-            store.log_artifact(run_id, str(folder / VIDEO), "videos")
+        try:
+            tracking.record(experiment, output.name, log, parent=parent, tags=tags)
+        except MwlError as error:
+            tell(f"{error}; the episode is not in MLflow, it lies in {output}")
     return {"return": summary["return"], "distance_m": summary["distance_m"]}

@@ -1,10 +1,15 @@
 """`mwl instruct`: what an instruction in plain words means for the experts."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mwl.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
+from mwl.files import shown
+
+MAX_PIXELS = 16_000_000  # decoded, some 200 MB
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # PIL hands others to programs of the system
 
 
 @dataclass(frozen=True)
@@ -70,15 +75,21 @@ def read_picture(path: Path) -> Any:
 
     Raises:
         MissingFile: no such file.
-        CorruptFile: not a picture.
+        CorruptFile: not a picture, or one of more than 16 million pixels; a small file may say that it is any size.
     """
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
-        raise MissingFile(f"{path}: no such picture")
+        raise MissingFile(f"{shown(path)}: no such picture")
     try:
-        picture = Image.open(path).convert("RGBA")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
+            with Image.open(path, formats=_FORMATS) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    size = f"{opened.width} x {opened.height} pixels"
+                    raise CorruptFile(f"{shown(path)}: {size}; a picture may have {MAX_PIXELS // 10**6} million")
+                picture = opened.convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CorruptFile(f"{path}: not a picture that can be read") from error
+        raise CorruptFile(f"{shown(path)}: not a picture that can be read ({', '.join(_FORMATS)})") from error
     ground = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(ground, picture).convert("RGB")

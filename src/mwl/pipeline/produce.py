@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from mwl import tracking
-from mwl.errors import ConfigError
+from mwl.errors import ConfigError, MwlError
 from mwl.handoff import MANIFEST, atomic_folder
+from mwl.terminal import tell
 
 RECORDING = "recording"  # name of the files of a recording in its result folder: recording.npz and recording.json
 DEMONSTRATOR = "demonstrator.yaml"  # who was recorded, beside it: a stage that aggregates asks the same one
@@ -99,7 +100,12 @@ def _logged(kind: str, output: Path, figures: dict[str, Any], experiment: str, p
     """The figures that are numbers, after they went to MLflow."""
     numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
     tags = {tracking.KIND_TAG: kind, tracking.STAGE_TAG: output.name}
-    with tracking.run(experiment, output.name, parent=parent, tags=tags) as run_id:
-        for name, value in numbers.items():
-            tracking.client().log_metric(run_id, name, value)
+
+    def log(run_id: str) -> None:
+        tracking.log_figures(run_id, [(name, value, 0) for name, value in numbers.items()])
+
+    try:
+        tracking.record(experiment, output.name, log, parent=parent, tags=tags)
+    except MwlError as error:
+        tell(f"{error}; the figures are not in MLflow, they lie in {output}")
     return numbers

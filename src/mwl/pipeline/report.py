@@ -10,6 +10,7 @@ from mwl.evaluation.table import comparison_table
 from mwl.pipeline import follow
 from mwl.pipeline.fit import WORK
 from mwl.pipeline.runner import Result
+from mwl.terminal import plain
 
 
 def print_report(result: Result, console: Console | None = None) -> None:
@@ -22,7 +23,7 @@ def print_report(result: Result, console: Console | None = None) -> None:
     for title, name in (("plot", compare.PLOT_FILE), ("film of the instruction", follow.VIDEO), ("film", run.VIDEO)):
         for folder in folders:
             if (folder / name).is_file():
-                console.print(f"{title}: {folder / name}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow: {tracking.ui_command()}", highlight=False, soft_wrap=True)
+                console.print(plain(f"{title}: {folder / name}"), highlight=False, soft_wrap=True)
+    console.print(plain(f"MLflow: {tracking.ui_command()}"), highlight=False, soft_wrap=True)
     ran = f"{len(result.ran)} stages run, {len(result.skipped)} unchanged and skipped"
     console.print(f"{ran}, {result.seconds / 60:.1f} min", highlight=False)
