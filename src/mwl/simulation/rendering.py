@@ -48,7 +48,6 @@ def _known_backend(name: str, wanted: str) -> str:
     return wanted
 
 
-@functools.lru_cache(maxsize=8)
 def make_renderer(model: mujoco.MjModel, width: int, height: int, backend: str | None = None) -> Renderer:
     """A renderer for pictures of `width` x `height` pixels; `backend` None takes `MWL_RENDERER` or `raycast`.
 
@@ -58,7 +57,11 @@ def make_renderer(model: mujoco.MjModel, width: int, height: int, backend: str |
     """
     if not all(isinstance(side, int | np.integer) and 1 <= side <= MAX_SIDE for side in (width, height)):
         raise BadInput(f"a picture of {shown(width)} x {shown(height)} pixels; each side may be 1 to {MAX_SIDE}")
-    backend = _known_backend("backend", backend) if backend else chosen_backend()
+    return _renderer(model, width, height, _known_backend("backend", backend) if backend else chosen_backend())
+
+
+@functools.lru_cache(maxsize=8)
+def _renderer(model: mujoco.MjModel, width: int, height: int, backend: str) -> Renderer:
     return RayCaster(model, width, height) if backend == "raycast" else GLRenderer(model, width, height, backend)
 
 
@@ -67,7 +70,12 @@ def works(backend: str) -> bool:
     """Whether an OpenGL context of a backend can be made; tried in a process of its own, as a failure may abort it."""
     code = f"import mujoco.{backend} as gl; context = gl.GLContext(8, 8); context.make_current(); context.free()"
     environment = {**os.environ, "PYOPENGL_PLATFORM": backend, "MUJOCO_GL": backend}
-    trial = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return trial.returncode == 0
 
 
