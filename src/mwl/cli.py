@@ -175,13 +175,19 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1", *_DATA_SETS))
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     sub.add_argument("--task", help="whose observations a data set holds, where it does not say")
-    sub.add_argument("--fps", type=float, help="frames per second of an h1 file that does not say (default 30)")
+    sub.add_argument("--fps", type=float, metavar="N", help="frames per second; overrides what the file says")
+    sub.add_argument("--up", choices=("y", "z"), help="axis that points up, where the motion does not tell")
+    sub.add_argument("--unit", choices=("m", "cm", "mm", "in", "cmu"), help="of lengths, where the file does not say")
+    sub.add_argument("--quaternion", choices=("wxyz", "xyzw"), help="order in an h1 file that leaves it open")
+    sub.add_argument("--joint-map", type=Path, metavar="FILE", help="YAML, 'left_hip: JOINT' a line, for other names")
     sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
+    sub.add_argument("--force", action="store_true", help="replace what is there")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     sub = action("check", _motion_check, "say whether a motion file is well-formed and plausible, with a preview")
     sub.add_argument("file", type=Path)
     sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="where preview and film go (default runs/motion)")
+    sub.add_argument("--force", action="store_true", help="replace what is there")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     sub = action("export", _motion_export, "write a recording as a data set of another format")
     sub.add_argument("file", type=Path, help="recording (.npz)")
@@ -321,18 +327,32 @@ def _play(options: argparse.Namespace) -> int:
 
 def _motion_import(options: argparse.Namespace) -> int:
     from mwl.motion.commands import import_clip, import_data
+    from mwl.motion.conventions import Conventions
+    from mwl.motion.joint_names import read_joint_map
 
+    told = Conventions(
+        fps=options.fps,
+        up=options.up,
+        unit=options.unit,
+        quaternion=options.quaternion,
+        joint_map=read_joint_map(options.joint_map) if options.joint_map else {},
+    )
     if options.format in _DATA_SETS:
-        return _wrote(import_data(options.clip, options.format, options.out, options.task))
-    report = import_clip(options.clip, options.format, options.out, options.fps, options.film)
+        told.only(options.format)
+        if options.film:
+            raise BadInput(f"--film means nothing for --format {options.format}")
+        return _wrote(import_data(options.clip, options.format, options.out, options.task, force=options.force))
+    if options.task:
+        raise BadInput(f"--task means nothing for --format {options.format}")
+    report = import_clip(options.clip, options.format, options.out, film=options.film, told=told, force=options.force)
     _print(options.json, report, lambda: _lines(report))
     return _wrote(Path(report["clip"]))
 
 
 def _motion_check(options: argparse.Namespace) -> int:
-    from mwl.motion.commands import PREVIEWS, check
+    from mwl.motion.commands import check
 
-    report = check(options.file, options.film, options.out or PREVIEWS)
+    report = check(options.file, options.film, options.out, force=options.force)
     _print(options.json, report, lambda: _lines(report))
     return 0
 
@@ -344,9 +364,15 @@ def _motion_export(options: argparse.Namespace) -> int:
 
 
 def _lines(report: dict[str, Any]) -> str:
-    """One entry per line, numbers to four digits."""
-    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in report.items()}
-    return "\n".join(f"{key}: {value}" for key, value in shown.items())
+    """One entry per line, numbers to four digits; what an entry holds itself follows it, indented."""
+    lines = []
+    for key, value in report.items():
+        if isinstance(value, dict | list) and value:
+            entries = [f"{name}: {entry}" for name, entry in value.items()] if isinstance(value, dict) else value
+            lines += [f"{key}:", *(f"  {entry}" for entry in entries)]
+        elif value != []:
+            lines.append(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    return "\n".join(lines)
 
 
 def _motion_train(options: argparse.Namespace) -> int:

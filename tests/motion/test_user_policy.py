@@ -160,6 +160,46 @@ def test_what_does_not_fit_is_one_clear_error(bend, tmp_path):
         wrong.act(standing())
 
 
+class Pair(nn.Module):
+    """Answers with two tensors."""
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return observation[:, :2], observation[:, :2]
+
+
+class Picky(nn.Module):
+    """Raises an error of its own, which TorchScript hands on as `torch.jit.Error`."""
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        if observation.size(1) != 5:
+            raise ValueError("five numbers, please")
+        return observation[:, :2]
+
+
+class Broken(nn.Module):
+    """Answers with NaN."""
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return observation[:, :2] / 0 * 0
+
+
+@pytest.mark.parametrize(("network", "message"), [(Pair, "tuple"), (Picky, "five numbers"), (Broken, "not finite")])
+def test_files_that_do_not_fit_are_one_clear_error(network, message, tmp_path):
+    torch.jit.script(network()).save(str(tmp_path / "policy.pt"))
+    policy = make(str(tmp_path / "policy.pt"), ObservedPiece("gravity"))
+    policy.reset(standing())
+    with pytest.raises(ConfigError, match=message):
+        policy.act(standing())
+
+
+@pytest.mark.parametrize("more", [{"rate_hz": 0.0}, {"rate_hz": float("nan")}, {"command": (float("inf"), 0.0, 0.0)}])
+def test_numbers_that_mean_nothing_are_refused(more, bend):
+    with pytest.raises(ConfigError, match=r"finite|rate_hz"):
+        make(bend, ObservedPiece("joint_positions"), **more)
+    with pytest.raises(ConfigError, match="period"):
+        make(bend, ObservedPiece("phase", period=0.0))
+
+
 def test_the_description_in_the_docs_is_read(data_folder, tmp_path):
     page = (data_folder.parent / "docs/motion.md").read_text()
     (tmp_path / "mine.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])

@@ -1,4 +1,4 @@
-"""Motion clips of the robot: one pickle-free `.npz` per clip, and what there is to say about a clip's quality.
+"""Motion clips of the robot: one pickle-free `.npz` per clip, with its velocities and its provenance.
 
 A clip is kinematic: it holds poses and velocities, no actions. It serves as a reference; to clone a skill, a
 demonstrator has to turn it into physically valid behaviour first.
@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mwl.errors import BadInput, CorruptFile, MissingFile
-from mwl.motion.naturalness import floor_height, foot_skate, joint_jerk, sole_positions
+from mwl.files import parse_json, read_npz, shown, with_ending, without_ending, writing
+from mwl.motion.conventions import MAX_FPS, MIN_FPS
+from mwl.motion.plausibility import describe
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, ctrl_to_action
+from mwl.simulation.robot import JOINT_NAMES, ROBOT_NQ, ROBOT_NV
 
 Array = NDArray[np.float64]
-FPS = 50.0  # of imported clips: the robot's control rate
-_LIMIT_MARGIN = 0.01  # rad
+_ENTRIES = ("fps", "qpos", "qvel", "joint_names", "provenance")
+_LARGEST = 1e4  # m, rad or m/s, rad/s: beyond it nothing is meant
 
 
 @dataclass
@@ -51,20 +53,22 @@ class MotionClip:
         return cls(fps, qpos, qvel, provenance or {})
 
     def save(self, path: Path | str) -> Path:
-        """Write the clip."""
-        path = Path(path).with_suffix(".npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".tmp.npz")
-        np.savez_compressed(
-            scratch,
-            allow_pickle=False,
-            fps=np.float64(self.fps),
-            qpos=self.qpos.astype(np.float32),
-            qvel=self.qvel.astype(np.float32),
-            joint_names=np.array(JOINT_NAMES),
-            provenance=np.array(json.dumps(self.provenance)),
-        )
-        scratch.replace(path)
+        """Write the clip, as `.npz`; a name without that ending gets it.
+
+        Raises:
+            WriteFailed: the place can't be written; what was there stays.
+        """
+        path = with_ending(path, ".npz")
+        with writing(path) as scratch, open(scratch, "wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                fps=np.float64(self.fps),
+                qpos=self.qpos.astype(np.float32),
+                qvel=self.qvel.astype(np.float32),
+                joint_names=np.array(JOINT_NAMES),
+                provenance=np.array(json.dumps(self.provenance)),
+            )
         return path
 
     @classmethod
@@ -77,73 +81,65 @@ class MotionClip:
         """
         path = Path(path)
         if not path.is_file():
-            raise MissingFile(f"{path}: no such motion clip")
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                content = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            raise CorruptFile(f"{path}: cannot be read as .npz ({error})") from error
-        except Exception as error:  # zipfile and zlib have errors of their own for damaged archives
-            raise CorruptFile(f"{path}: damaged archive ({error})") from error
+            raise MissingFile(f"{shown(path)}: no such motion clip")
+        content = read_npz(path, _ENTRIES)
         missing = {"fps", "qpos"} - content.keys()
         if missing:
-            raise CorruptFile(f"{path}: not a motion clip, it lacks {', '.join(sorted(missing))}")
-        names = [str(name) for name in content.get("joint_names", np.array(JOINT_NAMES))]
+            raise CorruptFile(f"{shown(path)}: not a motion clip, it lacks {', '.join(sorted(missing))}")
+        if any(content[name].dtype.kind not in "iuf" for name in content.keys() & {"fps", "qpos", "qvel"}):
+            raise CorruptFile(f"{shown(path)}: its rate, poses or velocities are no numbers")
         qpos = np.asarray(content["qpos"], dtype=np.float64)
-        if names != list(JOINT_NAMES) or qpos.ndim != 2 or qpos.shape[1] != 7 + len(JOINT_NAMES):
-            raise CorruptFile(f"{path}: its poses have shape {list(qpos.shape)} and are not of this robot's 19 joints")
-        if len(qpos) < 2 or not np.isfinite(qpos).all() or not float(content["fps"]) > 0:
-            raise CorruptFile(f"{path}: needs at least two finite frames and a positive frame rate")
-        provenance = json.loads(str(content["provenance"])) if "provenance" in content else {}
+        names = [str(name) for name in content.get("joint_names", np.array(JOINT_NAMES)).ravel()]
+        if names != list(JOINT_NAMES) or qpos.ndim != 2 or qpos.shape[1] != ROBOT_NQ:
+            raise CorruptFile(
+                f"{shown(path)}: its poses have shape {list(qpos.shape)} and are not of this robot's 19 joints"
+            )
+        if len(qpos) < 2 or not np.isfinite(qpos).all() or np.abs(qpos).max() > _LARGEST:
+            raise CorruptFile(f"{shown(path)}: needs at least two frames of finite numbers within {_LARGEST:g}")
+        length = np.linalg.norm(qpos[:, 3:7], axis=1)
+        if (abs(length - 1) > 0.1).any():
+            raise CorruptFile(
+                f"{shown(path)}: the root's quaternion in frame {int(np.argmax(abs(length - 1)))} is no unit one"
+            )
+        fps = float(content["fps"].ravel()[0]) if content["fps"].size == 1 else np.nan
+        if not MIN_FPS <= fps <= MAX_FPS:
+            raise CorruptFile(f"{shown(path)}: needs a frame rate from {MIN_FPS:g} to {MAX_FPS:g}, has {fps:g}")
+        provenance = _provenance(path, content.get("provenance"))
         if "qvel" not in content:
-            return cls.from_poses(float(content["fps"]), qpos, provenance)
-        return cls(float(content["fps"]), qpos, np.asarray(content["qvel"], dtype=np.float64), provenance)
+            return cls.from_poses(fps, qpos, provenance)
+        qvel = np.asarray(content["qvel"], dtype=np.float64)
+        if qvel.shape != (len(qpos), ROBOT_NV) or not np.isfinite(qvel).all() or np.abs(qvel).max() > _LARGEST:
+            raise CorruptFile(
+                f"{shown(path)}: its velocities have shape {list(qvel.shape)}; expected {[len(qpos), ROBOT_NV]}, finite"
+            )
+        return cls(fps, qpos, qvel, provenance)
+
+
+def _provenance(path: Path, stored: NDArray[Any] | None) -> dict[str, Any]:
+    if stored is None:
+        return {}
+    content = parse_json(str(stored.ravel()[0]) if stored.size == 1 else "", f"{path}: provenance")
+    if not isinstance(content, dict):
+        raise CorruptFile(f"{shown(path)}: its provenance is no JSON object")
+    return content
 
 
 def check_clip(clip: MotionClip) -> dict[str, Any]:
-    """Quality of a clip as plain numbers.
-
-    Returns:
-        `frames`, `seconds`, `speed_m_s` (mean, along the floor), `limit_saturation` (share of frames with a joint at
-        its limit), `penetration_m` (deepest sole below the floor), `floating_m` (median height of the lower sole),
-        `max_joint_step_rad` (largest change of a joint between frames), `plausible`, and what an expert's manifest
-        says as well: `foot_skate_m_s` (mean horizontal speed of what touches the floor), `joint_jerk_rad_s3` (root mean
-        square) and `action_rate` (mean change per frame, as if the clip's joint angles were commanded).
-    """
-    soles = sole_positions(clip.qpos)
-    lowest = soles[..., 2].min(axis=(1, 2))
-    joints = clip.qpos[:, 7:]
-    at_limit = (joints < CTRL_LOW + _LIMIT_MARGIN) | (joints > CTRL_HIGH - _LIMIT_MARGIN)
-    seconds = (len(clip.qpos) - 1) / clip.fps
-    report: dict[str, Any] = {
-        "frames": len(clip.qpos),
-        "seconds": seconds,
-        "speed_m_s": float(np.linalg.norm(clip.qpos[-1, :2] - clip.qpos[0, :2]) / seconds),
-        "limit_saturation": float(at_limit.any(axis=1).mean()),
-        "penetration_m": float(max(0.0, -lowest.min())),
-        "floating_m": float(max(0.0, np.median(lowest))),
-        "foot_skate_m_s": foot_skate(soles, clip.fps, floor_height(soles)),
-        "joint_jerk_rad_s3": joint_jerk(clip.qvel, clip.fps),
-        "action_rate": float(np.abs(np.diff(ctrl_to_action(joints), axis=0)).mean()),
-        "max_joint_step_rad": float(np.abs(np.diff(joints, axis=0)).max()),
-    }
-    report["plausible"] = (
-        report["penetration_m"] < 0.03 and report["floating_m"] < 0.05 and report["max_joint_step_rad"] < 0.6
-    )
-    return report
+    """Quality of a clip as plain numbers; see `plausibility.describe`."""
+    return describe(clip.fps, clip.qpos, clip.qvel)
 
 
 def check_file(path: Path | str) -> dict[str, Any]:
-    """Check a motion clip, or demonstrations, by file name.
+    """Check a motion clip, or demonstrations, by what the file holds.
 
     Raises:
         MissingFile, CorruptFile: nothing there, or neither clip nor demonstrations.
         BadInput: a raw motion-capture file, which has to be imported first.
     """
     path = Path(path)
-    if path.is_file() and path.suffix != ".npz":
-        raise BadInput(f"{path}: check reads .npz; bring a raw clip in with `mwl motion import` first")
-    if path.with_suffix(".json").is_file() and path.suffix == ".npz":
+    if path.is_file() and path.suffix.lower() != ".npz":
+        raise BadInput(f"{shown(path)}: check reads .npz; bring a raw clip in with `mwl motion import` first")
+    if without_ending(path, ".npz").with_name(without_ending(path, ".npz").name + ".json").is_file():
         from mwl.motion.demonstrations import Demonstrations
 
         data = Demonstrations.load(path)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import BadInput
+from mwl.errors import WriteFailed
+from mwl.files import output_file, with_ending, without_ending
 from mwl.motion.clips import MotionClip, check_clip, check_file
+from mwl.motion.conventions import Conventions
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.door_teacher import is_door_config, load_door_config, train_door_teacher
 from mwl.motion.teacher import load_config, train_teacher
@@ -45,7 +47,14 @@ def demonstrate(config: str, out: str) -> Path:
 
 
 def import_clip(
-    clip: Path | str, format: str, out: Path | str, fps: float | None = None, film: bool = False
+    clip: Path | str,
+    format: str,
+    out: Path | str,
+    fps: float | None = None,
+    film: bool = False,
+    *,
+    told: Conventions | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Bring a clip to the robot at 50 Hz, write it with a preview beside it, and say how plausible it is.
 
@@ -53,33 +62,39 @@ def import_clip(
         clip: raw file; an `.amc` needs its `.asf` skeleton beside it.
         format: `amass`, `bvh`, `amc`, or `h1` for poses of this robot (.csv, .npz).
         out: clip to write (.npz).
-        fps: frames per second of an `h1` file that does not say.
+        fps: frames per second; overrides what the file states.
         film: also write a film (.mp4).
+        told: what the user says of the file; in place of `fps`.
+        force: replace clip, preview and film that are there.
 
     Returns:
-        what `check` says of the clip.
+        what `check` says of the clip, and `read_as`: rate, unit and axes, and where each is from.
 
     Raises:
         BadInput: what cannot be read or written; nothing is left half-written.
     """
     from mwl.motion.robot_clips import read_robot_clip
 
-    source = Path(clip)
+    told = told or Conventions(fps=fps)
+    target = output_file(with_ending(out, ".npz"), force=force)
+    pictures = _pictures_beside(target, film)
+    for picture in pictures:
+        output_file(picture, force=force)
     if format == "h1":
-        moved = read_robot_clip(source, fps)
+        moved = read_robot_clip(clip, told=told)
     else:
         from mwl.motion.readers import read_landmarks
         from mwl.motion.retarget import retarget
 
-        moved = retarget(read_landmarks(source, format))
-    try:
-        written = moved.save(out)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be written ({error.strerror})") from error
-    return {"clip": str(written), **check_clip(moved), **_preview(moved, written, film)}
+        moved = retarget(read_landmarks(clip, format, told))
+    written = moved.save(target)
+    read_as = moved.provenance["read_as"]
+    return {"clip": str(written), "read_as": read_as, **check_clip(moved), **_preview(moved, pictures)}
 
 
-def import_data(folder: Path | str, format: str, out: Path | str, task: str | None = None) -> Path:
+def import_data(
+    folder: Path | str, format: str, out: Path | str, task: str | None = None, *, force: bool = False
+) -> Path:
     """Read a data set of demonstrations and write it as a recording.
 
     Args:
@@ -87,9 +102,11 @@ def import_data(folder: Path | str, format: str, out: Path | str, task: str | No
         format: `minari` or `lerobot`.
         out: file to write (.npz); its manifest goes beside it (.json).
         task: benchmark task whose observations it holds, where the data set does not say.
+        force: replace a recording that is there.
     """
     from mwl.motion.exchange import import_demonstrations
 
+    output_file(with_ending(out, ".npz"), force=force)
     return import_demonstrations(folder, format, task).save(out, half=False)
 
 
@@ -100,29 +117,42 @@ def export_data(file: Path | str, format: str, out: Path | str) -> Path:
     return export_demonstrations(file, format, out)
 
 
-def check(file: Path | str, film: bool = False, out: Path | str = PREVIEWS) -> dict[str, Any]:
+def check(
+    file: Path | str, film: bool = False, out: Path | str | None = None, *, force: bool = False
+) -> dict[str, Any]:
     """Say whether a motion clip or a recording is well-formed, and how plausible a clip is; a clip gets a preview.
 
     Args:
         file: clip or recording (.npz).
         film: also write a film (.mp4) of a clip.
-        out: folder for preview and film, named as the clip; its own folder stays as it is.
+        out: folder for preview and film, named as the clip; None is `runs/motion`, where older ones are replaced.
+        force: replace preview and film in `out`.
     """
+    pictures = _pictures_beside(Path(out or PREVIEWS) / Path(file).name, film)
+    if out is not None:
+        for picture in pictures:
+            output_file(picture, force=force)
     report = check_file(file)
     if "frames" not in report:  # a recording
         return report
-    return {**report, **_preview(MotionClip.load(file), Path(out) / Path(file).name, film)}
+    return {**report, **_preview(MotionClip.load(file), pictures)}
 
 
-def _preview(clip: MotionClip, beside: Path, film: bool) -> dict[str, str]:
-    """Pictures of a clip, beside a file; a folder that cannot be written is no reason to refuse the clip."""
+def _pictures_beside(clip: Path, film: bool) -> list[Path]:
+    """Preview, and film if wanted, named as a clip."""
+    stem = without_ending(clip, ".npz")
+    return [with_ending(stem, ending) for ending in ((".png", ".mp4") if film else (".png",))]
+
+
+def _preview(clip: MotionClip, pictures: list[Path]) -> dict[str, str]:
+    """Pictures of a clip; a folder that cannot be written is no reason to refuse the clip."""
     from mwl.motion import preview
 
+    written = {}
     try:
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        written = {"preview": str(preview.contact_sheet(clip, beside))}
-        if film:
-            written["film"] = str(preview.film(clip, beside))
-    except OSError as error:
-        return {"preview": f"not written ({error.strerror or error})"}
+        written["preview"] = str(preview.contact_sheet(clip, pictures[0]))
+        for picture in pictures[1:]:
+            written["film"] = str(preview.film(clip, picture))
+    except (OSError, WriteFailed) as error:
+        return {**written, "film" if written else "preview": f"not written ({error})"}
     return written

@@ -32,8 +32,10 @@ def cycle_from_clip(
         shortest, longest: bounds in s of half a stride.
 
     Raises:
-        BadInput: the clip is shorter than the longest half stride.
+        BadInput: the clip is shorter than the longest half stride, or goes nowhere.
     """
+    if round(shortest * clip.fps) < 1:
+        raise BadInput(f"a gait cycle can't be made of {clip.fps:g} frames per second")
     heading = _heading(clip)
     channels = np.concatenate([clip.qpos[:, 7:], _root_channels(clip, heading)], axis=1)
     mirrored = np.concatenate([mirror_joints(torch.from_numpy(channels[:, :19])).numpy(), channels[:, 19:]], axis=1)
@@ -48,6 +50,8 @@ def cycle_from_clip(
     first = _closed(channels[start : start + half + 1], mirrored[start])
     second = np.concatenate([mirror_joints(torch.from_numpy(first[:, :19])).numpy(), first[:, 19:] * _ROOT_MIRROR], 1)
     travelled = np.linalg.norm(clip.qpos[start + half, :2] - clip.qpos[start, :2])
+    if not travelled > 0.01:
+        raise BadInput("the clip stays where it is; a gait cycle needs walking or running")
     return fit_cycle(
         name,
         np.concatenate([first, second]),

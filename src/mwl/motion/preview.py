@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mwl.files import with_ending, writing
 from mwl.motion.clips import MotionClip
 from mwl.simulation import build_model, get_task
 from mwl.simulation.rendering import make_renderer
@@ -21,7 +22,7 @@ _CAMERA = "follow"
 
 def contact_sheet(clip: MotionClip, path: Path | str) -> Path:
     """Write twelve evenly spaced moments of a clip as one picture (.png), each with its time."""
-    path = Path(path).with_suffix(".png")
+    path = with_ending(path, ".png")
     moments = np.linspace(0, len(clip.qpos) - 1, COLUMNS * ROWS).round().astype(int)
     width, height = _SHEET_FRAME
     sheet = Image.new("RGB", (COLUMNS * width, ROWS * height))
@@ -31,22 +32,22 @@ def contact_sheet(clip: MotionClip, path: Path | str) -> Path:
         sheet.paste(Image.fromarray(picture), corner)
         label = f"{moments[i] / clip.fps:.2f} s"
         ImageDraw.Draw(sheet).text((corner[0] + 8, corner[1] + 6), label, fill="black", font=font)
-    scratch = path.with_name(f".{path.stem}.part.png")
-    sheet.save(scratch)
-    return scratch.replace(path)
+    with writing(path) as scratch:
+        sheet.save(scratch, format="PNG")
+    return path
 
 
 def film(clip: MotionClip, path: Path | str, seconds: float = 20.0) -> Path:
     """Write a clip's first `seconds` as a film (.mp4) in real time."""
     import imageio.v2 as imageio
 
-    path = Path(path).with_suffix(".mp4")
+    path = with_ending(path, ".mp4")
     length = min(len(clip.qpos), round(seconds * clip.fps))
     moments = np.arange(0, length, clip.fps / _FILM_FPS).round().astype(int)
-    scratch = path.with_name(f".{path.stem}.part.mp4")
     pictures = list(_pictures(clip.qpos[np.minimum(moments, length - 1)], _FILM_FRAME))
-    imageio.mimwrite(scratch, pictures, fps=_FILM_FPS, codec="libx264", macro_block_size=2)  # type: ignore[arg-type]
-    return scratch.replace(path)
+    with writing(path) as scratch:
+        imageio.mimwrite(scratch, pictures, fps=_FILM_FPS, codec="libx264", macro_block_size=2)  # type: ignore[arg-type]
+    return path
 
 
 def _pictures(qpos: NDArray[np.float64], size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:

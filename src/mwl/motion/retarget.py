@@ -12,12 +12,13 @@ from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
 from mwl.errors import MissingDependency
-from mwl.motion.clips import FPS, MotionClip
+from mwl.motion.clips import MotionClip
+from mwl.motion.conventions import FPS
 from mwl.motion.footing import hold, level_soles, plant, standing_frames
+from mwl.motion.landmarks import Landmarks, leg_length
 from mwl.motion.naturalness import floor_height, sole_positions
-from mwl.motion.readers import Landmarks
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import JOINT_NAMES, QPOS0
+from mwl.simulation.robot import JOINT_NAMES, QPOS0, ROBOT_NV
 
 Array = NDArray[np.float64]
 THIGH, SHANK = 0.4, 0.4  # m, of the robot
@@ -25,6 +26,9 @@ UPPER_ARM, FOREARM = 0.33, 0.31  # m, shoulder to elbow and elbow to hand
 HIP_OFFSET = np.array([0.04, 0.2029, -0.1742])  # m, left leg's hip pitch axis in the pelvis frame
 SHOULDER_OFFSET = np.array([0.0, 0.212, 0.413])  # m, left shoulder in the frame of the trunk
 ABOVE_LEGS = slice(7 + JOINT_NAMES.index("torso"), None)  # of a pose
+_FASTEST = 0.46  # rad per frame, of any joint: 23 rad/s, the robot's hips
+_ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
+_ANKLE_COST = 0.5
 _ITERATIONS = 8
 _FIRST_ITERATIONS = 300
 
@@ -49,9 +53,11 @@ def retarget(landmarks: Landmarks) -> MotionClip:
     model = build_model(get_task("h1-stand"))
     configuration = mink.Configuration(model)
     tasks = _tasks(mink)
-    posture = mink.PostureTask(model, cost=0.1)
+    posture = mink.PostureTask(model, cost=_posture_cost())
     posture.set_target(QPOS0)
-    limits = [mink.ConfigurationLimit(model)]
+    ranges = mink.ConfigurationLimit(model)
+    fastest = _FASTEST * FPS / _ITERATIONS  # every iteration integrates for a whole frame
+    speeds = mink.VelocityLimit(model, {f"{name}": np.array([fastest]) for name in JOINT_NAMES})
     start = QPOS0.copy()  # bent knees: from straight ones the solver sticks at the knees' limit
     start[:3], start[3:7] = root[0], _quaternion(pelvis[0])
     configuration.update(start)
@@ -61,6 +67,7 @@ def retarget(landmarks: Landmarks) -> MotionClip:
             turn = mink.SO3(_quaternion(rotation[t]))
             tasks[name].set_target(mink.SE3.from_rotation_and_translation(turn, place[t]))
         for _ in range(_FIRST_ITERATIONS if t == 0 else _ITERATIONS):
+            limits = [ranges] if t == 0 else [ranges, speeds]
             velocity = mink.solve_ik(configuration, [*tasks.values(), posture], 1 / FPS, "daqp", limits=limits)
             configuration.integrate_inplace(velocity, 1 / FPS)
         poses[t] = configuration.q
@@ -68,7 +75,11 @@ def retarget(landmarks: Landmarks) -> MotionClip:
     poses[:, 7:] = np.clip(poses[:, 7:], *model.jnt_range[1:].T)
     poses = level_soles(poses, standing)
     poses[:, 2] -= floor_height(sole_positions(poses))
-    provenance = {"source": landmarks.source, "method": "inverse kinematics of limb directions (mink)"}
+    provenance = {
+        "source": landmarks.source,
+        "method": "inverse kinematics of limb directions (mink)",
+        "read_as": landmarks.read_as,
+    }
     return MotionClip.from_poses(FPS, poses, provenance)
 
 
@@ -105,12 +116,8 @@ def _unit(vector: Array) -> Array:
 
 def _root_path(tracks: dict[str, Array]) -> Array:
     """Positions `[T, 3]` of the robot's pelvis: the person's hips, scaled by the ratio of leg lengths."""
-    leg = np.median(
-        np.linalg.norm(tracks["left_hip"] - tracks["left_knee"], axis=1)
-        + np.linalg.norm(tracks["left_knee"] - tracks["left_ankle"], axis=1)
-    )
     hips = (tracks["left_hip"] + tracks["right_hip"]) / 2
-    path = hips * (THIGH + SHANK) / leg
+    path = hips * (THIGH + SHANK) / leg_length(tracks)
     path[:, :2] -= path[0, :2].copy()
     path[:, 2] -= HIP_OFFSET[2]
     return path
@@ -145,6 +152,13 @@ def _tasks(mink: Any) -> dict[str, Any]:
         body: mink.FrameTask(body, "body", position_cost=position, orientation_cost=orientation, lm_damping=1e-3)
         for body, (position, orientation) in costs.items()
     }
+
+
+def _posture_cost() -> Array:
+    """Cost `[25]` of leaving the reset's pose: more for the ankles, as no target says how a foot in the air tilts."""
+    cost = np.full(ROBOT_NV, 0.1)
+    cost[6 + np.array(_ANKLES)] = _ANKLE_COST
+    return cost
 
 
 def _quaternion(rotation: Array) -> Array:

@@ -84,7 +84,14 @@ class UserPolicyConfig:
     def __post_init__(self) -> None:
         if not self.observations:
             raise ConfigError("policy.observations is empty: name what the policy reads, in its order")
-        steps = 1 / (CONTROL_DT * self.rate_hz)
+        numbers = [*self.actions.default, *self.actions.others.values(), *self.command, self.rate_hz]
+        for scale in [self.actions.scale, *(piece.scale for piece in self.observations)]:
+            numbers += scale if isinstance(scale, list) else [scale]
+        if not all(map(math.isfinite, numbers)):
+            raise ConfigError("policy: scales, defaults, rate and command must be finite numbers")
+        if any(not (math.isfinite(piece.period) and piece.period > 0) for piece in self.observations):
+            raise ConfigError("policy.observations: a period must be a number of seconds above 0")
+        steps = 1 / (CONTROL_DT * self.rate_hz) if self.rate_hz > 0 else 0.0
         if steps < 1 or abs(steps - round(steps)) > 1e-6:
             raise ConfigError(
                 f"policy.rate_hz is {self.rate_hz:g}; it must divide the control rate, {1 / CONTROL_DT:g}"
@@ -209,7 +216,7 @@ class UserPolicy:
         """The file's numbers `[N, A]`.
 
         Raises:
-            ConfigError: it cannot read so many numbers, or gives another number of actions than stated.
+            ConfigError: it cannot read so many numbers, or gives other actions than stated, or none that are finite.
         """
         try:
             if self.config.recurrent:
@@ -217,15 +224,17 @@ class UserPolicy:
                 answer = torch.cat([network(row) for network, row in rows])
             else:
                 answer = self._networks[0](observation)
-        except RuntimeError as error:  # both of TorchScript and of ONNX runtime
-            reason = str(error).strip().splitlines()[-1][:160]
+        except Exception as error:  # TorchScript, ONNX runtime and what the file's author wrote raise what they like
+            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(
-                f"{self.config.file}: does not run on the {observation.shape[-1]} numbers stated ({reason})"
+                f"{self.config.file}: does not run on the {observation.shape[-1]} numbers stated ({lines[-1][:160]})"
             ) from error
         if answer.shape != (len(observation), len(self._joints)):
             raise ConfigError(
                 f"{self.config.file}: gives {list(answer.shape)} numbers; policy.actions has {len(self._joints)} joints"
             )
+        if not torch.isfinite(answer).all():
+            raise ConfigError(f"{self.config.file}: gives numbers that are not finite for finite observations")
         return answer
 
     def describe(self) -> dict[str, Any]:
@@ -250,9 +259,15 @@ def load_network(path: str) -> Network:
         return _OnnxNetwork(path)
     try:
         module = torch.jit.load(path, map_location="cpu").eval()
-    except RuntimeError as error:
+    except Exception as error:  # damaged archives raise errors of several kinds
         raise CorruptFile(f"{path}: not a TorchScript file (torch.jit.save writes one)") from error
-    return lambda observation: module(observation).float()
+    return lambda observation: _tensor(module(observation))
+
+
+def _tensor(answer: Any) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"it gives a {type(answer).__name__}, not one tensor")
+    return answer.float()
 
 
 class _OnnxNetwork:
