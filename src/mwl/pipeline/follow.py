@@ -18,7 +18,7 @@ from mwl.evaluation.video import CONTROL_HZ, Recorder
 from mwl.files import write_json
 from mwl.handoff import atomic_folder
 from mwl.pipeline.config import FollowStage
-from mwl.pipeline.planner import choose_planner
+from mwl.pipeline.planner import choose_planner, who_planned
 from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.shipped import shipped_transitions
 from mwl.simulation import make_env
@@ -166,6 +166,7 @@ def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dic
         "plan": [{**asdict(clause), "skill": heaviest(clause)} for clause in director.plan],
         "decisions": [asdict(decision) for decision in director.decisions],
         "notice": head.notice,
+        **who_planned(director.planner),
     }
 
 

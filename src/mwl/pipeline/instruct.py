@@ -38,13 +38,14 @@ def instruct(question: Question) -> dict[str, Any]:
     Returns:
         `instruction`, `refused`, `reason` of a refusal, `weights` of the instruction by expert name (of its first step,
         if it has several), the `nearest` phrases with skill and closeness, `plan`, a list of steps with weights and
-        what ends them, and `notice`, what is to be known about the head that answered.
+        what ends them, `notice`, what is to be known about the head that answered, `planner`, who made the plan (`clip`
+        or `chat`), and `fallback`, why the head made it where a language model was asked.
     """
     text = question.text
     if not text.strip():
         raise BadInput("the instruction is empty; say what the robot should do")
     picture = None if question.frame is None else read_picture(question.frame)
-    from mwl.pipeline.planner import choose_planner
+    from mwl.pipeline.planner import choose_planner, who_planned
     from mwl.semantics import SemanticHead
 
     head = SemanticHead.load(question.head)
@@ -57,12 +58,13 @@ def instruct(question: Question) -> dict[str, Any]:
         whole = any(clause.recipe for clause in plan)
         answer["weights"] = head.weights(text, picture) if whole and _is_one(plan) else dict(plan[0].weights)
     except NoSkillFits as refusal:
-        return {**answer, "refused": True, "reason": str(refusal)}
-    answer["plan"] = [
-        {"clause": c.text, "weights": dict(c.weights), "until": c.until, "steps": c.steps, "recipe": c.recipe}
-        for c in plan
-    ]
-    return answer
+        answer |= {"refused": True, "reason": str(refusal)}
+    else:
+        answer["plan"] = [
+            {"clause": c.text, "weights": dict(c.weights), "until": c.until, "steps": c.steps, "recipe": c.recipe}
+            for c in plan
+        ]
+    return answer | who_planned(planner)
 
 
 def _is_one(plan: list[Any]) -> bool:

@@ -31,3 +31,8 @@ def choose_planner(head: SemanticHead, name: str, url: str | None = None, model:
     if not url or not model:
         raise BadInput(f"the planner chat needs --chat-url and --chat-model, or {URL} and {MODEL} in the environment")
     return ChatPlanner(head, ChatConfig(url, model, cache=str(cache_folder() / "chat")))
+
+
+def who_planned(planner: Planner) -> dict[str, str]:
+    """`planner`, who made the latest plan (`clip` or `chat`), and `fallback`, why the head did instead of a model."""
+    return {"planner": getattr(planner, "planned_by", "clip"), "fallback": getattr(planner, "fallback", "")}

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from mwl.errors import BadInput
+from mwl.files import read_yaml
+from mwl.semantics import entries
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,50 @@ class Card:
     paraphrases: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or not self.description.strip():
-            raise BadInput("a card needs a name and a description")
-        object.__setattr__(self, "paraphrases", tuple(self.paraphrases))
+        try:
+            entries.text(self.name, "its name")
+            entries.text(self.description, "its description")
+            object.__setattr__(self, "paraphrases", entries.texts(self.paraphrases, "its paraphrases"))
+        except ValueError as error:
+            raise BadInput(f"a card needs a name and a description: {error}") from error
 
     @property
     def phrases(self) -> list[str]:
         """Description and paraphrases, the description first."""
         return [self.description, *self.paraphrases]
+
+
+def cards_from(content: Any, what: str = "the cards") -> list[Card]:
+    """Cards of a list of mappings with `name`, `description` and perhaps `paraphrases`.
+
+    Raises:
+        ValueError: it is none, one lacks an entry or has one too many, or two have one name.
+    """
+    cards = [card_from(item, f"a card of {what}") for item in entries.sequence(content, what)]
+    if not cards or len({card.name for card in cards}) != len(cards):
+        raise ValueError(f"{what} need at least one card, and names that differ")
+    return cards
+
+
+def card_from(content: Any, what: str = "the card") -> Card:
+    """The card of a mapping.
+
+    Raises:
+        ValueError: it lacks an entry or has one too many or one that is no text.
+    """
+    try:
+        return Card(**entries.mapping(content, what, ("name", "description"), ("paraphrases",)))
+    except BadInput as error:
+        raise ValueError(str(error)) from error
+
+
+def load_cards(path: Path | str) -> list[Card]:
+    """Read a file of cards.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: not a list of cards.
+    """
+    content = read_yaml(path)
+    with entries.of_file(path, "a list of cards"):
+        return cards_from(content)

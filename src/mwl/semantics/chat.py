@@ -5,24 +5,26 @@ import json
 import logging
 import math
 import os
-import urllib.error
-import urllib.request
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from mwl.errors import BadInput, MwlError, NoSkillFits
+from mwl.files import read_json, write_json
+from mwl.semantics import entries
+from mwl.semantics.chat_request import MAX_ANSWER, Unanswered, ask, checked_address, parsed
 from mwl.semantics.head import Clause, SemanticHead
 from mwl.semantics.progress import PREDICATES
 
 _log = logging.getLogger(__name__)
-MAX_ANSWER = 1 << 20  # bytes
 MAX_STEPS = 20
-
-
-class BadAnswer(MwlError):
-    """The language model's answer is not a plan over the known skills."""
+MAX_INSTRUCTION = 2000  # characters
+MAX_WEIGHT = 1e6
+MAX_KEPT = 1000  # answers in the cache
+SHORTEST_SECRET = 8  # characters; servers without keys take words such as "none"
+BY_MODEL, BY_HEAD = "chat", "clip"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ChatConfig:
         endpoint: base address, for example `http://localhost:11434/v1`.
         model: its name there.
         key_variable: environment variable that holds the key; the key itself is neither stored nor logged.
-        timeout: s per request.
+        timeout: s for an answer, all tries together.
         retries: further requests after one that failed or gave no valid plan.
         cache: folder for valid answers; None keeps none.
     """
@@ -41,13 +43,14 @@ class ChatConfig:
     endpoint: str
     model: str
     key_variable: str = "MWL_CHAT_KEY"
-    timeout: float = 20.0
+    timeout: float = 30.0
     retries: int = 2
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        if urlparse(self.endpoint).scheme not in ("http", "https"):
-            raise BadInput(f"planner endpoint {self.endpoint!r}: needs to begin with http:// or https://")
+        checked_address(self.endpoint)
+        if not 0 < self.timeout <= 3600 or not 0 <= self.retries <= 100:
+            raise BadInput("planner: the time limit lies above 0 and up to 3600 s, retries from 0 to 100")
 
 
 class ChatPlanner:
@@ -56,33 +59,76 @@ class ChatPlanner:
     Args:
         head: its cards are the skills; it plans itself where the language model does not.
         config: where the language model is.
+
+    Attributes:
+        planned_by: who made the latest plan, `chat` or `clip` (the head).
+        fallback: why it was not the language model, in one line; empty where it was.
     """
 
     def __init__(self, head: SemanticHead, config: ChatConfig) -> None:
         self.head, self.config = head, config
+        self.planned_by, self.fallback = BY_MODEL, ""
 
     def plan(self, text: str, frame: Any = None) -> list[Clause]:
         """The steps of an instruction in order, each with its weights; "go on" and a picture are the head's to answer.
 
         Raises:
             NoSkillFits: no step of it fits a skill.
+            BadInput: the key is no text that can be sent.
         """
+        self.planned_by, self.fallback = BY_HEAD, ""
         if frame is not None and self.head.is_deictic(text):
+            self.fallback = "the instruction leaves it to the picture, which the head sees"
             return self.head.plan(text, frame)
+        try:
+            clauses = self._planned(text)
+        except Unanswered as error:
+            self.fallback = str(error)
+            _log.warning("the language model gave no plan: %s; the head (clip) plans instead", self.fallback)
+            return self.head.plan(text, frame)
+        except NoSkillFits:
+            self.planned_by = BY_MODEL
+            raise
+        self.planned_by = BY_MODEL
+        return clauses
+
+    def _planned(self, text: str) -> list[Clause]:
+        """The model's plan, from the cache or asked for.
+
+        Raises:
+            Unanswered: it gave none, after all tries.
+            NoSkillFits: it says that no skill fits.
+        """
+        if len(text) > MAX_INSTRUCTION:
+            raise Unanswered(f"the instruction is longer than {MAX_INSTRUCTION} characters")
         request = self._request(text)
         if (kept := self._kept(request)) is not None:
             return self._clauses(text, kept)
-        for attempt in range(self.config.retries + 1):
+        key, deadline = self._key(), time.monotonic() + self.config.timeout
+        for tries_left in range(self.config.retries, -1, -1):
             try:
-                answer = self._ask(request)
+                answer = self._ask(request, key, deadline)
                 clauses = self._clauses(text, answer)
-            except (OSError, ValueError, BadAnswer) as error:
-                _log.warning("planner, try %d: %s", attempt + 1, type(error).__name__)
+            except Unanswered as error:
+                left = deadline - time.monotonic()
+                if not tries_left or not error.again or error.wait >= left:
+                    raise
+                time.sleep(error.wait)
                 continue
             self._keep(request, answer)
             return clauses
-        _log.warning("the planner gave no valid plan; CLIP plans instead")
-        return self.head.plan(text, frame)
+        raise AssertionError("the last try raises or returns")
+
+    def _key(self) -> str:
+        """The key.
+
+        Raises:
+            BadInput: it could not be sent; the message does not show it.
+        """
+        key = os.environ.get(self.config.key_variable, "").strip()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise BadInput(f"{self.config.key_variable}: holds a space or what is no letter, digit or sign of ASCII")
+        return key
 
     def _request(self, text: str) -> bytes:
         skills = [{"name": card.name, "description": card.description} for card in self.head.cards]
@@ -103,51 +149,46 @@ class ChatPlanner:
         }
         return json.dumps(body, sort_keys=True).encode()
 
-    def _ask(self, request: bytes) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self.config.key_variable):
-            headers["Authorization"] = f"Bearer {key}"
-        address = self.config.endpoint.rstrip("/") + "/chat/completions"
-        asked = urllib.request.Request(address, data=request, headers=headers)
-        with urllib.request.urlopen(asked, timeout=self.config.timeout) as response:
-            content = response.read(MAX_ANSWER)
-        try:
-            answer = json.loads(json.loads(content)["choices"][0]["message"]["content"])
-        except (KeyError, IndexError, TypeError) as error:
-            raise BadAnswer("no message in the answer") from error
-        if not isinstance(answer, dict):
-            raise BadAnswer("not a JSON object")
+    def _ask(self, request: bytes, key: str, deadline: float) -> dict[str, Any]:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Unanswered(f"the server gave no plan within {self.config.timeout:g} s", again=False)
+        answer = parsed(ask(f"{checked_address(self.config.endpoint)}/chat/completions", request, key, left))
+        if len(key) >= SHORTEST_SECRET and key in json.dumps(answer):  # or it would be shown and kept
+            raise Unanswered("the answer repeats the key", again=False)
         return answer
 
     def _clauses(self, text: str, answer: dict[str, Any]) -> list[Clause]:
         """The answer as a plan, checked.
 
         Raises:
-            BadAnswer: it is none.
+            Unanswered: it is none.
             NoSkillFits: the language model says that no skill fits.
         """
         steps = answer.get("steps")
         if not isinstance(steps, list) or len(steps) > MAX_STEPS:
-            raise BadAnswer("steps is not a list of at most 20")
+            raise Unanswered(f"steps is not a list of at most {MAX_STEPS}")
         if not steps:
             nearest = [name for _, name, _ in self.head.nearest(text)]
             raise NoSkillFits(f"no skill fits {text[:80]!r}, says the planner", list(dict.fromkeys(nearest)))
-        return [self._clause(step) for step in steps]
+        try:
+            return [self._clause(step) for step in steps]
+        except ValueError as error:
+            raise Unanswered(f"the answer is no plan: {error}") from error
 
-    def _clause(self, step: Any) -> Clause:
-        if not isinstance(step, dict) or set(step) - {"until"} != {"text", "weights"}:
-            raise BadAnswer("a step is not an object with text and weights, and perhaps until")
-        text, until = step["text"], step.get("until", "never")
-        if not isinstance(text, str) or not isinstance(until, str) or until not in PREDICATES:
-            raise BadAnswer("text is no text, or until is no condition that is known")
-        weights = step["weights"]
-        if not isinstance(weights, dict) or not set(weights) <= set(self.head.names):
-            raise BadAnswer("weights name skills that do not exist")
+    def _clause(self, content: Any) -> Clause:
+        step = entries.mapping(content, "a step", ("text", "weights"), ("until",))
+        text = entries.text(step["text"], "the text of a step")
+        until = step.get("until", "never")
+        if not isinstance(until, str) or until not in PREDICATES:
+            raise ValueError("until is no condition that is known")
+        weights = entries.mapping(step["weights"], "weights", (), self.head.names)
         values = list(weights.values())
-        if not all(type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in values):
-            raise BadAnswer("weights are not numbers of at least 0")
-        if (total := sum(values)) <= 0:
-            raise BadAnswer("weights are all 0")
+        if not all(type(value) in (int, float) and 0 <= value <= MAX_WEIGHT for value in values):
+            raise ValueError(f"weights are not numbers from 0 to {MAX_WEIGHT:g}")
+        total = math.fsum(values)
+        if total <= 0:
+            raise ValueError("weights are all 0")
         return Clause(text, {name: weights.get(name, 0) / total for name in self.head.names}, until)
 
     def _file(self, request: bytes) -> Path | None:
@@ -157,22 +198,26 @@ class ChatPlanner:
         return Path(self.config.cache) / f"{digest}.json"
 
     def _kept(self, request: bytes) -> dict[str, Any] | None:
+        """The answer to this request that is in the cache, if it is one."""
         file = self._file(request)
         if file is None or not file.is_file():
             return None
         try:
-            kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            self._clauses("", kept)
-        except NoSkillFits:
-            return kept
-        except (OSError, ValueError, AttributeError, BadAnswer):
-            return None
-        return kept
+            kept = read_json(file, limit=MAX_ANSWER)
+            if isinstance(kept, dict):
+                self._clauses("", kept)
+                return kept
+        except MwlError:  # damaged, or of another library of skills
+            pass
+        return None
 
     def _keep(self, request: bytes, answer: dict[str, Any]) -> None:
+        """Put an answer into the cache; one that can't be written is no reason to do without the plan."""
         file = self._file(request)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            scratch = file.with_suffix(f".{os.getpid()}.tmp")
-            scratch.write_text(json.dumps(answer), encoding="utf-8")
-            os.replace(scratch, file)
+        if file is None:
+            return
+        with suppress(OSError, MwlError):
+            write_json(file, answer)
+            kept = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
+            for old in kept[:-MAX_KEPT]:
+                old.unlink(missing_ok=True)

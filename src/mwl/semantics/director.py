@@ -64,10 +64,10 @@ class Director:
     ) -> None:
         self.skills = skills
         self.head, self.look, self.config = head, look, config or DirectorConfig()
-        self._planner: Planner = planner or head
+        self.planner: Planner = planner or head
         frame = look()
         self._planned_on = head.look(frame)
-        self.sequencer = Sequencer(self._planner.plan(instruction, frame), sequencer)
+        self.sequencer = Sequencer(self.planner.plan(instruction, frame), sequencer)
 
     @property
     def plan(self) -> list[Clause]:

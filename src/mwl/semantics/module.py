@@ -6,18 +6,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
 from mwl.errors import BadInput, MissingFile
 from mwl.semantics.calibration import calibrate, calibrate_pictures
-from mwl.semantics.cards import Card
+from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns
 from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.head import STAGE, Calibration, SemanticHead
 from mwl.semantics.network import WordAdapter, fit_adapter
-from mwl.semantics.shipped import load_phrases
+from mwl.semantics.shipped import load_labelled, load_phrases
 
 FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
 
@@ -59,8 +58,8 @@ class SemanticModule(pl.LightningModule):
         for file in (cards, development, phrases):
             if not Path(file).is_file():
                 raise MissingFile(f"{file}: no such file (named in model.init_args)")
-        self.cards = [Card(**card) for card in yaml.safe_load(Path(cards).read_text(encoding="utf-8"))]
-        self.development = yaml.safe_load(Path(development).read_text(encoding="utf-8"))
+        self.cards = load_cards(cards)
+        self.development = load_labelled(development)
         self.bank = load_phrases(Path(phrases))
         self.encoder: ClipEncoder | None = None
         self.visual: torch.nn.Module | None = None
@@ -166,7 +165,7 @@ class SemanticModule(pl.LightningModule):
         pictures = None if self.picture_adapter is None else self.picture_adapter.cpu().eval()
         background = [str(phrase) for phrases in self.bank["other"].values() for phrase in phrases]
         head = SemanticHead(self.encoder, Calibration(), background, self.bank["deictic"], adapter, pictures)
-        head.set_cards([Card(**card) for card in self.development["cards"]])
+        head.set_cards(self.development["cards"])
         head.calibration, metrics = calibrate(head, self.development["skills"], self.development["far"])
         self._calibrate_pictures(head, metrics)
         head.set_cards(self.cards)

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mwl.errors import CorruptFile, MissingFile
+from mwl.files import read_yaml
+from mwl.semantics import entries
 from mwl.semantics.progress import PREDICATES
 
 
@@ -37,22 +36,26 @@ def load_recipes(path: Path) -> list[Recipe]:
         MissingFile: no such file.
         CorruptFile: a recipe lacks an entry, has one too many, or waits for an unknown predicate.
     """
-    if not path.is_file():
-        raise MissingFile(f"{path}: no such recipe file")
-    try:
-        return [_recipe(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"{path}: not a list of recipes ({error})") from error
+    content = read_yaml(path)
+    with entries.of_file(path, "a list of recipes"):
+        return [_recipe(entry) for entry in entries.sequence(content, "it")]
 
 
-def _recipe(entry: dict[str, Any]) -> Recipe:
-    needs = tuple(entry["needs"])
-    steps = []
-    for step in entry["steps"]:
-        skills = step.get("skill", ())
-        skills = needs if skills == "needs" else tuple(skills)
-        until = step.get("until", "never")
-        if until not in PREDICATES:
-            raise ValueError(f"unknown predicate {until!r} in recipe {entry['name']!r}; known: {', '.join(PREDICATES)}")
-        steps.append(RecipeStep(step["text"], skills, until, int(step.get("steps", 0))))
-    return Recipe(entry["name"], tuple(entry["phrases"]), needs, tuple(steps))
+def _recipe(content: Any) -> Recipe:
+    entry = entries.mapping(content, "a recipe", ("name", "phrases", "needs", "steps"))
+    name = entries.text(entry["name"], "the name of a recipe")
+    needs = entries.texts(entry["needs"], f"the needs of {name!r}")
+    phrases = entries.texts(entry["phrases"], f"the phrases of {name!r}")
+    steps = tuple(_step(step, needs, f"a step of {name!r}") for step in entries.sequence(entry["steps"], "steps"))
+    if not (needs and phrases and steps):
+        raise ValueError(f"recipe {name!r} needs a phrase, a skill and a step")
+    return Recipe(name, phrases, needs, steps)
+
+
+def _step(content: Any, needs: tuple[str, ...], what: str) -> RecipeStep:
+    step = entries.mapping(content, what, ("text",), ("skill", "until", "steps"))
+    skills = needs if step.get("skill") == "needs" else entries.texts(step.get("skill", ()), f"the skill of {what}")
+    until = entries.text(step.get("until", "never"), f"until of {what}")
+    if until not in PREDICATES:
+        raise ValueError(f"unknown predicate {until!r} in {what}; known: {', '.join(PREDICATES)}")
+    return RecipeStep(entries.text(step["text"], what), skills, until, entries.steps(step.get("steps", 0), what, 0))

@@ -1,23 +1,37 @@
 """What is shipped for the semantic layer: where it lies, the experts' cards, the phrase bank, the transitions."""
 
+import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mwl.handoff import read_manifest
-from mwl.semantics.cards import Card
+from mwl.errors import BadInput
+from mwl.files import read_yaml
+from mwl.handoff import MANIFEST, read_manifest
+from mwl.semantics import entries
+from mwl.semantics.cards import Card, card_from, cards_from
 from mwl.semantics.transitions import Transition, load_transitions
 
+_log = logging.getLogger(__name__)
 DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
 
 
 def shipped_cards() -> list[Card]:
     """Cards of the experts in `data/experts`, so that an expert put there is understood at once."""
     folders = sorted(path.parent for path in (DATA / "experts").glob("*/manifest.json"))
-    return [Card(**read_manifest(folder, stage="expert")["card"]) for folder in folders]
+    return [card for folder in folders if (card := _card(folder)) is not None]
+
+
+def _card(folder: Path) -> Card | None:
+    """The card of an expert; None, with a warning, for a folder that is none, so that the others are understood."""
+    try:
+        manifest = read_manifest(folder, stage="expert")
+        with entries.of_file(folder / MANIFEST, "the manifest of an expert with a card"):
+            return card_from(manifest.get("card"))
+    except BadInput as error:
+        _log.warning("passed over: %s", error)
+        return None
 
 
 def shipped_transitions(skills: Collection[str]) -> tuple[Transition, ...]:
@@ -26,7 +40,35 @@ def shipped_transitions(skills: Collection[str]) -> tuple[Transition, ...]:
 
 
 def load_phrases(path: Path | None = None) -> dict[str, Any]:
-    """The shipped phrase bank: `skills`, `other` (asks for no skill) and `deictic`."""
+    """The shipped phrase bank: `skills`, `other` (asks for no skill) and `deictic`.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: not a phrase bank.
+    """
     path = path or DATA / "semantics" / "phrases.yaml"
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content
+    content = read_yaml(path)
+    with entries.of_file(path, "a phrase bank"):
+        bank = entries.mapping(content, "it", ("skills", "other", "deictic"))
+        return {
+            "skills": entries.named(bank["skills"], "skills", entries.some_texts),
+            "other": entries.named(bank["other"], "other", entries.some_texts),
+            "deictic": entries.texts(bank["deictic"], "deictic"),
+        }
+
+
+def load_labelled(path: Path | str) -> dict[str, Any]:
+    """Labelled instructions: `cards` of the skills, instructions of `skills` by name, and `far`, which none fits.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: not labelled instructions, or a skill has no card.
+    """
+    content = read_yaml(path)
+    with entries.of_file(path, "a file of labelled instructions"):
+        entry = entries.mapping(content, "it", ("cards", "skills", "far"), ("ambiguous",))
+        cards = cards_from(entry["cards"])
+        skills = entries.named(entry["skills"], "skills", entries.some_texts)
+        if unknown := set(skills) - {card.name for card in cards}:
+            raise ValueError(f"there is no card for {', '.join(sorted(unknown))}")
+        return {"cards": cards, "skills": skills, "far": entries.some_texts(entry["far"], "far")}

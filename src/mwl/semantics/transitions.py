@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from mwl.errors import CorruptFile, MissingFile
+from mwl.files import read_yaml
+from mwl.semantics import entries
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,6 @@ class Transition:
     by: str
     steps: int
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"{self.before} to {self.after}: steps is {self.steps}, not at least 1")
-
 
 def load_transitions(path: Path, skills: Collection[str]) -> tuple[Transition, ...]:
     """Read a file of transitions, and keep those by skills that somebody can carry out.
@@ -30,10 +26,13 @@ def load_transitions(path: Path, skills: Collection[str]) -> tuple[Transition, .
         MissingFile: no such file.
         CorruptFile: a transition lacks an entry, has one too many, or takes no step.
     """
-    if not path.is_file():
-        raise MissingFile(f"{path}: no such file of transitions")
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return tuple(found for entry in entries if (found := Transition(**entry)).by in skills)
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise CorruptFile(f"{path}: not a list of transitions ({error})") from error
+    content = read_yaml(path)
+    with entries.of_file(path, "a list of transitions"):
+        found = [_transition(entry) for entry in entries.sequence(content, "it")]
+    return tuple(transition for transition in found if transition.by in skills)
+
+
+def _transition(content: Any) -> Transition:
+    entry = entries.mapping(content, "a transition", ("before", "after", "by", "steps"))
+    before, after, by = (entries.text(entry[key], f"{key} of a transition") for key in ("before", "after", "by"))
+    return Transition(before, after, by, entries.steps(entry["steps"], f"steps from {before!r} to {after!r}", 1))
