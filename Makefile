@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,retarget,semantic,export,datasets
 PIPELINE ?= conf/pipelines/demo.yaml
+WORKERS ?= 2
 
 .PHONY: help setup demo test bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, run the whole demo (about 20 minutes on 2 cores), show the results"
-	@echo "make test   set up, run the tests"
+	@echo "make test   set up, run the tests in random order; WORKERS=4 takes four processes instead of two"
 	@echo "make setup  only set up $(VENV);  make lint  ruff and mypy;  make bench  measure speed"
 
 setup: $(STAMP)
@@ -26,14 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 	else \
 	  $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"; \
 	fi
+	@# Compiled once, on all cores: importing from source costs every command some 10 s of CPU where nothing may be written.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true # some packages hold files of other Pythons
 	@touch $(STAMP)
 
 demo: setup
 	$(BIN)/mwl run $(PIPELINE)
 
-# Two workers, one thread each: small batches gain nothing from more threads, and lose much when threads outnumber cores.
+# One thread per worker: small batches gain nothing from more threads, and lose much when threads outnumber cores. A
+# worker that has run out of tests takes some from the other.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

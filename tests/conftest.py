@@ -1,11 +1,42 @@
-"""Shared fixtures; importing `mwl` first lets lightning import beside a torchvision built for another torch."""
+"""Shared fixtures; importing `mwl` first lets lightning import beside a torchvision built for another torch.
 
+Tests run in random order. Whatever a test draws without a seed of its own is the same in every order: the generators
+are set anew before each test and its fixtures.
+"""
+
+import random
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
 
 import mwl  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-randomly shuffle, and leave the generators to us: it knows nothing of torch."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Set all global generators."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # what a library draws from it
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the cache of the user who runs it."""
     pytest.MonkeyPatch().setenv("MWL_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configurations name their files from the top of the repository, wherever pytest was started."""
+    monkeypatch.chdir(ROOT)
