@@ -145,6 +145,23 @@ def reason(error: OSError) -> str:
 
 
 @contextmanager
+def write_errors(path: Path | str) -> Iterator[None]:
+    """Say in one line that `path` could not be written, where the block fails for that reason.
+
+    Raises:
+        WriteFailed: the disk is full, or the place can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITING:
+            raise
+        raise WriteFailed(
+            f"{shown(Path(path))}: could not be written ({reason(error)}); nothing was changed"
+        ) from error
+
+
+@contextmanager
 def writing(path: Path | str) -> Iterator[Path]:
     """Yield a scratch file beside `path` that takes its place, flushed to disk, when the block ends well.
 
@@ -157,21 +174,18 @@ def writing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     scratch: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix, suffix = f".{path.stem[:40]}.", f".part{path.suffix[:20]}"
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-        os.close(handle)
-        scratch = Path(name)
-        yield scratch
-        with open(scratch, "rb") as file:
-            os.fsync(file.fileno())
-        scratch.chmod(0o666 & ~_umask())
-        os.replace(scratch, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        if error.errno not in _WRITING:
-            raise
-        raise WriteFailed(f"{shown(path)}: could not be written ({reason(error)}); nothing was changed") from error
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            prefix, suffix = f".{path.stem[:40]}.", f".part{path.suffix[:20]}"
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
+            os.close(handle)
+            scratch = Path(name)
+            yield scratch
+            with open(scratch, "rb") as file:
+                os.fsync(file.fileno())
+            scratch.chmod(0o666 & ~_umask())
+            os.replace(scratch, path)
+            _flush_folder(path.parent)
     finally:
         if scratch is not None:
             with suppress(OSError):

@@ -1,18 +1,22 @@
 """How an agent is named on the command line, and the small protocol through which evaluation sees it."""
 
+import logging
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mwl import tracking
 from mwl.errors import BadInput, UnknownAgent
-from mwl.handoff import MANIFEST, read_manifest
+from mwl.files import shown
+from mwl.handoff import MANIFEST, is_scratch, read_manifest
 
 if TYPE_CHECKING:
     from tensordict import TensorDict
     from torch import Tensor
 
+_log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/takeovers", "runs")
 AGENT_FOLDER = "data/agents"
 
@@ -74,24 +78,50 @@ def resolve(
 
 
 def find_expert(name: str) -> Path:
-    """Folder of the expert of that name: shipped ones first, then fitted ones, the newest first.
+    """Folder of the expert of that name: shipped ones first, then fitted ones, each in the order of their paths.
+
+    A folder that is damaged, half-written or of another program is passed over; which, and which others have the name
+    as well, is logged as a warning.
 
     Raises:
         UnknownAgent: there is none; the message lists the names that exist.
     """
     found: dict[str, list[Path]] = {}
-    for place in EXPERT_FOLDERS:
-        manifests = Path(place).glob(f"**/{MANIFEST}")
-        for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
-            if "_work" in path.parts:
-                continue
-            manifest = read_manifest(path.parent)
-            if manifest.get("stage") == "expert":
-                found.setdefault(str(manifest.get("name")), []).append(path.parent)
-    if name not in found:
+    unsound: list[str] = []
+    for folder in _handoffs():
+        try:
+            manifest = read_manifest(folder, files=False)
+        except BadInput as error:
+            unsound.append(str(error))
+            continue
+        if manifest["stage"] == "expert":
+            found.setdefault(manifest["name"], []).append(folder)
+    sound = []
+    for folder in found.get(name, []):
+        try:
+            read_manifest(folder, stage="expert")
+            sound.append(folder)
+        except BadInput as error:
+            unsound.append(str(error))
+    if unsound:
+        more = f" (and {len(unsound) - 1} more)" if len(unsound) > 1 else ""
+        _log.warning("expert:%s: passed over %s%s", shown(Path(name)), unsound[0], more)
+    if not sound:
         known = f"known experts: {', '.join(sorted(found))}" if found else "none is fitted yet; run `make demo`"
-        raise UnknownAgent(f"no expert named {name!r} in {', '.join(EXPERT_FOLDERS)}; {known}")
-    return found[name][0]
+        raise UnknownAgent(f"no expert named {shown(name)} in {', '.join(EXPERT_FOLDERS)}; {known}")
+    if len(sound) > 1:
+        others = ", ".join(map(str, sound[1:4])) + (", ..." if len(sound) > 4 else "")
+        _log.warning("expert:%s is %s; of the same name: %s (name a folder to choose)", name, sound[0], others)
+    return sound[0]
+
+
+def _handoffs() -> Iterator[Path]:
+    """Folders with a manifest, in order; none that is hidden or being worked on."""
+    for place in EXPERT_FOLDERS:
+        for path in sorted(Path(place).glob(f"**/{MANIFEST}")):
+            inside = path.relative_to(place)
+            if "_work" not in inside.parts and not is_scratch(inside):
+                yield path.parent
 
 
 def find_agent(task: str) -> Path:
@@ -103,7 +133,7 @@ def find_agent(task: str) -> Path:
     folder = Path(AGENT_FOLDER) / task.removeprefix("h1-")
     if Path(task).name != task or not (folder / MANIFEST).is_file():
         known = ", ".join(sorted(path.parent.name for path in Path(AGENT_FOLDER).glob(f"*/{MANIFEST}"))) or "none"
-        raise UnknownAgent(f"no agent for {task!r} in {AGENT_FOLDER}; known: {known}")
+        raise UnknownAgent(f"no agent for {shown(task)} in {AGENT_FOLDER}; known: {known}")
     return folder
 
 

@@ -1,13 +1,16 @@
 """The result of one evaluation: what is stored, what `--json` prints, and reading it back."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import CorruptFile, MissingFile
+from mwl.errors import CorruptFile
+from mwl.files import parse_json, read_text, shown
+from mwl.plain import from_plain
 
 FILE = "evaluation.json"
+MAX_RECORD_BYTES = 16 * 2**20
 _PRINTED = (
     "task",
     "suite",
@@ -85,20 +88,21 @@ class Record:
             CorruptFile: it is not one.
         """
         file = path / FILE if path.is_dir() else path
-        if not file.is_file():
-            raise MissingFile(f"{file}: no such evaluation")
-        return cls.parse(file.read_text(encoding="utf-8"), str(file))
+        return cls.parse(read_text(file, limit=MAX_RECORD_BYTES), str(file))
 
     @classmethod
     def parse(cls, text: str, source: str) -> "Record":
         """Build a record from its JSON text; `source` names it in messages.
 
         Raises:
-            CorruptFile: not a record.
+            CorruptFile: not a record: a field is missing, of another type or not finite, or figures contradict.
         """
-        try:
-            content = json.loads(text)
-            known = {item.name for item in fields(cls)}
-            return cls(**{key: value for key, value in content.items() if key in known})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise CorruptFile(f"{source}: not an evaluation ({error})") from error
+        record = from_plain(cls, parse_json(text, source), shown(Path(source)), unknown=True)
+        if not 1 <= record.episodes == len(record.returns) == len(record.lengths):
+            raise CorruptFile(
+                f"{shown(Path(source))}: says {record.episodes} episodes, but holds {len(record.returns)} returns and "
+                f"{len(record.lengths)} lengths"
+            )
+        if record.return_ci95 is not None and len(record.return_ci95) != 2:
+            raise CorruptFile(f"{shown(Path(source))}: return_ci95 is no interval")
+        return record

@@ -11,6 +11,7 @@ from mwl.experts.batches import BatchedSteps, Batches, Lanes, in_lanes
 from mwl.experts.dagger import Dagger, DaggerConfig, Student, labelled
 from mwl.experts.mirror import with_mirror_images
 from mwl.experts.spec import COMMANDS, ExpertSpec
+from mwl.motion.demonstrations import check_sizes
 from mwl.motion.demonstrators import load_demonstrations
 from mwl.simulation import get_task
 
@@ -73,13 +74,20 @@ class DemonstrationData(BatchedSteps):
 
     def _read(self, file: Path, spec: ExpertSpec) -> tuple[TensorDict, TensorDict]:
         demonstrations = load_demonstrations(file).of(spec.name)
+        check_sizes(demonstrations, str(file))
+        if not len(demonstrations):
+            raise BadInput(f"{file}: shows nothing of {spec.name}")
         self.manifests.append(demonstrations.manifest)
         layout = get_task(demonstrations.manifest["task"]).layout
         unknown = spec.command is not None and COMMANDS[spec.command].from_observation not in layout.slices
         if unknown and demonstrations.command is None:
             raise SpecMismatch(f"{file}: holds no commands, but expert {spec.name} takes {spec.command!r}")
-        if demonstrations.action.shape[-1] != spec.action_size:
-            raise SpecMismatch(f"{file}: has {demonstrations.action.shape[-1]} actions, the robot {spec.action_size}")
+        if spec.command is not None and demonstrations.command is not None:
+            held = demonstrations.command.shape[-1]
+            if held != spec.command_size:
+                raise SpecMismatch(
+                    f"{file}: its commands have {held} numbers, {spec.command!r} takes {spec.command_size}"
+                )
         data = labelled(demonstrations, spec)
         last = demonstrations.episode.max() + 1
         held_out = demonstrations.episode >= last - round(self.validation_share * int(last))

@@ -12,7 +12,8 @@ from mwl.experts import features
 from mwl.experts.features import Layout
 from mwl.experts.network import PolicyNetwork, StackedPolicies, network_of
 from mwl.experts.spec import COMMANDS, ExpertSpec
-from mwl.handoff import MANIFEST, read_checkpoint, read_manifest
+from mwl.files import shown
+from mwl.handoff import MANIFEST, check_entries, is_scratch, load_module, read_checkpoint, read_manifest
 from mwl.simulation import TASKS, get_task
 from mwl.simulation.robot import ROBOT
 
@@ -41,20 +42,37 @@ class Expert:
         """
         manifest = {"memory": 0} | read_manifest(folder, stage=STAGE, robot=ROBOT)  # the first ones did not say
         checkpoint = read_checkpoint(folder)
-        try:
-            spec = ExpertSpec.from_plain(checkpoint["hyper_parameters"])
-            weights = checkpoint["state_dict"]
-        except (KeyError, TypeError) as error:
-            raise CorruptFile(f"{folder}: its checkpoint lacks {error}; fit the expert again") from error
-        for entry, value in spec.to_manifest().items():
+        expert = cls.from_plain({**checkpoint, "manifest": manifest}, shown(Path(folder)))
+        for entry, value in expert.spec.to_manifest().items():
             if manifest.get(entry) != value:
-                raise SpecMismatch(f"{folder}: manifest says {entry} {manifest.get(entry)!r}, its network {value!r}")
-        network = network_of(spec)
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise SpecMismatch(f"{folder}: its weights do not fit its specification ({error})") from error
+                told = shown(manifest.get(entry))
+                raise SpecMismatch(f"{shown(Path(folder))}: manifest says {entry} {told}, its network {shown(value)}")
+        return expert
+
+    @classmethod
+    def from_plain(cls, entries: Mapping[str, Any], where: str) -> "Expert":
+        """The expert of which `to_plain` told.
+
+        Raises:
+            CorruptFile, SpecMismatch: entries are missing or of a wrong type, or are not of this version.
+        """
+        missing = [name for name in ("hyper_parameters", "state_dict", "manifest") if name not in entries]
+        if missing:
+            raise CorruptFile(f"{where}: lacks {', '.join(missing)}; fit the expert again")
+        manifest = {"memory": 0} | check_entries(entries["manifest"], where)
+        spec = ExpertSpec.from_plain(entries["hyper_parameters"], where)
+        network = load_module(lambda: network_of(spec), entries["state_dict"], where)
+        if not ((network.input_std > 0).all() and (network.action_std > 0).all()):
+            raise SpecMismatch(f"{where}: its normaliser has a spread that is not above 0; fit the expert again")
         return cls(spec, network, manifest)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as plain values and tensors, to be read back by `from_plain`."""
+        return {
+            "hyper_parameters": self.spec.to_plain(),
+            "state_dict": self.network.state_dict(),
+            "manifest": dict(self.manifest),
+        }
 
     @torch.no_grad()
     def act(self, observation: Tensor, layout: Layout, command: Tensor | None = None) -> Tensor:
@@ -136,15 +154,23 @@ class ExpertLibrary:
     @property
     def env_steps(self) -> int:
         """What the experts cost together; a teacher from which several learned counts once."""
-        provenances = [expert.manifest.get("provenance", {}) for expert in self.experts]
+        provenances = [expert.manifest.get("provenance") or {} for expert in self.experts]
         trainings: dict[str, int] = {}
         for provenance in provenances:
-            trainings |= provenance.get("training_env_steps") or {}
+            told = provenance.get("training_env_steps") or {}
+            trainings |= told if isinstance(told, dict) else {"": told}
         return sum(trainings.values()) + sum(int(p.get("recording_env_steps") or 0) for p in provenances)
 
     @property
     def cards(self) -> list[dict[str, Any]]:
-        """The experts' cards as plain dicts `{name, description, paraphrases}`."""
+        """The experts' cards as plain dicts `{name, description, paraphrases}`.
+
+        Raises:
+            CorruptFile: an expert has none.
+        """
+        for expert in self.experts:
+            if not {"name", "description"} <= (expert.manifest.get("card") or {}).keys():
+                raise CorruptFile(f"expert {expert.spec.name}: its manifest holds no card; fit the expert again")
         return [dict(expert.manifest["card"]) for expert in self.experts]
 
     def index(self, name: str) -> int:
@@ -262,9 +288,9 @@ def infer_layout(size: int) -> Layout:
 
 
 def _expert_folders(path: Path) -> list[Path]:
-    if (path / MANIFEST).is_file():
+    if path.is_file() or (path / MANIFEST).is_file():  # a file is refused by name when it is read
         return [path]
-    found = sorted(folder.parent for folder in path.glob(f"*/{MANIFEST}")) if path.is_dir() else []
+    found = [file.parent for file in sorted(path.glob(f"*/{MANIFEST}")) if not is_scratch(file.relative_to(path))]
     if not found:
         raise MissingFile(f"{path}: no expert there; fit one with `mwl fit --config conf/experts/<name>.yaml`")
     return found

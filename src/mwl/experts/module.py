@@ -148,8 +148,10 @@ def provenance_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """
     trainings: dict[str, int] = {}
     for m in manifests:  # a demonstrator with several teachers names them all
-        trainings |= m.get("trainings") or {m.get("teacher", m["demonstrator"]): int(m.get("training_env_steps", 0))}
-    recording = sum(int(m["recording_env_steps"]) for m in manifests)
+        trainings |= m.get("trainings") or {
+            m.get("teacher") or m.get("demonstrator", "unknown"): int(m.get("training_env_steps", 0))
+        }
+    recording = sum(int(m.get("recording_env_steps", 0)) for m in manifests)
     return {
         "env_steps": sum(trainings.values()) + recording,
         "recording_env_steps": recording,

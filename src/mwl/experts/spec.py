@@ -1,6 +1,6 @@
 """What an expert is: its robot, its inputs, its command and its actions, as written in its manifest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from torch import Tensor
 from mwl.errors import SpecMismatch
 from mwl.experts import features
 from mwl.experts.features import Layout
+from mwl.files import shown
+from mwl.plain import from_plain
+from mwl.simulation import get_task
 from mwl.simulation.robot import JOINT_NAMES, ROBOT
 
 FEATURES = "egocentric/1"  # name and version of the feature set; an expert of another version is refused
@@ -93,6 +96,9 @@ class ExpertSpec:
             )
         if self.features != FEATURES:
             raise SpecMismatch(f"expert {self.name}: needs features {self.features!r}, this version has {FEATURES!r}")
+        get_task(self.task)
+        if not self.hidden or min(self.hidden) < 1 or (self.memory and len(self.hidden) < 2):
+            raise SpecMismatch(f"expert {self.name}: hidden is {shown(self.hidden)}; it must be widths above 0")
         if not isinstance(self.memory, int) or self.memory < 0:
             raise SpecMismatch(f"expert {self.name}: memory is {self.memory!r}; it must be a width, 0 without memory")
         if self.command is not None and self.command not in COMMANDS:
@@ -169,14 +175,11 @@ class ExpertSpec:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_plain(cls, entries: Mapping[str, Any]) -> "ExpertSpec":
+    def from_plain(cls, entries: Any, where: str = "expert") -> "ExpertSpec":
         """The specification in a checkpoint's hyperparameters.
 
         Raises:
-            SpecMismatch: entries are missing or unknown, or name another robot, feature set or command.
+            CorruptFile: entries are missing or unknown, or have a wrong type.
+            SpecMismatch: they name another robot, feature set or command.
         """
-        try:
-            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
-            return cls(**plain)
-        except TypeError as error:
-            raise SpecMismatch(f"not the specification of an expert: {error}") from error
+        return from_plain(cls, entries, where)

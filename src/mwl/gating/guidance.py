@@ -1,6 +1,7 @@
 """What the experts advise: from an observation to weights over experts and one reference action."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl import keys
-from mwl.errors import BadInput
+from mwl.errors import BadInput, CorruptFile
 from mwl.experts.features import Layout
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
-from mwl.experts.network import network_of
-from mwl.experts.spec import ExpertSpec
 from mwl.gating.fusion import Mode, choose, compose, fuse, limb_masks, override
 from mwl.gating.network import LoadedGate
 from mwl.gating.situation import situation
 from mwl.gating.tuning import Tuning, joints_of
+from mwl.plain import from_plain
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Those of `Guidance.to_plain`, for their types."""
+
+    alpha: float
+    mode: Mode
+    margin: float
+    limbs: dict[str, str] | None
+
+
+_SETTINGS = tuple(field.name for field in fields(_Settings))
 
 
 class Guidance:
@@ -194,17 +207,9 @@ class Guidance:
 
     def to_plain(self) -> dict[str, Any]:
         """Everything, experts included, as plain values and tensors, to be read back by `from_plain`."""
-        experts = [
-            {
-                "hyper_parameters": expert.spec.to_plain(),
-                "state_dict": expert.network.state_dict(),
-                "manifest": dict(expert.manifest),
-            }
-            for expert in self.library.experts
-        ]
         weights = self.semantic_weights
         return {
-            "experts": experts,
+            "experts": [expert.to_plain() for expert in self.library.experts],
             "gate": None if self.gate is None else self.gate.to_plain(),
             "semantic_weights": None if weights is None else weights,
             "alpha": self._alpha,
@@ -216,24 +221,27 @@ class Guidance:
 
     @classmethod
     def from_plain(cls, entries: Mapping[str, Any], layout: Layout | None = None) -> "Guidance":
-        """The guidance that `to_plain` described, for observations of the given layout."""
-        experts = []
-        for entry in entries["experts"]:
-            spec = ExpertSpec.from_plain(entry["hyper_parameters"])
-            network = network_of(spec)
-            network.load_state_dict(entry["state_dict"])
-            experts.append(Expert(spec, network, entry["manifest"]))
-        gate = entries["gate"]
+        """The guidance that `to_plain` described, for observations of the given layout.
+
+        Raises:
+            BadInput: entries are of another type, or do not fit each other.
+        """
+        experts = [Expert.from_plain(entry, f"expert {i + 1}") for i, entry in enumerate(entries["experts"])]
+        gate, tuning = entries["gate"], entries.get("tuning")
+        settings = from_plain(_Settings, {name: entries.get(name) for name in _SETTINGS}, "guidance")
+        tuned = None if tuning is None else Tuning.from_plain(tuning)
+        if tuned is not None and len(tuned.chosen) != len(experts):
+            raise CorruptFile(f"guidance: its tuning is of {len(tuned.chosen)} experts, there are {len(experts)}")
         return cls(
             ExpertLibrary(experts),
             None if gate is None else LoadedGate.from_plain(gate),
             entries["semantic_weights"],
-            entries["alpha"],
-            entries["mode"],
+            settings.alpha,
+            settings.mode,
             layout,
-            entries["margin"],
-            entries.get("limbs"),
-            None if entries.get("tuning") is None else Tuning.from_plain(entries["tuning"]),
+            settings.margin,
+            settings.limbs,
+            tuned,
         )
 
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import CorruptFile, SpecMismatch
+from mwl.errors import BadInput, CorruptFile, SpecMismatch
+from mwl.files import shown
 from mwl.gating.situation import SITUATION_SIZE
-from mwl.handoff import read_checkpoint, read_manifest
+from mwl.handoff import load_module, read_checkpoint, read_manifest
 
 STAGE = "gate"
 INPUT_LIMIT = 5.0  # standard deviations; a state never seen in training cannot push the gate further
@@ -91,10 +92,19 @@ class LoadedGate(NamedTuple):
 
     @classmethod
     def from_plain(cls, entries: Mapping[str, Any]) -> "LoadedGate":
-        """The gate that `to_plain` described."""
-        gate = Gate(**entries["hyper_parameters"])
-        gate.load_state_dict(entries["state_dict"])
-        return cls(gate.eval(), dict(entries["card_embeddings"]))
+        """The gate that `to_plain` described.
+
+        Raises:
+            CorruptFile, SpecMismatch: entries of another type, or weights that do not fit.
+        """
+        settings = entries["hyper_parameters"]
+        gate = load_module(lambda: Gate(**settings), entries["state_dict"], "gate")
+        cards, size = entries["card_embeddings"], gate.sizes["card_size"]
+        if not isinstance(cards, Mapping) or any(getattr(card, "shape", None) != (size,) for card in cards.values()):
+            raise CorruptFile(f"gate: its card embeddings are not {size} numbers each; fit the gate again")
+        if not (gate.std > 0).all():
+            raise CorruptFile("gate: its normaliser has a spread that is not above 0; fit the gate again")
+        return cls(gate.eval(), dict(cards))
 
 
 def load_gate(folder: Path | str) -> LoadedGate:
@@ -107,8 +117,11 @@ def load_gate(folder: Path | str) -> LoadedGate:
     read_manifest(folder, stage=STAGE)
     try:
         loaded = LoadedGate.from_plain(read_checkpoint(folder))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CorruptFile(f"{folder}: not the checkpoint of a gate ({error}); fit the gate again") from error
+    except BadInput as error:
+        raise type(error)(f"{shown(Path(folder))}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise CorruptFile(f"{shown(Path(folder))}: not the checkpoint of a gate ({why}); fit the gate again") from error
     size = loaded.gate.sizes["feature_size"]
     if size != SITUATION_SIZE:
         raise SpecMismatch(f"{folder}: a gate that sees {size} features, this version {SITUATION_SIZE}; fit it again")

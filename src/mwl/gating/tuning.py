@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mwl.errors import CorruptFile
 from mwl.experts.features import Layout, robot_state
+from mwl.handoff import check_weights
 from mwl.simulation.robot import CTRL_LOW, RADIANS_PER_ACTION
 
 _OFFSET = 0.02  # rad per unit of its number; chosen so that a unit of each number matters about equally
@@ -108,8 +110,16 @@ class Tuning(nn.Module):
 
     @classmethod
     def from_plain(cls, entries: Mapping[str, Any]) -> "Tuning":
-        """The tuning that `to_plain` described."""
+        """The tuning that `to_plain` described.
+
+        Raises:
+            CorruptFile, SpecMismatch: entries are of another shape or do not fit each other.
+        """
+        chosen, unit = entries["chosen"], entries["unit"]
+        if chosen.ndim != 1 or chosen.dtype != torch.bool or unit.ndim != 1 or not (unit > 0).all():
+            raise CorruptFile("tuning: it does not say by how much it adjusts which experts")
         mirror = None if entries["mirror"] is None else (entries["mirror"][0], entries["mirror"][1])
-        tuning = cls(entries["chosen"], entries["unit"], mirror, entries.get("setting_off", 0))
+        tuning = cls(chosen, unit, mirror, entries.get("setting_off", 0))
+        check_weights(tuning.state_dict(), entries["state_dict"], "tuning")
         tuning.load_state_dict(entries["state_dict"])
         return tuning

@@ -4,23 +4,28 @@ Noise is added to the executed action while the label stays the demonstrator's c
 to come back from states the demonstrator alone would never visit. Without that a cloned policy drifts off and falls.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mwl import keys
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
+from mwl.files import read_json, read_npz, shown, with_ending, without_ending, write_json, writing
 from mwl.handoff import sha256_of
-from mwl.simulation import HumanoidEnv
+from mwl.plain import from_plain
+from mwl.simulation import HumanoidEnv, get_task
+from mwl.simulation.robot import ACTION_SIZE
 
-SCHEMA = 1
-_ARRAYS = ("observation", "action", "episode")
+SCHEMA: Literal[1] = 1
+MAX_MANIFEST_BYTES = 8 * 2**20
+_FLOATS = {"observation": 2, "action": 2, "command": 2, "executed_action": 2, "reward": 1}  # and their dimensions
+_INTEGERS = ("episode", "skill")
 Pilot = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Actions `[N, A]` to execute at observations `[N, O]` under commands `[N, C]`, given the demonstrator's answers."""
 
@@ -78,6 +83,23 @@ class SkilledDemonstrator(Demonstrator, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Manifest:
+    """The entries of a recording's manifest that anything here reads, for their types; others may stand beside them."""
+
+    task: str
+    sha256: str
+    schema: Literal[1] = SCHEMA
+    steps: int | None = None
+    demonstrator: str = ""
+    teacher: str = ""
+    skills: list[str] = field(default_factory=list)
+    episodes: int | None = None
+    recording_env_steps: int = 0
+    training_env_steps: int = 0
+    trainings: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Demonstrations:
     """Recorded steps of one task.
@@ -120,21 +142,25 @@ class Demonstrations:
 
         Half precision keeps joint angles to half a milliradian, far below the injected noise, at half the size.
         """
-        path = Path(path).with_suffix(".npz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kind = np.float16 if half else np.float32
-        arrays = {"observation": self.observation, "action": self.action, "command": self.command}
-        arrays |= {"executed_action": self.executed_action, "reward": self.reward}
-        plain = {name: value.numpy().astype(kind) for name, value in arrays.items() if value is not None}
-        plain["episode"] = self.episode.numpy().astype(np.int32)
-        if self.skill is not None:
-            plain["skill"] = self.skill.numpy().astype(np.int8)
-        scratch = path.with_suffix(".tmp.npz")
-        np.savez_compressed(scratch, allow_pickle=False, **plain)
-        scratch.replace(path)
-        manifest = {"schema": SCHEMA, **self.manifest, "steps": len(self), "sha256": sha256_of(path)}
-        path.with_suffix(".json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        path = with_ending(path, ".npz")
+        plain = self._plain(np.float16 if half else np.float32)
+        check_arrays(plain, self.manifest, shown(path))
+        with writing(path) as scratch:
+            np.savez_compressed(scratch, allow_pickle=False, **plain)
+            digest = sha256_of(scratch)
+        write_json(manifest_of(path), {"schema": SCHEMA, **self.manifest, "steps": len(self), "sha256": digest})
         return path
+
+    def _plain(self, kind: type[np.floating]) -> dict[str, NDArray[Any]]:
+        """The arrays as a file holds them, floating numbers in a given precision."""
+        arrays = {"episode": self.episode.numpy().astype(np.int32)}
+        if self.skill is not None:
+            arrays["skill"] = self.skill.numpy().astype(np.int8)
+        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+            for name in _FLOATS:
+                if (value := getattr(self, name)) is not None:
+                    arrays[name] = value.numpy().astype(kind)
+        return arrays
 
     @classmethod
     def load(cls, path: Path | str) -> "Demonstrations":
@@ -143,28 +169,95 @@ class Demonstrations:
         Raises:
             MissingFile: the data or their manifest do not exist.
             CorruptFile: content differs from the manifest's sha256, or isn't demonstration data.
+            SpecMismatch: see `check_arrays`.
         """
-        path = Path(path).with_suffix(".npz")
-        for file in (path, path.with_suffix(".json")):
+        path = with_ending(path, ".npz")
+        for file in (path, manifest_of(path)):
             if not file.is_file():
-                raise MissingFile(f"{file}: no such demonstrations; record them with `mwl motion demonstrate`")
-        try:
-            manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            expected = manifest["sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptFile(f"{path.with_suffix('.json')}: not a manifest of demonstrations ({error})") from error
-        if sha256_of(path) != expected:
-            raise CorruptFile(f"{path}: content differs from the sha256 in its manifest; record it again")
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in _ARRAYS if name not in arrays]
-            if missing:
-                raise CorruptFile(f"{path}: lacks {', '.join(missing)}")
-            tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        episode, skill = tensors.pop("episode").long(), tensors.pop("skill", None)
-        if any(len(value) != len(episode) for value in tensors.values()):
-            raise CorruptFile(f"{path}: its arrays differ in length")
-        floats = {name: value.float() for name, value in tensors.items()}
-        return cls(episode=episode, skill=None if skill is None else skill.long(), manifest=manifest, **floats)
+                raise MissingFile(f"{shown(file)}: no such demonstrations; record them with `mwl motion demonstrate`")
+        manifest: dict[str, Any] = read_json(manifest_of(path), limit=MAX_MANIFEST_BYTES)
+        entries = from_plain(_Manifest, manifest, shown(manifest_of(path)), unknown=True)
+        if sha256_of(path) != entries.sha256:
+            raise CorruptFile(f"{shown(path)}: content differs from the sha256 in its manifest; record it again")
+        arrays = read_npz(path)
+        check_arrays(arrays, manifest, shown(path))
+        if entries.steps is not None and entries.steps != len(arrays["action"]):
+            raise CorruptFile(f"{shown(path)}: holds {len(arrays['action'])} of {entries.steps} steps")
+        tensors = {
+            name: torch.from_numpy(value.astype(np.float32 if name in _FLOATS else np.int64))
+            for name, value in arrays.items()
+        }
+        return cls(manifest=manifest, **tensors)
+
+
+def manifest_of(path: Path) -> Path:
+    """The manifest beside a recording."""
+    return with_ending(without_ending(path, ".npz"), ".json")
+
+
+def check_arrays(arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any], where: str) -> None:
+    """Refuse arrays that are no recording of the manifest's task.
+
+    Args:
+        arrays: by the names of `Demonstrations`' fields.
+        manifest: names the skills where the arrays tell them apart.
+        where: begins the message.
+
+    Raises:
+        CorruptFile: an array is missing, unknown, of another shape or type, or not finite.
+        SpecMismatch: actions lie outside [-1, 1].
+    """
+    unknown = arrays.keys() - {*_FLOATS, *_INTEGERS}
+    missing = {"observation", "action", "episode"} - arrays.keys()
+    if unknown or missing:
+        what = f"lacks {', '.join(sorted(missing))}" if missing else f"holds {shown(sorted(unknown))}"
+        raise CorruptFile(f"{where}: {what}, so it is no recording that this version reads")
+    steps = arrays["action"].shape[:1]
+    for name, value in arrays.items():
+        kinds, dimensions = ("f", _FLOATS[name]) if name in _FLOATS else ("iu", 1)
+        if value.dtype.kind not in kinds or value.ndim != dimensions or value.shape[:1] != steps:
+            raise CorruptFile(f"{where}: {name} is {value.dtype} of shape {list(value.shape)}, as no recording has it")
+        if value.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(value.astype(np.float32, copy=False).reshape(len(value), -1)).all(axis=1)
+            if not finite.all():
+                raise CorruptFile(f"{where}: {name} is not finite at step {finite.argmin()}")
+    if steps == (0,):
+        raise CorruptFile(f"{where}: holds no step")
+    for name in ("action", "executed_action"):
+        if name in arrays and arrays[name].shape != arrays["action"].shape:
+            raise CorruptFile(
+                f"{where}: {name} has {arrays[name].shape[1]} numbers, action {arrays['action'].shape[1]}"
+            )
+        if name in arrays and np.abs(arrays[name]).max(initial=0.0) > 1 + 1e-3:
+            raise SpecMismatch(f"{where}: {name} lies outside [-1, 1]; scale it to the benchmark's actions first")
+    _check_numbers(arrays, manifest, where)
+
+
+def check_sizes(demonstrations: Demonstrations, where: str) -> None:
+    """Refuse a recording that is not of its task and this robot; `where` begins the message.
+
+    Raises:
+        UnknownTask: no task of that name.
+        SpecMismatch: it has other observations or actions.
+    """
+    observed, actions = demonstrations.observation.shape[1], demonstrations.action.shape[1]
+    task = str(demonstrations.manifest["task"])
+    size = get_task(task).layout.size
+    if (observed, actions) != (size, ACTION_SIZE):
+        raise SpecMismatch(
+            f"{where}: {observed} observations and {actions} actions; {task} has {size} and {ACTION_SIZE}"
+        )
+
+
+def _check_numbers(arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any], where: str) -> None:
+    """Episodes one after the other, and skills that the manifest names."""
+    episode = arrays["episode"]
+    if episode[0] < 0 or (episode[1:] < episode[:-1]).any() or episode[-1] >= 2**31:
+        raise CorruptFile(f"{where}: its episodes are not numbered upwards from 0")
+    skills = manifest.get("skills", [])
+    if "skill" in arrays and not (arrays["skill"].min() >= 0 and arrays["skill"].max() < len(skills)):
+        raise CorruptFile(f"{where}: shows skills beyond the {len(skills)} that its manifest names")
 
 
 @dataclass(frozen=True)

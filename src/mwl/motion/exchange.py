@@ -2,23 +2,31 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mwl.errors import BadInput, CorruptFile, MissingFile, MwlError, SpecMismatch
+from mwl.files import output_folder, shown
 from mwl.handoff import atomic_folder
-from mwl.motion.demonstrations import Demonstrations
-from mwl.simulation import get_task
-from mwl.simulation.robot import ACTION_SIZE
+from mwl.motion.demonstrations import Demonstrations, check_arrays, check_sizes
+from mwl.plain import from_plain
 
 FORMATS = ("minari", "lerobot")
-OPTIONAL = ("command", "executed_action", "reward")
+OPTIONAL = ("command", "executed_action", "reward", "skill")
 _OF_THE_FILE = ("schema", "steps", "sha256")  # manifest entries that belong to the file, not to the recording
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The entries of a recording's manifest that are read here, for their types."""
+
+    task: str | None = None
+    skills: list[str] = field(default_factory=list)
+    episode_numbers: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,18 @@ class Episode:
         return len(self.action)
 
 
-def export_demonstrations(file: Path | str, format: str, out: Path | str) -> Path:
+def export_demonstrations(file: Path | str, format: str, out: Path | str, *, force: bool = False) -> Path:
     """Write a recording as a data set of another format; nothing is left half-written.
 
     Args:
         file: recording (.npz) with its manifest beside it.
         format: `minari` or `lerobot`.
-        out: folder to create; it must not exist.
+        out: folder to create.
+        force: whether what is there may be replaced.
+
+    Returns:
+        the folder that holds the data set: `out`, or for a Minari data set that is named as one (`walk-v0`) the folder
+        `data` in it, where `minari.load_dataset` looks.
 
     Raises:
         BadInput: unknown format, or the folder exists.
@@ -47,13 +60,11 @@ def export_demonstrations(file: Path | str, format: str, out: Path | str) -> Pat
         MissingDependency: the `datasets` extra is not installed.
     """
     write, _ = _format(format)
-    out = Path(out)
-    if out.exists():
-        raise BadInput(f"{out}: exists; name a folder that is to be created")
+    out = output_folder(out, force=force)
     demonstrations = Demonstrations.load(file)
     with atomic_folder(out) as folder:
-        write(demonstrations, folder, out.name)
-    return out
+        where = write(demonstrations, folder, out.absolute().name).relative_to(folder)
+    return out / where
 
 
 def import_demonstrations(folder: Path | str, format: str, task: str | None = None) -> Demonstrations:
@@ -73,20 +84,29 @@ def import_demonstrations(folder: Path | str, format: str, task: str | None = No
     _, read = _format(format)
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingFile(f"{folder}: no such data set")
+        raise MissingFile(f"{shown(folder)}: no such data set")
     try:
-        episodes, manifest = read(folder)
+        episodes, manifest = read(folder, task)
     except MwlError:
         raise
     except Exception as error:  # h5py, pyarrow and minari each have a dozen kinds for damaged files
-        raise CorruptFile(f"{folder}: cannot be read as {format} ({' '.join(str(error).split())[:160]})") from error
-    name = task or manifest.get("task")
+        why = " ".join(str(error).split())[:160]
+        raise CorruptFile(f"{shown(folder)}: cannot be read as {format} ({why})") from error
+    own = from_plain(_Manifest, manifest, f"{shown(folder)}: its manifest", unknown=True)
+    if task is not None and own.task not in (None, task):
+        raise SpecMismatch(f"{shown(folder)}: was recorded on {own.task}, not on {shown(task)}")
+    name = task or own.task
     if name is None:
         raise BadInput(f"{folder}: does not say which task its observations are of; give --task, for example h1-walk")
+    if not manifest:  # whose numbers of skills mean something only together with their names
+        for episode in episodes:
+            episode.optional.pop("skill", None)
     return join(episodes, {**_foreign(folder, format, episodes), **manifest, "task": name}, f"{folder}")
 
 
-def _format(name: str) -> tuple[Callable[..., None], Callable[[Path], tuple[list[Episode], dict[str, Any]]]]:
+def _format(
+    name: str,
+) -> tuple[Callable[..., Path], Callable[[Path, str | None], tuple[list[Episode], dict[str, Any]]]]:
     if name not in FORMATS:
         raise BadInput(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
     if name == "minari":
@@ -123,27 +143,41 @@ def join(episodes: list[Episode], manifest: dict[str, Any], where: str) -> Demon
     """
     if not episodes:
         raise CorruptFile(f"{where}: holds no episode")
-    size = get_task(manifest["task"]).layout.size
-    shown, actions = episodes[0].observation.shape[-1], episodes[0].action.shape[-1]
-    if shown != size or actions != ACTION_SIZE:
-        raise SpecMismatch(
-            f"{where}: {shown} observations and {actions} actions; {manifest['task']} has {size} and {ACTION_SIZE}"
-        )
-    if max(np.abs(episode.action).max() for episode in episodes) > 1 + 1e-3:
-        raise SpecMismatch(f"{where}: actions lie outside [-1, 1]; scale them to the benchmark's actions first")
-
-    def together(parts: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.concatenate(parts).astype(np.float32))
-
-    kept = [name for name in OPTIONAL if all(name in episode.optional for episode in episodes)]
     numbers = manifest.get("episode_numbers") or list(range(len(episodes)))
-    return Demonstrations(
-        observation=together([episode.observation for episode in episodes]),
-        action=together([episode.action for episode in episodes]),
-        episode=torch.cat([torch.full((len(e),), int(n)) for n, e in zip(numbers, episodes, strict=True)]),
-        manifest={key: value for key, value in manifest.items() if key != "episode_numbers"},
-        **{name: together([episode.optional[name] for episode in episodes]) for name in kept},
+    if len(numbers) != len(episodes):
+        raise CorruptFile(f"{where}: holds {len(episodes)} of {len(numbers)} episodes")
+    kept = [name for name in OPTIONAL if name in episodes[0].optional]
+    if any(sorted(episode.optional) != sorted(kept) for episode in episodes):
+        raise CorruptFile(f"{where}: some episodes hold {', '.join(OPTIONAL)}, others do not")
+    lengths = [len(episode) for episode in episodes]
+    arrays = {
+        "observation": _together([episode.observation for episode in episodes], "observation", where),
+        "action": _together([episode.action for episode in episodes], "action", where),
+        "episode": np.repeat(np.array(numbers, dtype=np.int64), lengths),
+        **{name: _together([episode.optional[name] for episode in episodes], name, where) for name in kept},
+    }
+    told = {key: value for key, value in manifest.items() if key != "episode_numbers"}
+    check_arrays(arrays, told, where)
+    joined = Demonstrations(
+        manifest=told,
+        **{
+            name: torch.from_numpy(value.astype(np.float32 if value.dtype.kind == "f" else np.int64))
+            for name, value in arrays.items()
+        },
     )
+    check_sizes(joined, where)
+    return joined
+
+
+def _together(parts: list[np.ndarray], name: str, where: str) -> np.ndarray:
+    """One array of all episodes.
+
+    Raises:
+        CorruptFile: they differ in width or type.
+    """
+    if len({(part.dtype, part.shape[1:]) for part in parts}) > 1:
+        raise CorruptFile(f"{where}: {name} differs in shape or type between episodes")
+    return np.concatenate(parts)
 
 
 def manifest_text(demonstrations: Demonstrations) -> str:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mwl.handoff import load_module
+
 PHRASES_PER_BATCH = 512
 
 
@@ -34,8 +36,7 @@ def adapter_from(weights: Mapping[str, Tensor] | None) -> WordAdapter | None:
     if not weights:
         return None
     rank, size = weights["down.weight"].shape
-    adapter = WordAdapter(size, rank)
-    adapter.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    adapter = load_module(lambda: WordAdapter(size, rank), weights, "adapter")
     return adapter.eval().requires_grad_(False)
 
 

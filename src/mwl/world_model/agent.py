@@ -1,7 +1,7 @@
 """Acting with the world model: observe, ask the experts, plan, act."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.errors import BadInput, CorruptFile, UnknownAgent
+from mwl.files import shown
 from mwl.gating import ExpertAgent, Guidance
-from mwl.handoff import read_checkpoint, read_manifest
+from mwl.handoff import load_module, read_checkpoint, read_manifest
+from mwl.plain import from_plain
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
@@ -20,6 +22,7 @@ from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Advice, Planner, Use, shifted
 
 STAGE = "world_model"
+_MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
 ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning
 
 
@@ -196,24 +199,70 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
     }
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Those of `describe_agent`, for their types."""
+
+    network: dict[str, Any]
+    sizes: dict[str, int] | None
+    planner: PlannerConfig
+    horizon: int
+    discount: float
+    unit: list[float]
+    use: dict[str, bool]
+    spread: float
+    pick: str
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1 or not 0 < self.discount <= 1 or self.spread <= 0:
+            raise CorruptFile("world model: its horizon, discount or spread is out of range")
+        if self.planner.samples * self.horizon > _MOST_STEPS or self.planner.iterations > _MOST_ITERATIONS:
+            raise CorruptFile(
+                f"world model: its plans have more than {_MOST_STEPS} steps or {_MOST_ITERATIONS} iterations"
+            )
+        if self.pick not in ACTING:
+            raise CorruptFile(f"world model: acts by {shown(self.pick)}; there are {', '.join(ACTING)}")
+        sizes = [1] if self.sizes is None else list(self.sizes.values())
+        if not sizes or min(sizes) < 1 or sum(sizes) > _WIDEST:
+            raise CorruptFile(f"world model: observes {shown(self.sizes)}")
+
+
 def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
-    """The agent that `describe_agent` described."""
-    settings = checkpoint["hyper_parameters"]
-    model = WorldModel(**settings["network"])
-    model.load_state_dict(checkpoint["state_dict"])
-    observer = Observer(settings["sizes"])
-    config = PlannerConfig(**settings["planner"])
-    unit, use = torch.tensor(settings["unit"]), Use(**settings["use"])
-    planner = Planner(model, config, settings["horizon"], settings["discount"], unit, use)
-    guidance = checkpoint["guidance"]
+    """The agent that `describe_agent` described.
+
+    Raises:
+        CorruptFile, SpecMismatch: entries are missing or of another type, or weights do not fit.
+    """
+    settings = from_plain(_Settings, checkpoint["hyper_parameters"], "hyper_parameters")
+    model = load_module(lambda: WorldModel(**settings.network), checkpoint["state_dict"], "world model")
+    if len(settings.unit) != model.action_size or min(settings.unit) <= 0:
+        raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
+    observer = Observer(settings.sizes)
+    unit, use = torch.tensor(settings.unit), Use(**settings.use)
+    planner = Planner(model, settings.planner, settings.horizon, settings.discount, unit, use)
+    _check_reads(observer, settings.network["feature_size"])
+    guidance = None
+    if checkpoint["guidance"] is not None:
+        guidance = Guidance.from_plain(checkpoint["guidance"], observer.layout)
+        if use.head and model.num_experts != guidance.num_experts:
+            raise CorruptFile(f"world model: predicts {model.num_experts} experts and has {guidance.num_experts}")
     return WorldModelAgent(
         model.eval(),
         planner,
         observer,
-        None if guidance is None else Guidance.from_plain(guidance, observer.layout),
-        settings["spread"],
-        settings["pick"],
+        guidance,
+        settings.spread,
+        settings.pick,
     )
+
+
+def _check_reads(observer: Observer, size: int) -> None:
+    """Refuse a model that takes another number of features than its observer gives."""
+    if observer.layout is None:
+        return
+    given = observer(torch.zeros(1, observer.layout.size)).shape[-1]
+    if given != size:
+        raise CorruptFile(f"world model: takes {size} features, but its observations give {given}")
 
 
 def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
@@ -224,7 +273,8 @@ def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
         SpecMismatch: made for another robot or by another version.
         UnknownAgent: the folder holds something that can't act.
     """
-    manifest = read_manifest(folder, robot=ROBOT)
+    path = Path(folder)
+    manifest = read_manifest(path, robot=ROBOT)
     if manifest["stage"] == "expert":
         from mwl.experts.library import ExpertLibrary
 
@@ -232,6 +282,9 @@ def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
     if manifest["stage"] != STAGE:
         raise UnknownAgent(f"{folder}: holds a {manifest['stage']}, which can't act; name a world model or an expert")
     try:
-        return agent_from_plain(read_checkpoint(folder))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CorruptFile(f"{folder}: not the checkpoint of a world model ({error}); fit it again") from error
+        return agent_from_plain(read_checkpoint(path))
+    except BadInput as error:
+        raise type(error)(f"{shown(path)}: {error}") from error
+    except Exception as error:  # whatever constructors say of entries that are not theirs
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise CorruptFile(f"{shown(path)}: not the checkpoint of a world model ({why}); fit it again") from error
