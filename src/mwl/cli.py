@@ -226,7 +226,8 @@ def _fit(arguments: Sequence[str]) -> int:
     if not arguments:
         raise BadInput("fit needs --config conf/<stage>.yaml (see `mwl fit --help`)")
     folder = fit(arguments)
-    print(f"mwl: finished; hand-over in {folder}", file=sys.stderr)
+    done = "tried out; nothing was kept" if folder is None else f"finished; hand-over in {folder}"
+    print(f"mwl: {done}", file=sys.stderr)
     return 0
 
 

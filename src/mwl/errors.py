@@ -66,7 +66,7 @@ class PhysicsError(MwlError):
 
 
 class NonFiniteLoss(MwlError):
-    """A loss became NaN or infinite; the message says where the batch was saved."""
+    """A loss, and with it a weight or an action, became NaN or infinite; the message says where, and how to go on."""
 
 
 class StageFailed(MwlError):

@@ -233,6 +233,16 @@ def record(
     return within(_RECORDING_S, work)
 
 
+def known_run(run_id: str) -> str | None:
+    """The id itself, where the store has such a run; None where it was made with another store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client().get_run(run_id).info.run_id)
+    except MlflowException:
+        return None
+
+
 def find_runs(experiment: str, filter_string: str = "") -> "list[Run]":
     """Runs of an experiment that match an MLflow filter, newest first; none when the experiment does not exist."""
     identifier = experiment_id(experiment, create=False)

@@ -17,6 +17,7 @@ from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
 from mwl.handoff import MANIFEST, write_handoff
 from mwl.motion.demonstrations import Demonstrations
+from mwl.pipeline.callbacks import RandomState
 from mwl.simulation import get_task
 
 CARD = {"name": "clap", "description": "clap", "paraphrases": []}
@@ -56,13 +57,13 @@ def alternating(tmp_path_factory) -> str:
     return str(recorded.save(tmp_path_factory.mktemp("data") / "turns.npz"))
 
 
-def fit(file: str, memory: int, epochs: int = 4, checkpoint=None) -> tuple[BehaviourCloning, pl.Trainer]:
+def fit(file: str, memory: int, epochs: int = 4, checkpoint=None, callbacks=()) -> tuple[BehaviourCloning, pl.Trainer]:
     pl.seed_everything(0)
     module = BehaviourCloning("clap", "h1-walk", CARD, hidden=[16, 16], memory=memory, lr=1e-2, evaluation_episodes=0)
     data = DemonstrationData([file], batch_size=128, batches_per_epoch=50, sequence=8)
     trainer = pl.Trainer(
         max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu",
+        enable_model_summary=False, accelerator="cpu", callbacks=[RandomState(), *callbacks],
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     return module, trainer
@@ -93,6 +94,38 @@ def test_an_interrupted_fit_goes_on(alternating, tmp_path):
     again, _ = fit(alternating, memory=4, epochs=2, checkpoint=tmp_path / "last.ckpt")
     for name, weight in module.network.state_dict().items():
         assert torch.equal(weight, again.network.state_dict()[name]), name
+
+
+class StopAfter(pl.Callback):
+    """Saves in the middle of an epoch and ends the learning there, as a kill would."""
+
+    def __init__(self, batches: int, path) -> None:
+        self.batches, self.path = batches, path
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        if trainer.global_step == self.batches:
+            trainer.save_checkpoint(self.path)
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("stopped_after", [20, 50, 70])
+def test_stopped_in_an_epoch_or_at_its_end_it_ends_as_never_stopped(alternating, tmp_path, stopped_after):
+    """Two epochs of 50 batches: where the lanes were, and what the expert remembers there, is in the checkpoint."""
+    whole, _ = fit(alternating, memory=4, epochs=2)
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(InterruptedError):
+        fit(alternating, memory=4, epochs=2, callbacks=[StopAfter(stopped_after, path)])
+    resumed, trainer = fit(alternating, memory=4, epochs=2, checkpoint=path)
+    assert trainer.global_step == 100
+    for name, weight in whole.network.state_dict().items():
+        assert torch.equal(weight, resumed.network.state_dict()[name]), name
+
+
+def test_an_expert_of_another_size_is_refused_at_a_resume(alternating, tmp_path):
+    _, trainer = fit(alternating, memory=4, epochs=1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(BadInput, match=r"model\.memory is 8, but the checkpoint was made with 4"):
+        fit(alternating, memory=8, epochs=2, checkpoint=tmp_path / "last.ckpt")
 
 
 def test_lanes_read_on_from_batch_to_batch():

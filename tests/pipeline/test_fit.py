@@ -1,7 +1,9 @@
 """One stage: hand-over, checkpoints, resume, and refusal of bad configurations."""
 
+import errno
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,13 @@ import torch
 import yaml
 
 from mwl import tracking
-from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile
+from mwl.errors import BadInput, ConfigError, MissingFile, WriteFailed
 from mwl.handoff import read_checkpoint, read_manifest
-from mwl.pipeline.callbacks import LAST, PeriodicCheckpoint, RandomState
+from mwl.pipeline.callbacks import PeriodicCheckpoint, RandomState
 from mwl.pipeline.fit import Interrupted, fit, work_folder
+from mwl.pipeline.lock import held
 from mwl.pipeline.logger import _without
+from mwl.pipeline.resume import BEFORE, LAST
 
 
 def final_weight(folder: Path) -> float:
@@ -165,13 +169,42 @@ def test_missing_and_malformed_files(place: Path) -> None:
         fit(["--config", "bad.yaml"])
 
 
-def test_corrupt_checkpoint_is_refused(stage: Path) -> None:
+def torn(path: Path) -> None:
+    """Cut a file in half, as a power cut does."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def zeroed(path: Path) -> None:
+    """Lose a page in the middle of a file; its table of contents, at the end, stays."""
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"PK", 1) // 2
+    content[middle : middle + 64] = bytes(64)
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [torn, zeroed])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_checkpoint_is_set_aside(
+    stage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    both: bool,
+) -> None:
+    """The stage goes on from the checkpoint before, or begins anew where that is damaged too, and ends the same."""
+    whole = fit(["--config", str(stage), "--output", "runs/whole"])
+    args = ["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"]
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted):
+            fit(args)
     work = work_folder("runs/line")
-    work.mkdir(parents=True)
-    (work / LAST).write_bytes(b"not a checkpoint")
-    with pytest.raises(CorruptFile, match=r"last\.ckpt"):
-        fit(["--config", str(stage), "--output", "runs/line", "--resume"])
-    assert not Path("runs/line").exists()
+    for name in (LAST, BEFORE) if both else (LAST,):
+        damage(work / name)
+    assert final_weight(fit([*args, "--resume"])) == final_weight(whole)
+    said = capsys.readouterr().err
+    assert "last.ckpt.damaged" in said
+    assert ("so the stage begins anew" if both else "goes on from the checkpoint before") in said
 
 
 def test_module_without_handoff_is_refused_before_training(stage: Path) -> None:
@@ -193,7 +226,7 @@ def test_a_refused_stage_leaves_an_earlier_one_of_its_name_as_it_was(stage: Path
     before = (work / LAST).read_bytes()
     edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
     with pytest.raises(ConfigError, match="handoff"):
-        fit(["--config", str(stage), "--output", "runs/line"])
+        fit(["--config", str(stage), "--output", "runs/line", "--force"])
     assert (work / LAST).read_bytes() == before
     assert [folder.name for folder in work.parent.iterdir()] == ["line"]
 
@@ -212,9 +245,9 @@ def test_a_stage_refused_in_its_setup_leaves_nothing_either(stage: Path, monkeyp
     fit(["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"])
     before = (work_folder("runs/line") / LAST).read_bytes()
     monkeypatch.setattr("toy.Line.setup", refuse)
-    for resume in ([], ["--resume"]):
+    for how in ("--force", "--resume"):
         with pytest.raises(BadInput, match="no such task"):
-            fit(["--config", str(stage), "--output", "runs/line", *resume])
+            fit(["--config", str(stage), "--output", "runs/line", how])
         assert (work_folder("runs/line") / LAST).read_bytes() == before
 
 
@@ -223,3 +256,127 @@ def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:
     kept = yaml.safe_load((work_folder("runs/line") / "config.yaml").read_text())
     assert kept["model"]["init_args"]["lr"] == 0.07
     assert json.loads(json.dumps(kept))  # plain values only
+
+
+def test_a_finished_result_is_replaced_only_when_asked(stage: Path) -> None:
+    args = ["--config", str(stage), "--output", "runs/line"]
+    fit(args)
+    before = (Path("runs/line") / "manifest.json").read_bytes()
+    with pytest.raises(BadInput, match="--force"):
+        fit([*args, "--model.init_args.lr", "0.01"])
+    assert (Path("runs/line") / "manifest.json").read_bytes() == before
+    fit([*args, "--model.init_args.lr", "0.01", "--force"])
+    assert (Path("runs/line") / "manifest.json").read_bytes() != before
+
+
+def test_a_trial_run_touches_nothing(stage: Path) -> None:
+    args = ["--config", str(stage), "--output", "runs/line"]
+    assert fit([*args, "--trainer.fast_dev_run", "true"]) is None
+    assert not Path("runs").exists()
+    fit(args)
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    assert fit([*args, "--trainer.fast_dev_run", "3"]) is None
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+    with pytest.raises(ConfigError, match="fast_dev_run"):
+        fit([*args, "--resume", "--trainer.fast_dev_run", "true"])
+
+
+def test_two_at_work_on_one_result_are_one_too_many(stage: Path) -> None:
+    args = ["--config", str(stage), "--output", "runs/line"]
+    lock = Path("runs/_work/line.lock")
+    with held(lock, Path("runs/line")):
+        for how in ([], ["--resume"], ["--force"]):
+            with pytest.raises(BadInput, match="another `mwl fit` or `mwl run`"):
+                fit([*args, *how])
+    fit(args)
+    assert not lock.exists()
+
+
+def test_a_full_disk_leaves_the_checkpoint_as_it_was(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit(["--config", str(stage), "--output", "runs/whole"])
+    args = ["--config", str(stage), "--output", "runs/line", "--checkpoint_every_s", "0"]
+    written = Path.write_bytes
+    count = []
+
+    def full(self: Path, data: bytes) -> int:
+        count.append(self)
+        if len(count) == 8:
+            written(self, bytes(data)[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(WriteFailed, match="no space left"):
+            fit(args)
+    work = work_folder("runs/line")
+    assert not [path for path in work.iterdir() if ".part" in path.name]
+    assert len(torch.load(work / LAST, weights_only=True)["state_dict"]) == 1
+    assert final_weight(fit([*args, "--resume"])) == final_weight(whole)
+
+
+def test_one_device_is_enough(stage: Path) -> None:
+    with pytest.raises(ConfigError, match="seeds"):
+        fit(["--config", str(stage), "--output", "runs/line", "--trainer.devices", "2"])
+    assert not work_folder("runs/line").parent.exists()
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a/" + "n" * 256])
+def test_a_name_that_no_file_system_takes_is_refused(stage: Path, name: str) -> None:
+    with pytest.raises(BadInput, match="longer than"):
+        fit(["--config", str(stage), "--output", name])
+
+
+def test_what_is_configured_holds_after_a_resume(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates, betas and weight decay of the configuration, which config.yaml names, and not those of the checkpoint."""
+    edited(stage, model__class_path="toy.Scheduled", model__init_args={"lr": 0.1})
+    args = ["--config", str(stage), "--output", "runs/line"]
+    with monkeypatch.context() as patch:
+        stop_after(10, patch)
+        with pytest.raises(Interrupted):
+            fit(args)
+    fit([*args, "--resume", "--model.init_args.lr", "0.01", "--model.init_args.decay", "0.5"])
+    checkpoint = torch.load(work_folder("runs/line") / LAST, weights_only=True)
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    # the schedule halves the rate every ten batches, of which there are twenty: 0.01 / 4, and not 0.1 / 4
+    assert group["lr"] == pytest.approx(0.0025)
+    assert group["weight_decay"] == 0.5
+    assert checkpoint["lr_schedulers"][0]["base_lrs"] == [0.01]
+
+
+def test_what_training_itself_moved_stays_after_a_resume(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited(stage, model__class_path="toy.Adapting")
+    whole = fit(["--config", str(stage), "--output", "runs/whole"])
+    args = ["--config", str(stage), "--output", "runs/parts"]
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted):
+            fit(args)
+    assert final_weight(fit([*args, "--resume"])) == final_weight(whole)
+
+
+def test_another_seed_is_refused_at_a_resume(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ["--config", str(stage), "--output", "runs/line"]
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted):
+            fit(args)
+    described = (work_folder("runs/line") / "config.yaml").read_text()
+    with pytest.raises(BadInput, match="seed_everything is 2, but the checkpoint was made with 1"):
+        fit([*args, "--resume", "--seed_everything", "2"])
+    assert (work_folder("runs/line") / "config.yaml").read_text() == described
+
+
+def test_a_refused_stage_leaves_no_run(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited(stage, trainer__logger={"class_path": "mwl.pipeline.logger.StageLogger"})
+
+    def refuse(self: object, stage: str) -> None:
+        raise MissingFile("data/nothing.npz: no such file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("toy.Line.setup", refuse)
+        with pytest.raises(MissingFile):
+            fit(["--config", str(stage), "--output", "runs/line"])
+    assert not tracking.find_runs("mwl")
+    fit(["--config", str(stage), "--output", "runs/line"])
+    assert len(tracking.find_runs("mwl")) == 1

@@ -102,3 +102,29 @@ class RandomBatches(Rounds):
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(Draws(self.rounds), batch_size=None)
+
+
+class Scheduled(Line):
+    """Trained by Lightning, at a rate that is halved every ten batches."""
+
+    def __init__(self, lr: float = 0.1, decay: float = 0.0) -> None:
+        super().__init__(lr)
+        self.automatic_optimization = True
+        self.decay = decay
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:  # type: ignore[override]
+        x = torch.randn(8)
+        return ((self.weight * x - 2 * x) ** 2).mean()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** (step // 10))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Adapting(Line):
+    """Moves its rate itself."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        super().training_step(batch, batch_idx)
+        self.optimizers().param_groups[0]["lr"] *= 0.9  # type: ignore[union-attr]

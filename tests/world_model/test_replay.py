@@ -1,9 +1,11 @@
 """What comes out of the replay buffer: slices within one episode, before and after a resume."""
 
+import pytest
 import torch
 from tensordict import TensorDict
 
 from mwl import keys
+from mwl.errors import BadInput
 from mwl.world_model.observation import Observer
 from mwl.world_model.replay import Replay
 
@@ -65,6 +67,43 @@ def test_restored_buffer_samples_the_same() -> None:
         samples.append(buffer.sample()[keys.OBSERVATION])
     assert torch.equal(*samples)
     assert_whole(copy)
+
+
+@pytest.mark.parametrize("steps", [60, 100, 237])  # of each of 4 environments; 400 transitions are 100 steps
+@pytest.mark.parametrize("capacity", [200, 400, 800])
+def test_a_buffer_of_another_capacity_holds_the_newest_and_nothing_else(steps: int, capacity: int) -> None:
+    replay, copy = filled(steps, capacity=400), Replay(capacity, N, H, B)
+    copy.load_state_dict(replay.state_dict())
+    kept = min(steps, 100, capacity // N)
+    assert len(copy) == kept * N
+    cursor = int(copy.buffer._writer.state_dict()["_cursor"])
+    rows = copy.buffer[:kept]
+    rows = rows[(torch.arange(kept) + (cursor if cursor < kept else 0)) % kept]  # oldest first
+    everything = filled(steps, capacity=4000).buffer[:steps]
+    assert torch.equal(rows[keys.EPISODE], everything[keys.EPISODE][-kept:])
+    assert torch.equal(rows[keys.NEXT, keys.REWARD], everything[keys.NEXT, keys.REWARD][-kept:])
+    assert_whole(copy)
+
+
+def test_a_slice_can_be_drawn_once_an_episode_is_long_enough() -> None:
+    replay, never = Replay(400, N, H, B), torch.zeros(N, dtype=torch.bool)
+    for step in range(H):
+        assert not replay.ready()
+        replay.extend(frames(torch.arange(N), torch.full((N,), step), never))
+    assert replay.ready()
+    replay.sample()
+
+
+def test_none_can_be_drawn_of_episodes_that_end_too_soon() -> None:
+    replay, always = Replay(40, N, H, B), torch.ones(N, dtype=torch.bool)
+    for episode in range(30):
+        replay.extend(frames(episode * N + torch.arange(N), torch.zeros(N, dtype=torch.int64), always))
+        assert not replay.ready()
+
+
+def test_demonstrations_shorter_than_a_slice_are_refused() -> None:
+    with pytest.raises(BadInput, match="longer than 2 steps"):
+        Replay(400, N, H, B).add_demonstrations(filled(2, capacity=400).buffer[:2].flatten())
 
 
 def test_state_loads_with_weights_only(tmp_path) -> None:

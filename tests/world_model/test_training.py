@@ -11,9 +11,10 @@ from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PointMass, StopAfter, ToyData, ToyGuidance, ToyModule
 
 from mwl import keys
-from mwl.errors import BadInput, NonFiniteLoss
+from mwl.errors import BadInput, NonFiniteLoss, PhysicsError
 from mwl.gating import Guidance
 from mwl.pipeline.callbacks import RandomState
+from mwl.pipeline.resume import MoreRounds, OptimiserSettings
 from mwl.simulation import get_task
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
 from mwl.world_model.module import WorldModelModule
@@ -126,6 +127,128 @@ def test_resumed_training_ends_as_the_uninterrupted_one(
     assert data.rounds == 22
     assert torch.equal(final_weights(resumed), final_weights(whole))
     assert resumed.trust.steps == whole.trust.steps
+
+
+def stopped(path: Path, steps: int = 352, stop_at: int = 17, **changes: Any) -> None:
+    """Leave a checkpoint of a training that stopped after some rounds of two steps by eight environments."""
+    pl.seed_everything(1)
+    with pytest.raises(InterruptedError):
+        fit(make_module(guided=True, **changes), steps, [StopAfter(stop_at, path)])
+
+
+@pytest.mark.parametrize("stop_at", [20, 22])
+def test_a_training_that_is_over_goes_on_for_more_steps(tmp_path: Path, stop_at: int) -> None:
+    """22 rounds make 352 steps: a checkpoint of the last of them looks to Lightning as if there was no more to do."""
+    pl.seed_everything(1)
+    whole = make_module(guided=True)
+    fit(whole, steps=480)
+    stopped(tmp_path / "last.ckpt", stop_at=stop_at)
+    resumed = make_module(guided=True)
+    data = fit(resumed, 480, [MoreRounds()], checkpoint=str(tmp_path / "last.ckpt"))
+    assert data.env_steps == 480
+    assert resumed.global_step == whole.global_step
+    assert torch.equal(final_weights(resumed), final_weights(whole))
+
+
+def test_configured_rates_hold_after_a_resume(tmp_path: Path) -> None:
+    stopped(tmp_path / "last.ckpt")
+    # the note of what was configured travels in the checkpoint of the pipeline's callback
+    first = make_module(guided=True)
+    note = OptimiserSettings()
+    with pytest.raises(InterruptedError):
+        fit(first, 352, [note, StopAfter(17, tmp_path / "last.ckpt")])
+    resumed = make_module(guided=True)
+    resumed.learning = replace(resumed.learning, lr=1e-5, encoder_lr_scale=0.5)
+    fit(resumed, 352, [OptimiserSettings()], checkpoint=str(tmp_path / "last.ckpt"))
+    model, policy = resumed.trainer.optimizers
+    assert [group["lr"] for group in model.param_groups] == [5e-6, 1e-5]
+    assert [group["lr"] for group in policy.param_groups] == [1e-5]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": {"num_q": 3}}, r"model\.network\.num_q is 3, but the checkpoint was made with 2"),
+        ({"guiding": {"enabled": False}}, r"model\.guidance\.enabled is False"),
+        ({"guiding": {"trust_initial": 0.1}}, r"model\.guidance\.trust_initial"),
+        ({"guiding": {"gate_lr": 0.1}}, r"model\.guidance: gate learned"),
+        ({"learning": {"center_values": True}}, r"model\.learning\.center_values"),
+        ({"data": {"seed": 4}}, r"data\.seed is 4, but the checkpoint was made with 3"),
+        ({"data": {"num_envs": 4}}, r"data\.num_envs is 4"),
+        ({"data": {"steps_per_round": 4}}, r"data\.steps_per_round is 4"),
+        ({"data": {"env_steps": 160}}, r"data\.env_steps is 160, but the checkpoint has 272 behind it"),
+    ],
+)
+def test_what_cannot_change_at_a_resume_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    stopped(tmp_path / "last.ckpt")
+    module, settings = make_module(guided=True), {"env_steps": 352, "num_envs": ENVS, "steps_per_round": 2, "seed": 3}
+    parts = {name: replace(getattr(module, name), **changed) for name, changed in change.items() if name != "data"}
+    network, learning = parts.get("network", module.network), parts.get("learning", module.learning)
+    other = ToyModule(network, learning, module.planning, parts.get("guiding", module.guiding))  # type: ignore[arg-type]
+    data = ToyData(**{**settings, **change.get("data", {})})
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(BadInput, match=said):
+        trainer.fit(other, datamodule=data, ckpt_path=str(tmp_path / "last.ckpt"), weights_only=True)
+
+
+def test_other_advice_is_written_into_what_was_collected(tmp_path: Path) -> None:
+    """What the replay buffer holds of the experts' advice is theirs under the weights of now."""
+    stopped(tmp_path / "last.ckpt", semantic_weights={"good": 1.0})
+    module = make_module(guided=True, semantic_weights={"bad": 1.0})
+    module.follow = "bad"
+    data = fit(module, 352, checkpoint=str(tmp_path / "last.ckpt"))
+    assert data.replay is not None
+    rows = data.replay.buffer[: 352 // ENVS]
+    assert torch.allclose(rows[keys.REFERENCE_ACTION], rows[keys.EXPERT_ACTION][..., 1, :])
+
+
+@pytest.mark.parametrize(("horizon", "steps"), [(4, 480), (20, 480)])
+def test_the_first_update_waits_until_there_is_a_slice(horizon: int, steps: int) -> None:
+    pl.seed_everything(0)
+    module = make_module(guided=False)
+    module.learning = replace(module.learning, learning_starts=0, horizon=horizon)
+    fit(module, steps)
+    rounds = steps // 16  # of two steps; the first slices are there after horizon / 2
+    assert 0 < module.global_step <= rounds - (horizon // 2 - 1)
+
+
+def test_a_horizon_that_nothing_kept_is_as_long_as_is_refused() -> None:
+    module = make_module(guided=False)
+    module.learning = replace(module.learning, learning_starts=0, horizon=30)
+    with pytest.raises(BadInput, match=r"learning\.horizon is 30.*20 steps are kept.*data\.capacity"):
+        fit(module, steps=160)
+
+
+@pytest.mark.parametrize("broken", [keys.REWARD, keys.OBSERVATION])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_not_finite_is_refused_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, value: float
+) -> None:
+    """The checkpoint before it is good: the training that goes on from there ends as one that never broke."""
+    pl.seed_everything(1)
+    whole = make_module(guided=False)
+    fit(whole, steps=320)
+    step, count = PointMass._step, []
+
+    def breaks(self: PointMass, tensordict: Any) -> Any:
+        out = step(self, tensordict)
+        count.append(1)
+        if len(count) == 14:  # in the seventh round of two; before the first update
+            out[broken][5] = value
+        return out
+
+    class SaveAlways(Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    pl.seed_everything(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(PointMass, "_step", breaks)
+        with pytest.raises(PhysicsError, match="environment 5 is not finite at step"):
+            fit(make_module(guided=False), 320, [SaveAlways()])
+    resumed = make_module(guided=False)
+    fit(resumed, 320, checkpoint=str(tmp_path / "last.ckpt"))
+    assert torch.equal(final_weights(resumed), final_weights(whole))
 
 
 def test_every_round_counts_as_one_step_for_lightning() -> None:

@@ -130,13 +130,15 @@ class DemonstrationData(BatchedSteps):
         return together
 
     def state_dict(self) -> dict[str, Any]:
-        """What was aggregated; the files themselves are read again."""
-        return {} if self.dagger is None else self.dagger.state_dict()
+        """What was aggregated, and where sequences are; the files themselves are read again."""
+        state = super().state_dict()
+        return state if self.dagger is None else {**state, "dagger": self.dagger.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what had been aggregated."""
-        if self.dagger is not None and state_dict:
-            self.dagger.load_state_dict(state_dict)
+        """Go on with what had been aggregated, and where sequences were."""
+        super().load_state_dict(state_dict)
+        if self.dagger is not None and "dagger" in state_dict:
+            self.dagger.load_state_dict(state_dict["dagger"])
 
     @property
     def provenance(self) -> list[dict[str, Any]]:

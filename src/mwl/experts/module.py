@@ -15,6 +15,7 @@ from mwl.experts.data import DemonstrationData
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
+from mwl.resuming import refuse_changed
 
 
 class BehaviourCloning(pl.LightningModule):
@@ -107,6 +108,20 @@ class BehaviourCloning(pl.LightningModule):
         if batch_idx % 50 == 0:  # logging costs as much as an update of so small a network
             self.log("train/loss", loss)
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the memory with which the lanes go on."""
+        checkpoint["memory"] = self._memory
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with that memory.
+
+        Raises:
+            BadInput: the network or what it is fitted for is another one.
+        """
+        fixed = ("name", "task", "command", "hidden", "memory")
+        refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
+        self._memory = checkpoint.get("memory")
 
     def validation_step(self, batch: TensorDict, batch_idx: int) -> None:
         """The same error on episodes that were not trained on."""

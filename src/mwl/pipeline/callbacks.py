@@ -1,9 +1,8 @@
 """What every stage does beside learning: checkpoint, remember its random numbers, report progress, hand over."""
 
-import json
-import os
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,19 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mwl import tracking
-from mwl.errors import ConfigError
+from mwl.errors import ConfigError, NonFiniteLoss, WriteFailed
+from mwl.files import write_json, write_text
 from mwl.handoff import write_handoff
+from mwl.pipeline.logger import StageLogger
+from mwl.pipeline.resume import LAST
+from mwl.resuming import refuse_changed
 
-LAST = "last.ckpt"
 CONFIG = "config.yaml"
 RUN_ID = "mlflow_run_id"
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Saves `last.ckpt` at round ends, at most every `every_s` seconds, and when the process is asked to stop.
+    """Saves `last.ckpt` at round ends, at most every `every_s` seconds, at the end, and when asked to stop.
 
     `ModelCheckpoint(train_time_interval=...)` never fires under manual optimisation (lightning 2.6), and a count of
     rounds fits no stage: rounds take from milliseconds to minutes.
@@ -45,20 +47,42 @@ class PeriodicCheckpoint(Checkpoint):
         if time.monotonic() - self._saved_at >= self.every_s:
             self._save(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what was reached, from which `--resume` goes on for longer."""
+        self._save(trainer)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save when asked to stop: Lightning raises that between rounds, so the state is whole. Else keep the last."""
         if isinstance(exception, SIGTERMException):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        """Save, unless that would spoil what is there.
+
+        Raises:
+            NonFiniteLoss: a weight became NaN or infinite.
+        """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for name, weight in trainer.lightning_module.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise NonFiniteLoss(
+                    f"{name} is not finite any more, so nothing of it is kept; --resume goes on from the checkpoint "
+                    "before, where there is one; a smaller learning rate helps if it recurs"
+                )
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
 
 
 class RandomState(Callback):
-    """Carries the random number generators in the checkpoint, so that a resumed stage ends as an uninterrupted one."""
+    """Carries the random number generators in the checkpoint, so that a resumed stage ends as an uninterrupted one.
 
-    def __init__(self) -> None:
+    Args:
+        seed: with which the stage begins; a resumed one goes on with its generators, so it can't have another.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
         self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,10 +94,17 @@ class RandomState(Callback):
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
             "python": [version, list(internal), gauss],
+            "seed": self.seed,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until training starts: setting up draws random numbers as well."""
+        """Keep the state until training starts: setting up draws random numbers as well.
+
+        Raises:
+            BadInput: the stage was begun with another seed.
+        """
+        if self.seed is not None and state_dict.get("seed") is not None:
+            refuse_changed("", {"seed_everything": state_dict.get("seed")}, {"seed_everything": self.seed})
         self._restored = state_dict
 
     def on_train_start(self, *_: Any) -> None:
@@ -91,16 +122,15 @@ class RandomState(Callback):
 
 
 def write_progress(path: Path, fraction: float, text: str = "") -> None:
-    """Tell a watching process how far a stage is; replaced in one step, so that a reader never sees half of it."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps({"fraction": fraction, "text": text}), encoding="utf-8")
-    os.replace(scratch, path)
+    """Tell a watching process how far a stage is; where there is no room for that, the stage goes on."""
+    with suppress(WriteFailed):
+        write_json(path, {"fraction": fraction, "text": text})
 
 
 class ProgressFile(Callback):
     """Writes how far training is to a small file, for the display of the pipeline that runs this stage."""
 
-    def __init__(self, path: str, every_s: float = 0.5) -> None:
+    def __init__(self, path: str, every_s: float = 1.0) -> None:
         self.path = Path(path)
         self.every_s = every_s
         self._written_at = 0.0
@@ -139,13 +169,17 @@ class SaveConfig(SaveConfigCallback):
         self.folder = Path(folder)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write `config.yaml`, and the run's id for a later resume."""
-        text = self.parser.dump(self.config, skip_none=False)
-        (self.folder / CONFIG).write_text(text, encoding="utf-8")
+        """Write `config.yaml`."""
+        write_text(self.folder / CONFIG, self.parser.dump(self.config, skip_none=False))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the configuration, and write the run's id for a later resume."""
         logger = trainer.logger
+        if isinstance(logger, StageLogger):
+            logger.begin()
         if isinstance(logger, MLFlowLogger) and logger.run_id:
-            logger.experiment.log_text(logger.run_id, text, CONFIG)
-            (self.folder / RUN_ID).write_text(logger.run_id, encoding="utf-8")
+            logger.experiment.log_text(logger.run_id, self.parser.dump(self.config, skip_none=False), CONFIG)
+            write_text(self.folder / RUN_ID, logger.run_id)
 
 
 class HandOff(Callback):
@@ -165,9 +199,15 @@ class HandOff(Callback):
             raise ConfigError(f"model {name} has no handoff() method, so it cannot be fitted as a stage")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Only a training that was not interrupted arrives here."""
-        if not trainer.is_global_zero:
+        """Only a training that was not interrupted arrives here; a trial run of the configuration leaves nothing.
+
+        Raises:
+            ConfigError: the trainer's limits let nothing be trained.
+        """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+            raise ConfigError("nothing was trained: trainer.max_epochs, max_steps or limit_train_batches is 0")
         logger = trainer.logger
         entries: dict[str, Any] = pl_module.handoff()  # type: ignore[operator]
         if isinstance(logger, MLFlowLogger) and logger.run_id:

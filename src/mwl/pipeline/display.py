@@ -1,6 +1,5 @@
 """Progress of a running pipeline: live bars on a terminal, one line per event in a log."""
 
-import json
 import time
 from pathlib import Path
 
@@ -8,8 +7,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mwl.errors import MwlError
+from mwl.files import read_json
 from mwl.pipeline.worker import PROGRESS
 from mwl.terminal import printable
+
+_LINE_EVERY_S = 20.0  # in a log, of every stage
 
 
 class Display:
@@ -31,6 +34,7 @@ class Display:
         )
         self.overall = self.progress.add_task("pipeline", total=total, text="")
         self._bars: dict[str, tuple[TaskID, Path, float]] = {}
+        self._lines: dict[str, tuple[float, float]] = {}  # of each stage: when its last line was written, and its share
 
     def __enter__(self) -> "Display":
         self.progress.start()
@@ -49,15 +53,30 @@ class Display:
         self._say(f"  >  {stage}: {'goes on from its last checkpoint' if resumed else 'started'}")
         bar = self.progress.add_task(stage, total=1.0, text="")
         self._bars[stage] = (bar, work / PROGRESS, time.monotonic())
+        self._lines[stage] = (time.monotonic(), 0.0)
+
+    def told(self, stage: str, notice: str) -> None:
+        """What the user should know of a stage before it starts."""
+        self.console.print(f"  !  {stage}: {notice}", highlight=False, markup=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Read how far each running stage says it is."""
-        for bar, path, _ in self._bars.values():
+        for stage, (bar, path, _) in self._bars.items():
             try:
-                state = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+                state = read_json(path)
+                fraction, text = float(state["fraction"]), str(state["text"])
+            except (MwlError, KeyError, TypeError, ValueError):  # not there yet
                 continue
-            self.progress.update(bar, completed=state["fraction"], text=state["text"])
+            self.progress.update(bar, completed=fraction, text=text)
+            if not self.console.is_terminal:
+                self._line(stage, fraction, text)
+
+    def _line(self, stage: str, fraction: float, text: str) -> None:
+        """In a log, a line per stage now and then, as long as it gets on."""
+        written_at, share = self._lines[stage]
+        if time.monotonic() - written_at >= _LINE_EVERY_S and fraction > share:
+            self._lines[stage] = (time.monotonic(), fraction)
+            self.console.print(f"     {stage}: {fraction:.0%} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def ended(self, stage: str, *, ok: bool, text: str = "") -> None:
         """A stage whose process is gone."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,21 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mwl import tracking
-from mwl.errors import BadInput, ConfigError, CorruptFile, MissingFile, MwlError
-from mwl.pipeline.callbacks import LAST, RUN_ID, HandOff, PeriodicCheckpoint, ProgressFile, RandomState, SaveConfig
+from mwl.errors import BadInput, ConfigError, MissingFile, MwlError
+from mwl.files import output_folder, read_text
+from mwl.pipeline.callbacks import (
+    CONFIG,
+    RUN_ID,
+    HandOff,
+    PeriodicCheckpoint,
+    ProgressFile,
+    RandomState,
+    SaveConfig,
+)
 from mwl.pipeline.config import default_file
 from mwl.pipeline.config_errors import explain
+from mwl.pipeline.lock import held
+from mwl.pipeline.resume import MoreRounds, OptimiserSettings, WholeFiles, has_checkpoint, usable_checkpoint
 
 WORK = "_work"
 Arguments = Sequence[str] | dict[str, Any]
@@ -97,6 +109,7 @@ class StageCLI(LightningCLI):
         parser.add_argument("--progress_file", type=str | None, default=None, help="report progress to this file")
         parser.add_argument("--threads", type=int | None, default=None, help="CPU threads for torch")
         parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        parser.add_argument("--force", action="store_true", help="replace what is there")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; a mistake becomes one line.
@@ -124,20 +137,22 @@ class StageCLI(LightningCLI):
         logger = self.config.trainer.logger
         if not self.instantiate or getattr(logger, "class_path", None) not in _MLFLOW_LOGGERS:
             return
-        tracking.experiment_id(self.config.experiment)
+        if self.config.trainer.fast_dev_run:  # Lightning takes no logger for it
+            return
+        tracking.client()  # makes the store's folder; the logger itself makes no more before the training begins
         name = Path(self.config.output).name
         tags = {tracking.STAGE_TAG: name, tracking.KIND_TAG: "fit"}
         if self.config.parent_run:
             tags[tracking.PARENT_TAG] = self.config.parent_run
         work = work_folder(self.config.output)
-        finished = Path(self.config.output).exists() and not (work / LAST).is_file()
+        finished = Path(self.config.output).exists() and not has_checkpoint(work)
         goes_on = self.config.resume and (work / RUN_ID).is_file() and not finished
         settings = {
             "tracking_uri": tracking.tracking_uri(),
             "experiment_name": self.config.experiment,
             "run_name": name,
             "tags": tags,
-            "run_id": (work / RUN_ID).read_text().strip() if goes_on else None,
+            "run_id": tracking.known_run(read_text(work / RUN_ID).strip()) if goes_on else None,
         }
         for key, value in settings.items():
             logger.init_args[key] = value
@@ -167,7 +182,9 @@ class StageCLI(LightningCLI):
         output, config = self.config.output, self.config
         callbacks = [
             PeriodicCheckpoint(str(work_folder(output)), config.checkpoint_every_s),
-            RandomState(),
+            RandomState(None if config.seed_everything is None else int(config.seed_everything)),
+            OptimiserSettings(),
+            MoreRounds(),
             HandOff(output),
         ]
         if config.progress_file:
@@ -178,11 +195,19 @@ class StageCLI(LightningCLI):
             callbacks.append(RichProgressBar())
         if config.trainer.default_root_dir is None:  # or a logger without a folder writes to wherever one happens to be
             kwargs["default_root_dir"] = str(work_folder(output))
+        plugins = self.config_init.trainer.plugins or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeFiles()]
         self.trainer_defaults = {"callbacks": callbacks}
         try:
-            return super().instantiate_trainer(enable_checkpointing=True, **kwargs)
-        except (MisconfigurationException, ValueError) as error:
+            trainer = super().instantiate_trainer(enable_checkpointing=True, **kwargs)
+        except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer: {error}") from error
+        if trainer.num_devices * trainer.num_nodes > 1:
+            raise ConfigError(
+                f"trainer.devices: a stage is fitted on one device, not on {trainer.num_devices * trainer.num_nodes}, "
+                "each of which would do the same; for several seeds at once put `seeds: [0, 1]` into a pipeline"
+            )
+        return trainer
 
 
 def resolved_config(args: Arguments, files: Sequence[Path] = ()) -> dict[str, Any]:
@@ -200,35 +225,69 @@ def resolved_config(args: Arguments, files: Sequence[Path] = ()) -> dict[str, An
     return config
 
 
-def fit(args: Arguments) -> Path:
-    """Fit one stage and return its hand-over folder.
+def fit(args: Arguments) -> Path | None:
+    """Fit one stage and return its hand-over folder; None after a trial run (`fast_dev_run`), which leaves nothing.
 
     Args:
-        args: `--config FILE`, `--resume`, `--output FOLDER`, and any `--model.x`, `--data.x`, `--trainer.x`; or the
-            same as a nested mapping.
+        args: `--config FILE`, `--resume`, `--force`, `--output FOLDER`, and any `--model.x`, `--data.x`,
+            `--trainer.x`; or the same as a nested mapping.
 
     Raises:
         ConfigError: the configuration does not fit the classes it names.
-        CorruptFile: the checkpoint to resume from cannot be read.
+        BadInput: the result exists already, or another process is at work on it.
+        WriteFailed: the disk is full; the last checkpoint is as it was.
         Interrupted: SIGINT or SIGTERM arrived; the checkpoint is saved.
     """
     quieten()
     config = resolved_config(args)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    with prepared(work_folder(config["output"]), resume=config["resume"]) as work:
-        cli = StageCLI(args)
-        checkpoint = _checkpoint_to_resume(work) if config["resume"] else None
-        if config["resume"] and checkpoint is None and not config["progress_file"]:
-            print(f"mwl: no checkpoint in {work}, so the stage begins anew", file=sys.stderr)
-        received = _stop_between_rounds()
-        try:
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-        except SIGTERMException as error:
-            raise Interrupted(received[0] if received else signal.SIGTERM) from error
-        if cli.trainer.state.status != TrainerStatus.FINISHED:
-            raise Interrupted(signal.SIGTERM)
-    return Path(config["output"])
+    if config["trainer"]["fast_dev_run"]:
+        _try_out(args, config)
+        return None
+    output = Path(config["output"])
+    work = work_folder(output)
+    output_folder(output, force=config["force"] or (config["resume"] and work.is_dir()))
+    with held(work.with_name(f"{work.name}.lock"), output), prepared(work, resume=config["resume"]):
+        checkpoint, notices = usable_checkpoint(work) if config["resume"] else (None, [])
+        if config["resume"] and checkpoint is None and not notices and not config["progress_file"]:
+            notices = [f"no checkpoint in {work}, so the stage begins anew"]
+        for notice in notices:
+            print(f"mwl: {notice}", file=sys.stderr)
+        _run(StageCLI(args), checkpoint)
+    return output
+
+
+def _try_out(args: Arguments, config: dict[str, Any]) -> None:
+    """Carry out a stage's first steps in a folder that vanishes.
+
+    Raises:
+        ConfigError: it is to be resumed as well.
+    """
+    if config["resume"]:
+        raise ConfigError("--resume: trainer.fast_dev_run only tries a configuration out; leave one of them out")
+    with tempfile.TemporaryDirectory() as scratch:
+        output = str(Path(scratch) / Path(config["output"]).name)
+        _run(StageCLI({**args, "output": output} if isinstance(args, dict) else [*args, "--output", output]), None)
+
+
+def _run(cli: StageCLI, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint where there is one, and hand over.
+
+    Raises:
+        ConfigError: the trainer refuses its settings.
+        Interrupted: SIGINT or SIGTERM arrived; the checkpoint is saved.
+    """
+    received = _stop_between_rounds()
+    try:
+        path = None if checkpoint is None else str(checkpoint)
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)
+    except SIGTERMException as error:
+        raise Interrupted(received[0] if received else signal.SIGTERM) from error
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}") from error
+    if cli.trainer.state.status != TrainerStatus.FINISHED:
+        raise Interrupted(signal.SIGTERM)
 
 
 @contextmanager
@@ -243,10 +302,13 @@ def prepared(work: Path, *, resume: bool) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
         work.rename(previous)
     work.mkdir(parents=True, exist_ok=True)
+    described = (work / CONFIG).read_bytes() if (work / CONFIG).is_file() else None
     try:
         yield work
     except BaseException as error:
-        refused = isinstance(error, BadInput) and not resume and not (work / LAST).is_file()
+        if isinstance(error, BadInput) and resume and described is not None:
+            (work / CONFIG).write_bytes(described)  # the checkpoint's, not that of what was refused
+        refused = isinstance(error, BadInput) and not resume and not has_checkpoint(work)
         if refused or not any(work.iterdir()):
             shutil.rmtree(work)
             if sets_aside:
@@ -288,19 +350,6 @@ def _config_files(args: Sequence[str]) -> list[Path]:
         if not file.is_file():
             raise MissingFile(f"{file}: no such configuration file")
     return files
-
-
-def _checkpoint_to_resume(work: Path) -> str | None:
-    """Path of the last checkpoint, checked to be readable; None when there is none yet."""
-    path = work / LAST
-    if not path.is_file():
-        return None
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CorruptFile(f"{path}: cannot resume, not a checkpoint ({reason[:120]}); fit without --resume") from error
-    return str(path)
 
 
 def _stop_between_rounds() -> list[int]:

@@ -1,7 +1,5 @@
 """`mwl run`: carries out the stages of a pipeline in order of need, several at a time, and can be stopped anywhere."""
 
-import fcntl
-import json
 import multiprocessing
 import os
 import shutil
@@ -19,7 +17,8 @@ from typing import Any
 from rich.console import Console
 
 from mwl import tracking
-from mwl.errors import BadInput, StageFailed
+from mwl.errors import MwlError, StageFailed
+from mwl.files import output_folder, read_json, read_text, write_json, write_text
 from mwl.machine import cpu_cores, omp_threads
 from mwl.pipeline import fingerprint, worker
 from mwl.pipeline.config import (
@@ -37,7 +36,9 @@ from mwl.pipeline.config import (
 )
 from mwl.pipeline.display import Display
 from mwl.pipeline.fit import WORK, resolved_config, work_folder
+from mwl.pipeline.lock import held
 from mwl.pipeline.produce import check_settings
+from mwl.pipeline.resume import usable_checkpoint
 from mwl.pipeline.worker import Job
 
 STATE = "state.json"
@@ -91,9 +92,8 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     console = console or Console(stderr=True)
     pipeline, stages = load(path, overrides)
     plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
-    folder = pipeline.folder
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder / WORK / LOCK), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
+    folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
+    with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
         run = _Run(pipeline, plans, display)
         run.go()
     return Result(folder, run.ran, run.skipped, time.monotonic() - started)
@@ -114,7 +114,9 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
     else:
         config = complete = substitute(asdict(stage), pipeline.folder)
         modules = set(_MODULES[kind])
-    counted = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer.logger")}
+    counted = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer")}
+    if "trainer" in complete:  # where a logger writes changes no result; its address is the user's, from outside
+        counted["trainer"] = {key: value for key, value in complete["trainer"].items() if key != "logger"}
     key = fingerprint.digest_of(
         {
             "config": counted,
@@ -188,12 +190,17 @@ class _Run:
         plan, work = self.plans[name], work_folder(self.folder / name)
         state = _read_json(work / STATE)
         resumed = state.get("key") == self.keys[name] and "digest" not in state
-        if not resumed:
+        if resumed:
+            checkpoint, notices = usable_checkpoint(work)
+            resumed = checkpoint is not None or plan.kind != "fit"
+            for notice in notices:
+                self.display.told(name, notice)
+        else:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         for leftover in (worker.ERROR, worker.FINISHED, worker.PROGRESS):
             (work / leftover).unlink(missing_ok=True)
-        _write_json(work / STATE, {"key": self.keys[name]})
+        write_json(work / STATE, {"key": self.keys[name]})
         parent = self._parent_run()
         if not resumed:
             tracking.supersede(self.experiment, parent, name)
@@ -231,10 +238,10 @@ class _Run:
                 " (out of memory?)" if exitcode == -signal.SIGKILL else ""
             )
             if (work / worker.ERROR).is_file():
-                reason = (work / worker.ERROR).read_text(encoding="utf-8")
+                reason = read_text(work / worker.ERROR)
             raise StageFailed(f"stage {name!r} failed: {reason} (log: {work / worker.LOG}; run again to go on)")
         self.digests[name] = fingerprint.folder_digest(self.folder / name)
-        _write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
+        write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
         self.ran.append(name)
         summary = _read_json(work / worker.FINISHED)
         self.display.ended(name, ok=True, text=" ".join(f"{key}={value:.1f}" for key, value in summary.items()))
@@ -276,7 +283,7 @@ class _Run:
                 self._parent = tracking.open_run(
                     self.experiment, self.pipeline.name, tags={tracking.KIND_TAG: "pipeline"}
                 )
-                file.write_text(self._parent, encoding="utf-8")
+                write_text(file, self._parent)
             tracking.client().update_run(self._parent, status="RUNNING")
         return self._parent
 
@@ -289,21 +296,6 @@ def _dependents(name: str, plans: Mapping[str, Plan]) -> set[str]:
     """Stages that need this one, directly or through others."""
     direct = {other for other, plan in plans.items() if name in plan.needs}
     return direct.union(*(_dependents(other, plans) for other in direct))
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the pipeline's folder for this process alone.
-
-    Raises:
-        BadInput: another process holds it.
-    """
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadInput(f"{path.parents[1]}: another `mwl run` is working in this folder") from error
-        yield
 
 
 @contextmanager
@@ -321,14 +313,9 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """An object that this pipeline wrote earlier; empty where there is none, or none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except MwlError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(scratch, path)

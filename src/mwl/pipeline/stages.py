@@ -31,6 +31,7 @@ def _fit(job: Job, report: Report) -> dict[str, Any]:
         "progress_file": str(Path(job.work) / PROGRESS),
         "threads": job.threads,
         "resume": True,  # the pipeline empties the work folder of a stage that must start afresh
+        "force": True,  # and replaces a result that was made of something else
     }
     fit({**job.config, **settings})
     return {}

@@ -1,17 +1,18 @@
 """What runs in the process of its own that every stage of a pipeline gets."""
 
-import json
 import os
 import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import MwlError
+from mwl.errors import MwlError, WriteFailed
+from mwl.files import write_json, write_text
 
 LOG = "log.txt"
 ERROR = "error.txt"
@@ -74,12 +75,11 @@ def run(job: Job) -> None:
         message = str(error).strip() or type(error).__name__
         if not isinstance(error, MwlError):
             message = f"{type(error).__name__}: {message}"
-        (work / ERROR).write_text(" ".join(message.split()), encoding="utf-8")
+        with suppress(WriteFailed):
+            write_text(work / ERROR, " ".join(message.split()))
         sys.stderr.flush()
         sys.exit(error.exit_code if isinstance(error, MwlError) else 1)
-    scratch = work / (FINISHED + ".tmp")
-    scratch.write_text(json.dumps(summary), encoding="utf-8")
-    os.replace(scratch, work / FINISHED)
+    write_json(work / FINISHED, summary)
 
 
 def _end_with_parent() -> None:

@@ -159,6 +159,8 @@ class WorldModelAgent:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
+        if self._deviation is not None and len(self._deviation) != self.planner.horizon:
+            self._deviation, self._std, self._age = None, None, 0  # a plan of another length: it is made anew
         if self.guidance is not None:
             self.guidance.current, self.guidance.memory = state["current_expert"], state.get("expert_memory")
             self.guidance.age = state.get("expert_age")

@@ -12,11 +12,21 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl import keys
+from mwl.checkpoints import load_checkpoint, save_checkpoint
+from mwl.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
+from mwl.resuming import refuse_changed
 from mwl.simulation import get_task, make_env
 from mwl.simulation.robot import RADIANS_PER_ACTION
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.replay import Replay
+
+_FINITE = {
+    "action": keys.ACTION,
+    "observation": keys.OBSERVATION,
+    "reward": (keys.NEXT, keys.REWARD),
+    "observation that followed": (keys.NEXT, keys.OBSERVATION),
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,11 @@ class WorldModelData(pl.LightningDataModule):
         """Environment steps collected so far."""
         return self.rounds * self.frames_per_round
 
+    @property
+    def rounds_left(self) -> int:
+        """Rounds not yet collected."""
+        return self.total_rounds - self.rounds
+
     def make_env(self) -> tuple[EnvBase, EnvSpec]:
         """The environment and its description; to be replaced for an environment outside the suites."""
         task = get_task(self.task)
@@ -116,7 +131,18 @@ class WorldModelData(pl.LightningDataModule):
             self.env, self.spec = self.make_env()
 
     def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> Replay:
-        """Say what acts, and how the replay buffer is sampled; returns that buffer."""
+        """Say what acts, and how the replay buffer is sampled; returns that buffer.
+
+        Raises:
+            BadInput: it never holds as many steps of an episode as are drawn at once.
+        """
+        kept, longest = max(self.capacity // self.num_envs, 1), self.spec.episode_steps
+        if min(kept, longest) < horizon:
+            raise BadInput(
+                f"learning.horizon is {horizon}, but of each of {self.num_envs} environments {kept} steps are kept "
+                f"(data.capacity and data.env_steps over data.num_envs), and an episode has {longest}: nothing could "
+                "be learned"
+            )
         self.behaviour = behaviour
         self.replay = Replay(self.capacity, self.num_envs, horizon, batch_size)
         return self.replay
@@ -157,11 +183,31 @@ class WorldModelData(pl.LightningDataModule):
             draw_apart()
 
     def collect(self) -> TensorDictBase:
-        """One round: transitions `[N, k]`, not yet in the replay buffer."""
+        """One round: transitions `[N, k]`, not yet in the replay buffer.
+
+        Raises:
+            PhysicsError: a reward or an observation is not finite.
+            NonFiniteLoss: an action isn't, as the networks that chose it are broken.
+        """
         assert self._collector is not None, "start before collecting"
         frames = next(self._collector)
+        self._check(frames)
         self.rounds += 1
         return frames
+
+    def _check(self, frames: TensorDictBase) -> None:
+        """Refuse what would spoil the replay buffer, and with it every checkpoint from now on."""
+        for what, key in _FINITE.items():
+            finite = torch.isfinite(frames[key]).flatten(2).all(dim=-1)
+            if not finite.all():
+                environment, t = torch.nonzero(~finite)[0].tolist()
+                step = int(frames[keys.STEP_COUNT][environment, t])
+                error = NonFiniteLoss if key == keys.ACTION else PhysicsError
+                raise error(
+                    f"{self.spec.task}: the {what} of environment {environment} is not finite at step {step} of its "
+                    f"episode, after {self.env_steps} environment steps; nothing of it was kept: --resume goes on from "
+                    "the last checkpoint"
+                )
 
     def train_dataloader(self) -> DataLoader:
         """The rounds that are left."""
@@ -173,6 +219,7 @@ class WorldModelData(pl.LightningDataModule):
             return {}
         snapshot = getattr(self.env, "snapshot", None)
         return {
+            "settings": self._settings(),
             "rounds": self.rounds,
             "replay": self.replay.state_dict() if self.sidecar is None else self._write_sidecar(self.sidecar),
             "behaviour": self.behaviour.memory(),
@@ -180,9 +227,19 @@ class WorldModelData(pl.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; environments that can't be restored begin new episodes."""
+        """Go on where `state_dict` was taken; environments that can't be restored begin new episodes.
+
+        Raises:
+            BadInput: it was taken of other environments, or more steps are done than are asked for.
+        """
         if not state_dict:
             return
+        refuse_changed("data.", state_dict.get("settings", {}), self._settings())
+        if state_dict["rounds"] > self.total_rounds:
+            raise BadInput(
+                f"--resume: data.env_steps is {self.total_rounds * self.frames_per_round}, but the checkpoint has "
+                f"{state_dict['rounds'] * self.frames_per_round} behind it; ask for more, or fit without --resume"
+            )
         assert self.behaviour is not None
         assert self.replay is not None
         self.rounds = int(state_dict["rounds"])
@@ -191,6 +248,16 @@ class WorldModelData(pl.LightningDataModule):
         self.behaviour.recall(state_dict["behaviour"])
         if state_dict["environment"] is not None:
             self.env.restore(state_dict["environment"])  # type: ignore[union-attr, operator]
+
+    def _settings(self) -> dict[str, Any]:
+        """What the environments and all that is counted in rounds depend on."""
+        return {
+            "task": self.task,
+            "suite": self.suite,
+            "num_envs": self.num_envs,
+            "steps_per_round": self.steps_per_round,
+            "seed": self.seed,
+        }
 
     def _write_sidecar(self, folder: Path) -> str:
         """Write the replay buffer to a new file and return its path.
@@ -201,9 +268,7 @@ class WorldModelData(pl.LightningDataModule):
         folder.mkdir(parents=True, exist_ok=True)
         older = sorted(folder.glob("replay-*.pt"))
         path = folder / f"replay-{self.rounds:09d}.pt"
-        scratch = path.with_suffix(".tmp")
-        torch.save(self.replay.state_dict(), scratch)
-        scratch.replace(path)
+        save_checkpoint(path, self.replay.state_dict())
         for file in [file for file in older if file != path][:-1]:
             file.unlink()
         return str(path)
@@ -225,7 +290,7 @@ def _read_sidecar(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise MissingFile(f"{path}: the replay buffer of the checkpoint to resume from is gone; fit without --resume")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise CorruptFile(f"{path}: not a replay buffer ({type(error).__name__}); fit without --resume") from error
+        state: dict[str, Any] = load_checkpoint(path)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}; fit without --resume") from error
     return state

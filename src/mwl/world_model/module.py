@@ -1,6 +1,6 @@
 """Learning the guided world model online: one training step is one round of acting and then learning."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -11,11 +11,13 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mwl import keys
+from mwl.checkpoints import save_checkpoint
 from mwl.errors import BadInput, NonFiniteLoss
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import Guidance, load_gate, weights_for
 from mwl.motion.naturalness import JOINT_VELOCITIES
+from mwl.resuming import refuse_changed
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
@@ -32,6 +34,17 @@ from mwl.world_model.tuner import Tuner, make_tuner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
 Phase = Literal["tune", "race", "seed", "plan"]
+_FIXED = {  # settings that can't change in the middle of a training, by group
+    "network": ["size", "num_q"],
+    "learning": ["center_values"],
+    "guidance": [
+        "enabled",
+        "experts",
+        "trust_initial",
+        *(item.name for item in fields(GuidanceConfig) if item.name.startswith(("tune_", "race_"))),
+    ],
+}
+_ADVICE = ["gate", "semantic_weights", "instruction", "semantic", "alpha", "mode", "margin", "limbs"]
 _UNGUIDED = Use(candidates=False, base=False, policy_base=False)
 
 
@@ -72,6 +85,7 @@ class WorldModelModule(pl.LightningModule):
         self.tuner: Tuner | None = None
         self._phase: Phase = "tune"
         self._owed_updates = 0.0
+        self._advice_is_stale = False  # what the replay buffer says of the experts' advice
         self._returns: list[float] = []
         self._return_so_far: Tensor | None = None
 
@@ -158,13 +172,14 @@ class WorldModelModule(pl.LightningModule):
         """One round: collect N x k transitions, then make the updates they call for."""
         data = self._data()
         assert data.behaviour is not None
+        assert data.replay is not None
         self._enter_phase(data)
         data.behaviour.agent.spread = float(self.trust.spread)
         frames = data.collect()
         self._remember(frames, data)
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
-        if data.env_steps - self._tuning_steps > self.learning.learning_starts:
+        if data.env_steps - self._tuning_steps > self.learning.learning_starts and data.replay.ready():
             self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
@@ -202,10 +217,11 @@ class WorldModelModule(pl.LightningModule):
             measured = phase in ("tune", "race")
             self.guidance.variants = self.tuner.variants if measured else None
             self.guidance.gated = not (measured and self.guiding.tune_alone)
-            if phase != self._phase:
-                reference = partial(self.guidance.reference, hold=False)
-                data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))
-        self._phase = phase
+            self._advice_is_stale |= phase != self._phase
+        if self._advice_is_stale and self.guidance is not None:
+            reference = partial(self.guidance.reference, hold=False)
+            data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))
+        self._phase, self._advice_is_stale = phase, False
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
         """Put a round into the replay buffer, and learn from it how far plans may be trusted."""
@@ -297,12 +313,11 @@ class WorldModelModule(pl.LightningModule):
         """
         steps = self._data().env_steps
         path = Path(self.diagnostics) / f"non_finite_{self._data().task}_{steps}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
         batch = error.batch.to(torch.device("cpu"))._asdict()
-        torch.save({name: value for name, value in batch.items() if value is not None}, path)
+        save_checkpoint(path, {name: value for name, value in batch.items() if value is not None})
         raise NonFiniteLoss(
-            f"{error} after {steps} environment steps; the batch is in {path}. Run the same command again to go on "
-            "from the last checkpoint; a smaller learning.lr helps if it recurs"
+            f"{error} after {steps} environment steps; the batch is in {path}. --resume goes on from the last "
+            "checkpoint; a smaller learning.lr helps if it recurs"
         ) from error
 
     def _report(self, data: WorldModelData, frames: TensorDictBase, metrics: dict[str, float]) -> None:
@@ -336,7 +351,20 @@ class WorldModelModule(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the checkpoint was written."""
+        """Go on where the checkpoint was written, under the settings of now.
+
+        Raises:
+            BadInput: one of them changed that the networks, the replay buffer or the tuning depend on.
+        """
+        then = checkpoint["hyper_parameters"]
+        for group, names in _FIXED.items():
+            refuse_changed(f"model.{group}.", then[group], self.hparams[group], names)
+        before, now = then["guidance"], self.hparams["guidance"]
+        learned = {"gate learned (gate_lr above 0)": before["gate_lr"] > 0}
+        refuse_changed("model.guidance: ", learned, dict.fromkeys(learned, now["gate_lr"] > 0))
+        if before["gate_lr"] > 0:
+            refuse_changed("model.guidance.", before, now, ["gate"])
+        self._advice_is_stale = any(before[name] != now[name] for name in _ADVICE)
         state = checkpoint["round_state"]
         self._phase = state["phase"]
         self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])

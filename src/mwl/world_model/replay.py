@@ -9,6 +9,7 @@ from torch import Tensor
 from torchrl.data import LazyTensorStorage, ReplayBuffer, SliceSampler
 
 from mwl import keys
+from mwl.errors import BadInput
 from mwl.world_model.losses import Batch
 from mwl.world_model.observation import Observer
 
@@ -44,8 +45,9 @@ class Replay:
         self.num_envs, self.horizon, self.batch_size = num_envs, horizon, batch_size
         self.demonstrations: ReplayBuffer | None = None
         self.share = 0.0  # of each batch that is drawn from the demonstrations
+        self.steps_kept = max(capacity // num_envs, 1)  # of every environment
         self.buffer = ReplayBuffer(
-            storage=LazyTensorStorage(max(capacity // num_envs, 1) * num_envs, ndim=2),
+            storage=LazyTensorStorage(self.steps_kept * num_envs, ndim=2),
             sampler=SliceSampler(slice_len=horizon, traj_key=keys.EPISODE, strict_length=True),
             batch_size=batch_size * horizon,
             dim_extend=0,
@@ -59,11 +61,32 @@ class Replay:
         kept = frames.select(*_KEPT, strict=False)
         self.buffer.extend(kept.transpose(0, 1).contiguous())
 
+    def ready(self) -> bool:
+        """Whether there is a slice to draw: H steps of one episode."""
+        held = len(self.buffer) // self.num_envs
+        if held < self.horizon:
+            return False
+        newest = int(self.buffer._writer.state_dict()["_cursor"]) - 1
+        for steps in (min(held, 4 * self.horizon), held):  # most often the newest steps are enough
+            rows = (newest - torch.arange(steps)) % held
+            if _longest(self.buffer[:held][keys.EPISODE][rows]) >= self.horizon:
+                return True
+        return False
+
     def add_demonstrations(self, rows: TensorDict) -> None:
         """Keep transitions `[T]` apart, of which `share` of every batch is drawn.
 
         TorchRL's `OfflineToOnlineReplayBuffer` does the same for storages of one dimension and no slices.
+
+        Raises:
+            BadInput: no episode of them is as long as a slice.
         """
+        longest = _longest(rows[keys.EPISODE])
+        if longest < self.horizon:
+            raise BadInput(
+                f"learning.demonstrations: no episode is longer than {longest} steps, but learning.horizon is "
+                f"{self.horizon}"
+            )
         self.demonstrations = ReplayBuffer(
             storage=LazyTensorStorage(len(rows)),
             sampler=SliceSampler(slice_len=self.horizon, traj_key=keys.EPISODE, strict_length=True),
@@ -132,13 +155,25 @@ class Replay:
         return {"rows": {_joined(key): value.clone() for key, value in rows.items(True, True)}, "writer": writer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` gave; under another capacity in order of age, the newest as far as they fit."""
         if state["rows"] is None:
             return
         first = next(iter(state["rows"].values()))
         rows = TensorDict({_split(key): value for key, value in state["rows"].items()}, batch_size=first.shape[:2])
-        self.buffer.extend(rows)
-        self.buffer._writer.load_state_dict(state["writer"])
+        held, cursor = len(rows), int(state["writer"]["_cursor"])
+        round_about = cursor < held  # the ring was full: the row at the cursor is the oldest
+        if round_about and held == self.steps_kept:
+            self.buffer.extend(rows)
+            self.buffer._writer.load_state_dict(state["writer"])
+            return
+        if round_about:
+            rows = rows[(torch.arange(held) + cursor) % held]
+        self.buffer.extend(rows[-self.steps_kept :])
+
+
+def _longest(episode: Tensor) -> int:
+    """Steps of the longest of the episodes that rows are of."""
+    return int(torch.unique(episode, return_counts=True)[1].max())
 
 
 def _joined(key: str | tuple[str, ...]) -> str:
