@@ -226,20 +226,24 @@ class WorldModelData(pl.LightningDataModule):
             "environment": None if snapshot is None else snapshot(),
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken; environments that can't be restored begin new episodes.
+    def check_resumable(self, state_dict: Mapping[str, Any]) -> None:
+        """Refuse to go on from a state of another training.
 
         Raises:
             BadInput: it was taken of other environments, or more steps are done than are asked for.
         """
-        if not state_dict:
-            return
         refuse_changed("data.", state_dict.get("settings", {}), self._settings())
         if state_dict["rounds"] > self.total_rounds:
             raise BadInput(
                 f"--resume: data.env_steps is {self.total_rounds * self.frames_per_round}, but the checkpoint has "
                 f"{state_dict['rounds'] * self.frames_per_round} behind it; ask for more, or fit without --resume"
             )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken; environments that can't be restored begin new episodes."""
+        if not state_dict:
+            return
+        self.check_resumable(state_dict)
         assert self.behaviour is not None
         assert self.replay is not None
         self.rounds = int(state_dict["rounds"])

@@ -356,6 +356,8 @@ class WorldModelModule(pl.LightningModule):
         Raises:
             BadInput: one of them changed that the networks, the replay buffer or the tuning depend on.
         """
+        data = self._data()
+        data.check_resumable(checkpoint[type(data).__qualname__])  # Lightning restores the data after the weights
         then = checkpoint["hyper_parameters"]
         for group, names in _FIXED.items():
             refuse_changed(f"model.{group}.", then[group], self.hparams[group], names)
