@@ -155,6 +155,8 @@ def _add_force(sub: argparse.ArgumentParser) -> None:
 
 def _add_understanding(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument("--encoder", metavar="CLIP", help="CLIP that such a folder was fitted on; default: MWL_ENCODER")
+    sub.add_argument("--pretrained", metavar="TAG|FILE", help="its weights; default: MWL_ENCODER_WEIGHTS")
     sub.add_argument(
         "--planner", default="clip", choices=("clip", "chat"), help="chat: a language model; clip stands by"
     )
@@ -286,6 +288,8 @@ def _instruct(options: argparse.Namespace) -> int:
         Question(
             text=options.instruction,
             head=options.head,
+            encoder=options.encoder,
+            pretrained=options.pretrained,
             frame=options.frame,
             planner=options.planner,
             chat_url=options.chat_url,
@@ -310,6 +314,8 @@ def _play(options: argparse.Namespace) -> int:
     stage = FollowStage(
         instruction=options.instruction,
         semantic=options.head,
+        encoder=options.encoder,
+        pretrained=options.pretrained,
         agents=agents,
         task=options.task,
         steps_per_clause=options.steps_per_clause,

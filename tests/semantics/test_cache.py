@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl.semantics.cache import EmbeddingCache, cache_folder
+from mwl.semantics.cache import EmbeddingCache, _check_sum, cache_folder
 from mwl.semantics.encoder import ClipEncoder
 
 SIZE = 8
@@ -24,7 +24,7 @@ def _encoder(calls: list[str], identity: str = "weights-1") -> ClipEncoder:
         calls.extend(texts)
         return torch.stack([_embedding(text) for text in texts])
 
-    return ClipEncoder("counting", torch.nn.Identity(), encode, 4, identity=identity)
+    return ClipEncoder("counting", torch.nn.Identity(), encode, 4, identity=identity, size=SIZE)
 
 
 def test_a_second_process_embeds_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +53,36 @@ def test_a_damaged_entry_is_passed_over(tmp_path: Path) -> None:
         database.execute("UPDATE embedding SET value = zeroblob(32) WHERE key = ?", (cache._key("walk"),))
     database.close()
     assert set(cache.read(["walk", "stand"])) == {"stand"}
+
+
+@pytest.mark.parametrize("value", [b"", b"abc", "a text", None, b"\x00\x00\xc0\x7f" * SIZE, b"\x00" * 80_000])
+def test_a_row_that_is_no_embedding_is_passed_over(tmp_path: Path, value: bytes | str | None) -> None:
+    cache = EmbeddingCache("e", tmp_path)
+    cache.write({"walk": _embedding("walk")})
+    with sqlite3.connect(cache.file) as database:
+        key = cache._key("walk")
+        check_sum = _check_sum(key, value) if isinstance(value, bytes) else b""
+        database.execute(
+            "UPDATE OR IGNORE embedding SET value = ?, check_sum = ? WHERE key = ?", (value, check_sum, key)
+        )
+    database.close()
+    assert set(cache.read(["walk"])) == ({"walk"} if value is None else set())  # which the table does not take
+
+
+def test_embeddings_of_another_size_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MWL_CACHE", str(tmp_path))
+    calls: list[str] = []
+    EmbeddingCache("weights-1", tmp_path).write({"walk": torch.ones(SIZE + 1)})
+    assert _encoder(calls).texts(["walk", "stand"]).shape == (2, SIZE)
+    assert calls == ["walk", "stand"]
+
+
+def test_the_cache_forgets_its_oldest_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mwl.semantics.cache._MAX_ROWS", 10)
+    cache = EmbeddingCache("e", tmp_path)
+    for number in range(15):
+        cache.write({str(number): torch.ones(SIZE)})
+    assert set(cache.read([str(number) for number in range(15)])) == {str(number) for number in range(5, 15)}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a file where a folder should be is another error there")

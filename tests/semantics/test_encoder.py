@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from mwl.errors import CorruptFile, MissingFile
+from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.handoff import write_handoff
 from mwl.pipeline.fit import fit
 from mwl.semantics import Card
 from mwl.semantics.encoder import open_clip_encoder
@@ -60,15 +62,58 @@ def test_a_missing_or_damaged_checkpoint_is_named(local_model: Path, tmp_path: P
         open_clip_encoder(f"local-dir:{local_model}")
 
 
+TOKENIZER = {"tokenizer_class": "Foreign", "auto_map": {"AutoTokenizer": ["foreign.Foreign", None]}}
+MODEL = {"model_type": "bert", "auto_map": {"AutoConfig": "foreign.Foreign", "AutoModel": "foreign.Foreign"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ({"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}, {"tokenizer_config": TOKENIZER}),
+        ({"hf_tokenizer_name": "x"}, {"tokenizer_config": TOKENIZER}),
+        ({"hf_tokenizer_name": "x"}, {"tokenizer_config": {"tokenizer_class": "Foreign"}, "config": MODEL}),
+        ({"hf_model_name": "FOLDER", "hf_tokenizer_name": "x"}, {"config": MODEL}),
+        ({"hf_model_name": "FOLDER/below", "hf_tokenizer_name": "x"}, {"below/config": MODEL}),
+    ],
+)
+def test_code_that_lies_beside_a_model_is_never_run(
+    local_model: Path, text: dict[str, Any], files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = json.loads((local_model / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= json.loads(json.dumps(text).replace("FOLDER", str(local_model)))
+    (local_model / "open_clip_config.json").write_text(json.dumps(config))
+    (local_model / "below").mkdir()
+    for name, content in files.items():
+        (local_model / f"{name}.json").write_text(json.dumps(content))
+    mark = local_model.parent / "ran"
+    for folder in (local_model, local_model / "below"):
+        (folder / "foreign.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Foreign: pass\n")
+    name = f"local-dir:{local_model}"
+    with pytest.raises(CorruptFile):
+        open_clip_encoder(name)
+    head = {"clip": name, "pretrained": None, "image_size": 160, "calibration": {}}
+    head |= {"phrases": {"background": [], "deictic": []}, "cards": [{"name": "walk", "description": "walk"}]}
+    checkpoint = {"hyper_parameters": head, "state_dict": {}}
+    folder = write_handoff(local_model.parent / "head", stage="semantic", name="x", checkpoint=checkpoint)
+    with pytest.raises(BadInput, match="may name built-in encoders only"):
+        SemanticHead.load(folder)
+    with pytest.raises(CorruptFile):
+        SemanticHead.load(folder, encoder=name)
+    assert not mark.exists()
+
+
 def _fit(tmp_path: Path, config: str, *overrides: str) -> Path:
     """Hand-over folder of the stage, fitted on a handful of pictures."""
     few = ["--data.frames_per_scene=8", "--data.batches=2", "--data.batch_size=8", "--trainer.logger=false"]
     return fit(["--config", config, *few, *overrides, f"--output={tmp_path / 'fitted'}"])
 
 
-def _check(folder: Path) -> SemanticHead:
+def _check(folder: Path, clip: str, pretrained: str | None = None) -> SemanticHead:
     """The fitted head weighs words and pictures, and carries no weights of the CLIP it is made from."""
-    head = SemanticHead.load(folder)
+    with pytest.raises(BadInput, match=r"name it yourself: --encoder"):
+        SemanticHead.load(folder)
+    head = SemanticHead.load(folder, clip, pretrained)
     head.calibration, head.deictic = Calibration(refusal=-2.0), []  # random towers tell nothing apart
     assert sum(head.weights("walk forward").values()) == pytest.approx(1.0, abs=1e-5)
     assert head.picture_adapter is not None
@@ -87,9 +132,12 @@ def test_the_stage_fits_adapters_on_a_frozen_clip(local_model: Path, tmp_path: P
         "--model.pretrained=null",
         "--data.image_size=32",
     )
-    head = _check(folder)
+    head = _check(folder, f"local-dir:{local_model}")
     pictures = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
     torch.testing.assert_close(head.encoder.pictures(pictures), before.pictures(pictures))
+    (local_model / "another.txt").touch()
+    with pytest.raises(BadInput, match="fitted on another CLIP"):
+        SemanticHead.load(folder, f"local-dir:{local_model}")
 
 
 @pytest.mark.slow
@@ -97,6 +145,6 @@ def test_the_vit_b_32_configuration_runs_end_to_end_from_a_file(tmp_path: Path) 
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32", pretrained=None)
     torch.save(model.state_dict(), tmp_path / "vit_b_32.pt")
-    _check(
-        _fit(tmp_path, str(ROOT / "conf" / "semantic_vit_b32.yaml"), f"--model.pretrained={tmp_path / 'vit_b_32.pt'}")
-    )
+    weights = str(tmp_path / "vit_b_32.pt")
+    folder = _fit(tmp_path, str(ROOT / "conf" / "semantic_vit_b32.yaml"), f"--model.pretrained={weights}")
+    _check(folder, "ViT-B-32", weights)

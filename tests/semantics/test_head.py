@@ -1,5 +1,6 @@
 """Instructions in plain words: weights, refusals, sequences, new skills, hand-over."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,55 @@ def test_hand_over_round_trip_and_damage(head: SemanticHead, tmp_path: Path) -> 
         SemanticHead.load(str(folder))
     with pytest.raises(MissingFile):
         SemanticHead.load(str(tmp_path / "nowhere"))
+
+
+def _changed(checkpoint: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A checkpoint with another value at a dotted path; an ellipsis takes it out."""
+    changed = copy.deepcopy(checkpoint)
+    node, *keys = changed, *path.split("/")
+    for key in keys[:-1]:
+        node = node[key]
+    if value is ...:
+        del node[keys[-1]]
+    else:
+        node[keys[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("hyper_parameters", ...),
+        ("hyper_parameters", [1]),
+        ("hyper_parameters/clip", 3),
+        ("hyper_parameters/image_size", 10**9),
+        ("hyper_parameters/image_size", 2.5),
+        ("hyper_parameters/calibration/temperature", 0.0),
+        ("hyper_parameters/calibration/refusal", "low"),
+        ("hyper_parameters/calibration/more", 0.1),
+        ("hyper_parameters/phrases/deictic", "go on"),
+        ("hyper_parameters/phrases/background", [3]),
+        ("hyper_parameters/cards", []),
+        ("hyper_parameters/cards", [{"name": "walk"}]),
+        ("hyper_parameters/cards", [{"name": "walk", "description": "\x1b[31m"}]),
+        ("state_dict", [1]),
+        ("state_dict/head.weight", ...),
+        ("state_dict/head.weight", torch.zeros(3)),
+        ("state_dict/head.weight", torch.zeros(1).expand(384, 10**7)),
+        ("state_dict/head.bias", torch.full((384,), torch.nan)),
+        ("state_dict/more", torch.zeros(3)),
+        ("adapter/down.weight", torch.zeros(64, 385)),
+        ("adapter/down.weight", torch.zeros(64)),
+        ("adapter/up.weight", torch.full((384, 64), torch.inf)),
+        ("adapter", torch.zeros(3)),
+    ],
+)
+def test_a_head_with_an_unsound_entry_is_refused(head: SemanticHead, tmp_path: Path, path: str, value: Any) -> None:
+    checkpoint = _changed(head.to_plain("sentence", None, head.encoder.visual.state_dict()), path, value)
+    folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
+    with pytest.raises(BadInput) as refusal:
+        SemanticHead.load(folder)
+    assert len(str(refusal.value)) < 500
 
 
 def test_a_missing_or_foreign_sentence_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

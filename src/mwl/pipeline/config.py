@@ -93,6 +93,10 @@ class FollowStage:
     """`clip`, or `chat` for a language model at `chat_url`, behind which clip stands by."""
     chat_url: str | None = None
     chat_model: str | None = None
+    encoder: str | None = None
+    """The CLIP that the semantic head was fitted on, if not a built-in one; a hand-over can't choose it."""
+    pretrained: str | None = None
+    """Its weights, a tag or a file."""
     seed: int = 1000
     suite: str = "embedded"
 

@@ -91,7 +91,7 @@ def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:
 
 def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> SemanticHead:
     """The semantic head, with the cards of the agents that bring one."""
-    head = SemanticHead.load(stage.semantic)
+    head = SemanticHead.load(stage.semantic, stage.encoder, stage.pretrained)
     cards = {card.name: card for card in head.cards}
     for skill, agent in agents.items():
         if agent.manifest.get("stage") == "expert" and (card := agent.manifest.get("card")):

@@ -22,6 +22,7 @@ class Question:
         frame: picture of the scene.
         planner: `clip` or `chat`.
         chat_url, chat_model: endpoint and model of the latter; None takes them from the environment.
+        encoder, pretrained: the CLIP that the head was fitted on, if not a built-in one; see `SemanticHead.load`.
     """
 
     text: str
@@ -30,6 +31,8 @@ class Question:
     planner: str = "clip"
     chat_url: str | None = None
     chat_model: str | None = None
+    encoder: str | None = None
+    pretrained: str | None = None
 
 
 def instruct(question: Question) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def instruct(question: Question) -> dict[str, Any]:
     from mwl.pipeline.planner import choose_planner, who_planned
     from mwl.semantics import SemanticHead
 
-    head = SemanticHead.load(question.head)
+    head = SemanticHead.load(question.head, question.encoder, question.pretrained)
     planner = choose_planner(head, question.planner, question.chat_url, question.chat_model)
     near = [{"phrase": p, "skill": name, "score": round(float(score), 4)} for p, name, score in head.nearest(text, 3)]
     answer = {"instruction": text, "refused": False, "reason": "", "weights": {}, "nearest": near, "plan": []}

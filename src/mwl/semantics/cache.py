@@ -14,6 +14,8 @@ from torch import Tensor
 _log = logging.getLogger(__name__)
 _SCHEMA = "CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, value BLOB NOT NULL, check_sum BLOB NOT NULL)"
 _WAIT = 5.0  # s, for another process that writes
+_MAX_ROWS = 50_000  # of 1.5 kB each; the oldest ones go
+_MAX_VALUE = 65_536  # bytes of an embedding
 _AT_ONCE = 500  # keys per query, below SQLite's limit on variables
 
 
@@ -49,10 +51,11 @@ class EmbeddingCache:
             wanted = list(keys)
             for start in range(0, len(wanted), _AT_ONCE):
                 some = wanted[start : start + _AT_ONCE]
-                query = f"SELECT key, value, check_sum FROM embedding WHERE key IN ({','.join('?' * len(some))})"
+                chosen = f"key IN ({','.join('?' * len(some))}) AND length(value) <= {_MAX_VALUE}"
+                query = f"SELECT key, value, check_sum FROM embedding WHERE {chosen}"
                 for key, value, check_sum in database.execute(query, some):
-                    if _check_sum(key, value) == check_sum:
-                        found[keys[key]] = torch.frombuffer(bytearray(value), dtype=torch.float32)
+                    if (embedding := _sound(key, value, check_sum)) is not None:
+                        found[keys[key]] = embedding
 
         if self.file.is_file():
             self._attempt(work)
@@ -68,6 +71,8 @@ class EmbeddingCache:
         def work(database: sqlite3.Connection) -> None:
             with database:  # one transaction
                 database.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+                newest = "(SELECT max(rowid) FROM embedding)"
+                database.execute(f"DELETE FROM embedding WHERE rowid <= {newest} - {_MAX_ROWS}")
 
         self._attempt(work)
 
@@ -89,6 +94,14 @@ class EmbeddingCache:
                 self.file.unlink()
         except OSError as error:
             _log.warning("embeddings are not cached: %s", error)
+
+
+def _sound(key: bytes, value: object, check_sum: bytes) -> Tensor | None:
+    """The embedding of a row; None for a damaged one."""
+    if not isinstance(value, bytes) or not value or len(value) % 4 or _check_sum(key, value) != check_sum:
+        return None
+    embedding = torch.frombuffer(bytearray(value), dtype=torch.float32)
+    return embedding if embedding.isfinite().all() else None
 
 
 def _check_sum(key: bytes, value: bytes) -> bytes:

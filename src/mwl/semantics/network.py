@@ -1,12 +1,8 @@
 """The adapter: a small residual map over a frozen text tower that learns which differences in wording matter."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from mwl.handoff import load_module
 
 PHRASES_PER_BATCH = 512
 
@@ -29,15 +25,6 @@ class WordAdapter(nn.Module):
         """Unit embeddings `[..., E]` of unit embeddings `[..., E]`."""
         adapted: Tensor = F.normalize(embedding + self.up(self.down(embedding)), dim=-1)
         return adapted
-
-
-def adapter_from(weights: Mapping[str, Tensor] | None) -> WordAdapter | None:
-    """The adapter of stored weights; None for none."""
-    if not weights:
-        return None
-    rank, size = weights["down.weight"].shape
-    adapter = load_module(lambda: WordAdapter(size, rank), weights, "adapter")
-    return adapter.eval().requires_grad_(False)
 
 
 def wording_loss(
