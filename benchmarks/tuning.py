@@ -16,8 +16,8 @@ from mwl.evaluation.episodes import run_episodes
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import ExpertAgent, Guidance, Tuning
-from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.motion.symmetry import joint_mirror
+from mwl.rollouts.metrics import JOINT_VELOCITIES
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.simulation.robot import ACTION_SIZE, RADIANS_PER_ACTION
 from mwl.world_model.config import GuidanceConfig

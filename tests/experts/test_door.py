@@ -6,6 +6,7 @@ import torch
 from mwl import keys, make_env
 from mwl.experts import features
 from mwl.experts.library import Expert
+from mwl.experts.measure import Alone
 from mwl.experts.measure_door import measure_opening
 from mwl.experts.spec import ExpertSpec
 from mwl.motion.door import grip_point
@@ -56,7 +57,15 @@ def test_the_measurement_counts_what_was_opened():
             qpos[0, 0], qpos[:, 26:] = -0.6, torch.tensor([[0.6, 1.5], [0.0, 0.0]])
             return env.set_state(qpos.numpy(), qvel.numpy())
 
-    result = measure_opening(lambda observation: torch.zeros(2, 19), Opened())
+    class Still:
+        last = None
+
+        def reset(self, done=None): ...
+
+        def act(self, observation, step=None):
+            return torch.zeros(2, 19)
+
+    result = measure_opening(Still(), Opened())
     assert result["pulled_rate"] == result["past_half_rad"] == 0.5
     assert result["past_one_rad"] == result["passed_through"] == 0.0
     assert result["hinge_mean_rad"] == pytest.approx(0.3, abs=0.01)  # of 0.6 and 0
@@ -78,6 +87,6 @@ def test_shipped_teacher_turns_the_hatch(data_folder):
 def test_shipped_expert_pulls_the_door_past_its_ratchet(data_folder):
     expert = Expert.load(data_folder / "experts/handle_pull")
     env = make_env("h1-door", num_envs=6, seed=3)
-    result = measure_opening(lambda observation: expert.act(observation, env.task.layout), env)
+    result = measure_opening(Alone(expert), env)
     # nine in ten episodes do: four of six or more with a probability of 0.98, however a machine rounds
     assert result["pulled_rate"] >= 4 / 6 - 1e-6

@@ -139,7 +139,7 @@ def test_what_others_leave_behind_is_in_motion_and_on_its_feet(data_folder):
 
 
 def test_who_falls_at_once_is_nobody_to_take_over_from(data_folder, monkeypatch):
-    monkeypatch.setattr(takeover, "acting", lambda *_: lambda observation: torch.ones(len(observation), 19))
+    monkeypatch.setattr(takeover.Alone, "act", lambda self, observation, step: torch.ones(len(observation), 19))
     with pytest.raises(BadInput, match="walk fell on h1-stand"):
         left_behind([str(data_folder / "experts/walk")], "h1-stand", num_threads=1)
 

@@ -9,9 +9,10 @@ import torch
 from mwl import keys, make_env
 from mwl.errors import BadInput
 from mwl.experts.library import Expert
-from mwl.experts.measure import confidence, measure_reaching, play_episodes
+from mwl.experts.measure import Alone, measure_reaching
 from mwl.experts.remeasure import measure
 from mwl.motion.clips import MotionClip, check_clip
+from mwl.rollouts import run_episodes
 
 WALKING_CLIP = Path(__file__).parents[2].parent / "shared/motion/h1_walk_cmu_mink.npz"
 
@@ -42,7 +43,7 @@ def test_walk_expert_walks(data_folder):
 def test_reach_expert_reaches(data_folder):
     expert = Expert.load(data_folder / "experts/reach")
     env = make_env("h1-reach", num_envs=20)
-    result = measure_reaching(lambda observation: expert.act(observation, env.task.layout), env)
+    result = measure_reaching(Alone(expert), env)
     assert result["within_5_cm"] >= 0.9  # nearly all of many targets; of 20, two may be unlucky
     assert result["distance_median_m"] < 0.01
 
@@ -51,12 +52,12 @@ def test_reach_expert_reaches(data_folder):
 def test_walk_expert_moves_as_naturally_as_a_person(data_folder):
     expert = Expert.load(data_folder / "experts/walk")
     env = make_env("h1-walk", num_envs=2, seed=123)
-    walked = play_episodes(env, lambda observation: expert.act(observation, env.task.layout))
+    walked = run_episodes(env, Alone(expert)).figures(env.task.success_bar)
     clip = check_clip(MotionClip.load(WALKING_CLIP))
     # the bar is twice the clip: 30000 rad/s^3, 1.84 m/s and 0.059 a step
-    assert walked.joint_jerk < 2 * clip["joint_jerk_rad_s3"]
-    assert walked.foot_skate < 2 * clip["foot_skate_m_s"]
-    assert walked.action_rate < 2 * clip["action_rate"]
+    assert walked["jerk"] < 2 * clip["joint_jerk_rad_s3"]
+    assert walked["foot_skate"] < 2 * clip["foot_skate_m_s"]
+    assert walked["action_rate"] < 2 * clip["action_rate"]
 
 
 @pytest.mark.slow
@@ -65,13 +66,6 @@ def test_whole_episodes(name, minimum, data_folder):
     # the bars of a good expert; the manifests say what 20 episodes gave
     total = play(Expert.load(data_folder / f"experts/{name}"), f"h1-{name}", 1000)
     assert total.mean() > minimum
-
-
-def test_confidence_interval_of_four_returns():
-    # mean 2.5, standard deviation 1.291, t(0.975, 3) = 3.182: half width 3.182 * 1.291 / 2 = 2.054
-    mean, half_width = confidence(torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert mean == pytest.approx(2.5)
-    assert half_width == pytest.approx(2.054, abs=1e-3)
 
 
 def test_measuring_again_renews_the_metrics_alone(data_folder, tmp_path):

@@ -8,12 +8,13 @@ import torch
 
 from mwl import keys, make_env
 from mwl.errors import ConfigError, CorruptFile, MissingFile
-from mwl.motion.demonstrations import Demonstrations, RecordingConfig, kick, record_demonstrations
+from mwl.motion.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.door_teacher import HandlePull
 from mwl.motion.lqr import LQRStand
 from mwl.motion.reach import SHOULDER, Reach, reachable_targets
 from mwl.motion.teacher import TrackingPolicy
+from mwl.rollouts.pushes import push
 from mwl.simulation.robot import FRAME_SKIP, QPOS0
 
 
@@ -114,12 +115,12 @@ def test_recording_repeats_for_a_seed():
     assert not torch.equal(recorded(1).observation, recorded(2).observation)
 
 
-def test_a_kick_pushes_and_turns_only_whom_it_meets():
+def test_a_push_meets_and_turns_only_whom_it_is_for():
     env = make_env("h1-stand", num_envs=3, seed=0)
     env.reset()
     _, before = env.state
     before = before.clone()
-    kick(env, torch.tensor([True, False, True]), 0.5, torch.Generator().manual_seed(0), turn_std=1.0)
+    push(env.simulation, torch.tensor([True, False, True]), 0.5, torch.Generator().manual_seed(0), turn_std=1.0)
     change = (env.state[1] - before).abs()
     pushed_or_turned = torch.zeros(len(before[0]), dtype=torch.bool)
     pushed_or_turned[[0, 1, 5]] = True

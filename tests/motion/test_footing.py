@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mwl.motion.footing import hold, level_soles, plant, standing_frames
-from mwl.motion.naturalness import floor_height, foot_skate, sole_positions
+from mwl.rollouts.metrics import floor_height, foot_skate, sole_positions
 from mwl.simulation.robot import JOINT_NAMES, QPOS0
 
 

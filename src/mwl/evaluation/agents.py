@@ -5,33 +5,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from mwl import tracking
 from mwl.errors import BadInput, UnknownAgent
 from mwl.files import shown
 from mwl.handoff import MANIFEST, is_scratch, read_manifest
-
-if TYPE_CHECKING:
-    from tensordict import TensorDict
-    from torch import Tensor
+from mwl.rollouts.episodes import Agent
 
 _log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/takeovers", "runs")
 AGENT_FOLDER = "data/agents"
-
-
-class Agent(Protocol):
-    """Whatever chooses actions."""
-
-    last: "TensorDict | None"
-    """What the last `act` computed (weights, reference action), for logs and videos; optional."""
-
-    def reset(self, done: "Tensor | None" = None) -> None:
-        """Forget the past of environments that begin a new episode, `done` [N] bool; None = all."""
-
-    def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
-        """Actions [N, A] in [-1, 1] for observations [N, O]; [A] for [O]."""
 
 
 @dataclass

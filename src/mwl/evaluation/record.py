@@ -49,9 +49,9 @@ class Record:
     lengths: list[int]
     length_mean: float
     success_rate: float
-    """Share of episodes whose return reaches the task's success bar."""
+    """Share of episodes whose return reaches the task's success bar, or that ended because the task was done."""
     fall_rate: float
-    """Share of episodes that ended in a fall."""
+    """Share of episodes that ended in a fall (`mwl.rollouts.falls`)."""
     action_rate: float
     """Mean absolute change of an action between two control steps, in units of the action range [-1, 1]."""
     jerk: float
@@ -65,8 +65,16 @@ class Record:
     """Environment steps the agent was fitted with."""
     expert_steps: int = 0
     """Environment steps that the experts behind it cost."""
+    act: str | None = None
+    """How a world model was told to choose actions; None as it was fitted."""
+    down_rate: float | None = None
+    """Share of episodes in which the head was near the floor at some time; h1-reach does not end with that."""
+    foot_skate: float | None = None
+    """Mean speed along the floor of what touches it, m/s; None of a robot whose feet aren't known."""
     agent_run_id: str | None = None
     """MLflow run in which the agent was fitted."""
+    agent_sha256: str | None = None
+    """Of the agent's checkpoint: what was measured, wherever it lies."""
     run_id: str | None = None
     """MLflow run of this evaluation."""
     extra: dict[str, Any] = field(default_factory=dict)

@@ -9,17 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mwl import tracking
 from mwl.errors import BadInput, MwlError, SpecMismatch, WriteFailed
 from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.episodes import Episodes, run_episodes
 from mwl.evaluation.record import FILE, Record
-from mwl.evaluation.statistics import ci95
 from mwl.evaluation.video import Recorder
 from mwl.files import new_file, write_text
-from mwl.handoff import atomic_folder, update_manifest
+from mwl.handoff import MODEL, atomic_folder, update_manifest
 from mwl.simulation import make_env
 from mwl.terminal import tell
 
@@ -104,8 +101,6 @@ def check_fits(named: NamedAgent, task: str, observed: int) -> None:
 
 
 def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, success_bar: float) -> Record:
-    returns = episodes.returns.tolist()
-    interval = ci95(returns)
     return Record(
         task=config.task,
         suite=config.suite,
@@ -113,22 +108,16 @@ def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, 
         instruction=config.instruction,
         episodes=config.episodes,
         seed=config.seed,
-        return_mean=float(np.mean(returns)),
-        return_std=float(np.std(returns)),
-        return_ci95=list(interval) if interval else None,
-        returns=returns,
+        **episodes.figures(success_bar),
+        returns=episodes.returns.tolist(),
         lengths=episodes.lengths.tolist(),
-        length_mean=float(episodes.lengths.mean()),
-        success_rate=float((episodes.returns >= success_bar).mean()),
-        fall_rate=float(episodes.fell.mean()),
-        action_rate=float(episodes.action_rate.mean()),
-        jerk=float(episodes.jerk.mean()),
-        energy=float(episodes.energy.mean()),
         env_steps_per_s=episodes.env_steps_per_s,
         address=config.agent,
+        act=config.act,
         env_steps=named.env_steps,
         expert_steps=named.expert_steps,
         agent_run_id=named.run_id,
+        agent_sha256=named.manifest.get("files", {}).get(MODEL),
     )
 
 

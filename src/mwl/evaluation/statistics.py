@@ -1,46 +1,17 @@
-"""Statistics over few episodes and seeds: bootstrap confidence interval and interquartile mean."""
+"""Statistics for comparing agents: how certain returns are, and learning curves of several training seeds as one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
-_RESAMPLES = 5000
-_MIN_SAMPLES = 2
+from mwl.rollouts.statistics import ci95, iqm
 
-
-def iqm(values: Sequence[float]) -> float:
-    """Interquartile mean: the mean of what is left when the lowest and highest quarter are dropped."""
-    return float(stats.trim_mean(np.asarray(values, dtype=float), 0.25))
-
-
-def ci95(values: Sequence[float], statistic: str = "mean") -> tuple[float, float] | None:
-    """Bootstrap 95 % confidence interval of the mean or the `iqm`, the same at every call.
-
-    Returns:
-        (low, high), or None for fewer than two values, of which no interval is known.
-    """
-    sample = np.asarray(values, dtype=float)
-    if sample.size < _MIN_SAMPLES:
-        return None
-    if np.ptp(sample) == 0.0:
-        return float(sample[0]), float(sample[0])
-
-    def trimmed(data: np.ndarray, axis: int) -> np.ndarray:
-        return np.asarray(stats.trim_mean(data, 0.25, axis=axis))
-
-    interval = stats.bootstrap(
-        (sample,),
-        np.mean if statistic == "mean" else trimmed,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+__all__ = ["band", "ci95", "convergence_step", "iqm"]
 
 
 def band(curves: Sequence[Sequence[tuple[int, float]]], points: int = 100) -> tuple[np.ndarray, ...]:
-    """Learning curves of several seeds as one: steps, interquartile mean, and its bootstrap 95 % interval, each `[T]`.
+    """Learning curves of several seeds as one: steps, interquartile mean, and its 95 % interval (`ci95`), each `[T]`.
 
     Args:
         curves: (environment steps, value) in order, one sequence per seed; where they overlap is where the band lies.
@@ -53,10 +24,8 @@ def band(curves: Sequence[Sequence[tuple[int, float]]], points: int = 100) -> tu
     steps = np.linspace(begin, max(begin, end), points)
     values = np.stack([np.interp(steps, *np.array(curve, dtype=float).T) for curve in curves])
     middle = np.asarray(stats.trim_mean(values, 0.25, axis=0))
-    if len(values) < _MIN_SAMPLES:
-        return steps, middle, middle, middle
-    drawn = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
-    low, high = np.percentile(stats.trim_mean(values[drawn], 0.25, axis=1), [2.5, 97.5], axis=0)
+    intervals = [ci95(column.tolist(), "iqm") for column in values.T]
+    low, high = np.array([(at, at) if known is None else known for at, known in zip(middle, intervals, strict=True)]).T
     return steps, middle, low, high
 
 

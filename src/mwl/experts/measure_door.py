@@ -1,6 +1,5 @@
 """Measuring a skill at the door: in how many episodes it turns the hatch, and how far it opens the leaf."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,18 +7,17 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.motion.door import RATCHET
+from mwl.rollouts import Agent, rollout
 from mwl.simulation import HumanoidEnv
 
 TURNED = 1.0  # rad of the hatch
-Policy = Callable[[Tensor], Tensor]
 
 
-@torch.no_grad()
-def measure_opening(policy: Policy, env: HumanoidEnv) -> dict[str, Any]:
+def measure_opening(agent: Agent, env: HumanoidEnv) -> dict[str, Any]:
     """Whole episodes of the door task from the benchmark's own start.
 
     Args:
-        policy: actions `[N, A]` of observations `[N, O]`.
+        agent: acts.
         env: the door task; one episode per environment.
 
     Returns:
@@ -28,21 +26,23 @@ def measure_opening(policy: Policy, env: HumanoidEnv) -> dict[str, Any]:
         1 rad and with the robot beyond the door.
     """
     where = env.task.layout.slices["door_qpos"]
-    state = env.reset()
     alive = torch.ones(env.num_envs, dtype=torch.bool)
     furthest = torch.zeros(env.num_envs, 3)  # hinge, hatch, root x
-    for _ in range(env.task.max_episode_steps):
-        state = env.step(state.set(keys.ACTION, policy(state[keys.OBSERVATION])))[keys.NEXT].exclude(keys.REWARD)
-        alive = alive & ~state[keys.TERMINATED].squeeze(-1)
-        reached = torch.cat([state[keys.OBSERVATION][:, where], state[keys.OBSERVATION][:, :1]], dim=-1)
+    for step in rollout(env, agent):
+        after = step.after
+        alive = alive & torch.from_numpy(step.running) & ~after[keys.TERMINATED].squeeze(-1)
+        reached = torch.cat([after[keys.OBSERVATION][:, where], after[keys.OBSERVATION][:, :1]], dim=-1)
         furthest = torch.where(alive.unsqueeze(-1), furthest.maximum(reached), furthest)
     hinge, hatch, ahead = furthest.unbind(-1)
-    share = lambda condition: float(condition.float().mean())  # noqa: E731
     return {
-        "pulled_rate": share(alive & (hatch > TURNED) & (hinge > RATCHET)),
+        "pulled_rate": _share(alive & (hatch > TURNED) & (hinge > RATCHET)),
         "hinge_mean_rad": float(hinge.mean()),
         "hatch_mean_rad": float(hatch.mean()),
-        "past_half_rad": share(hinge > 0.5),
-        "past_one_rad": share(hinge > 1.0),
-        "passed_through": share((hinge > RATCHET) & (ahead > 1.2)),
+        "past_half_rad": _share(hinge > 0.5),
+        "past_one_rad": _share(hinge > 1.0),
+        "passed_through": _share((hinge > RATCHET) & (ahead > 1.2)),
     }
+
+
+def _share(condition: Tensor) -> float:
+    return float(condition.float().mean())

@@ -21,9 +21,11 @@ from mwl.motion.archive import Archive, BeforeFalls
 from mwl.motion.door import DoorGeometry
 from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
 from mwl.motion.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
+from mwl.rollouts.falls import AT_WORK
+from mwl.rollouts.pushes import at_random, push
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.embedded import RESET_NOISE
-from mwl.simulation.robot import CONTROL_DT, QPOS0, RADIANS_PER_ACTION, action_to_ctrl
+from mwl.simulation.robot import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.simulation.task import Measurement, SensorIndex, Task
 
 DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
@@ -45,7 +47,7 @@ class PracticeConfig:
     """Folders of the experts to take over from."""
     kick_std: float = 0.1  # m/s in x and y
     kick_interval: float = 4.0  # s
-    lowest_root: float = 0.75  # m; lower is a fall
+    lowest_root: float = AT_WORK.lowest_root  # m; lower is a fall
     fall_cost: float = 2.0
     """In units of the highest reward of one step."""
     action_rate: float = 0.5
@@ -183,7 +185,7 @@ class PracticeEnv:
         paid = torch.from_numpy(self._task.reward(measured)).float()
         root = torch.from_numpy(measured.qpos[:, :7]).float()
         upright = frames.rotation_matrix(root[:, 3:7])[:, 2, 2]
-        terminated = (root[:, 2] < config.lowest_root) | (upright < 0.6)
+        terminated = (root[:, 2] < config.lowest_root) | (upright < AT_WORK.least_upright)
         terminated = terminated | torch.from_numpy(self._task.terminated(measured) | self._simulation.unstable)
         truncated = ~terminated & (self._age >= config.episode_steps)
         earned = paid if config.door is None else self._earned_at_the_door(measured)
@@ -248,13 +250,9 @@ class PracticeEnv:
 
     def _kick(self) -> None:
         """Push roots with a sudden velocity, at random moments."""
-        kicked = self._uniform(self.num_envs) < CONTROL_DT / self.config.kick_interval
+        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
         if self.config.kick_std > 0 and kicked.any():
-            push = self.config.kick_std * torch.randn(self.num_envs, 2, generator=self._generator)
-            qvel = self._simulation.qvel.copy()
-            qvel[:, :2] += push.double().numpy()
-            qpos, warmstart = self._simulation.qpos.copy(), self._simulation.warmstart.copy()
-            self._simulation.reset(kicked.numpy(), qpos, qvel, warmstart)
+            push(self._simulation, kicked, self.config.kick_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

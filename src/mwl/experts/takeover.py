@@ -9,13 +9,13 @@ from torch import Tensor
 from mwl import keys
 from mwl.errors import BadInput
 from mwl.experts.library import ExpertLibrary
-from mwl.experts.rehearsal import acting
-from mwl.motion import frames
+from mwl.experts.measure import Alone
+from mwl.rollouts import rollout
+from mwl.rollouts.falls import TAKEN_OVER
 from mwl.simulation import make_env
 
 _ROBOTS = 64
 _FIRST, _LAST, _EVERY = 50, 250, 5  # control steps: at full speed within a second or two, and every phase of a gait
-_LOWEST_ROOT, _UPRIGHT = 0.75, 0.9  # m, cosine of the tilt; what lies on the floor is nothing to take over
 
 
 class LeftBehind(NamedTuple):
@@ -32,7 +32,6 @@ class LeftBehind(NamedTuple):
     env_steps: int
 
 
-@torch.no_grad()
 def left_behind(folders: Sequence[str], task: str, seed: int = 0, num_threads: int | None = None) -> LeftBehind:
     """Let experts act on a task, from the benchmark's starts, and keep where they are on the way.
 
@@ -48,19 +47,15 @@ def left_behind(folders: Sequence[str], task: str, seed: int = 0, num_threads: i
     """
     library = ExpertLibrary.load(list(folders))
     states, observations = [], []
-    for number, name in enumerate(library.names):
+    for number, expert in enumerate(library.experts):
         env = make_env(task, _ROBOTS, seed=seed + number, num_threads=num_threads)
-        layout = env.task.layout
-        act, now = acting(library, name, layout), env.reset()
         stands = torch.ones(_ROBOTS, dtype=torch.bool)
-        for step in range(_LAST):
-            observation = now[keys.OBSERVATION]
+        for step in rollout(env, Alone(expert), _LAST):
             qpos, qvel = env.state
-            stands = stands & (qpos[:, 2] > _LOWEST_ROOT) & (frames.rotation_matrix(qpos[:, 3:7])[:, 2, 2] > _UPRIGHT)
-            if step >= _FIRST and step % _EVERY == 0:
+            stands = stands & ~TAKEN_OVER.lost(qpos)
+            if step.index >= _FIRST and step.index % _EVERY == 0:
                 states.append(torch.cat([qpos, qvel], dim=-1)[stands])
-                observations.append(observation[stands])
-            now = env.step(now.set(keys.ACTION, act(observation)))[keys.NEXT].exclude(keys.REWARD)
+                observations.append(step.after[keys.OBSERVATION][stands])
         env.close()
     if not any(len(kept) for kept in states):
         raise BadInput(

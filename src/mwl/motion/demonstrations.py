@@ -19,6 +19,8 @@ from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.files import read_json, read_npz, shown, with_ending, without_ending, write_json, writing
 from mwl.handoff import sha256_of
 from mwl.plain import from_plain
+from mwl.rollouts.falls import RECORDED_ROOT
+from mwl.rollouts.pushes import at_random, push
 from mwl.simulation import HumanoidEnv, get_task
 from mwl.simulation.robot import ACTION_SIZE
 
@@ -277,7 +279,7 @@ class RecordingConfig:
     """Share of the episodes that are kicked."""
     drop_before_fall: int = 25
     """Steps left out before a fall: what led there is no example to follow."""
-    lowest_root: float = 0.7
+    lowest_root: float = RECORDED_ROOT
     """Height in m below which a robot is falling, whatever the task's own limit."""
     keep_executed: bool = False
     seed: int = 0
@@ -372,23 +374,9 @@ def _play(
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
         gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
         alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > config.lowest_root)
-        push = kicked & (torch.rand(config.episodes, generator=generator) < 0.02 / config.kick_interval)
+        pushed = kicked & at_random(config.episodes, config.kick_interval, generator)
+        if pushed.any():
+            push(env.simulation, pushed, config.kick_std, generator, config.turn_kick_std)
+            state[keys.OBSERVATION] = torch.from_numpy(env.world.observation())
         observation = state[keys.OBSERVATION]
-        if push.any():
-            observation = kick(env, push, config.kick_std, generator, config.turn_kick_std)
-        state = state.set(keys.OBSERVATION, observation)
     return {name: torch.stack(values) for name, values in gathered.items()}
-
-
-def kick(env: HumanoidEnv, mask: Tensor, std: float, generator: torch.Generator, turn_std: float = 0.0) -> Tensor:
-    """Push roots where `mask` `[N]` holds; returns the observation `[N, O]` after it.
-
-    By N(0, std) m/s in x and y, and by N(0, turn_std) rad/s about the body's z axis.
-    """
-    qpos, qvel = env.state
-    push = std * torch.randn(len(mask), 2, generator=generator, dtype=qvel.dtype)
-    qvel[:, :2] += torch.where(mask.unsqueeze(-1), push, 0.0)
-    if turn_std > 0:
-        turn = turn_std * torch.randn(len(mask), generator=generator, dtype=qvel.dtype)
-        qvel[:, 5] += torch.where(mask, turn, 0.0)
-    return env.set_state(qpos.numpy(), qvel.numpy(), env.simulation.warmstart)[keys.OBSERVATION]

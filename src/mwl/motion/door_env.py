@@ -16,8 +16,10 @@ from mwl.motion.door_controller import ACTION_SIZE, DoorActionScale, DoorControl
 from mwl.motion.door_reward import DoorRewardConfig, door_reward, door_states
 from mwl.motion.gait import MAX_ACTION
 from mwl.motion.teacher import TrackingPolicy
+from mwl.rollouts.falls import AT_WORK
+from mwl.rollouts.pushes import at_random, push
 from mwl.simulation import Simulation
-from mwl.simulation.robot import CONTROL_DT, QPOS0
+from mwl.simulation.robot import QPOS0
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class DoorConfig:
     """The other episodes begin in states reached before."""
     kick_std: float = 0.2  # m/s in x and y
     kick_interval: float = 2.0  # s
-    lowest_root: float = 0.75  # m
+    lowest_root: float = AT_WORK.lowest_root  # m
 
 
 def progress(hinge: Tensor, hatch: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ class DoorEnv:
         observation = self.controller.observe(qpos, qvel)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         upright = rotation[:, 2, 2]
-        terminated = (qpos[:, 2] < self.config.lowest_root) | (upright < 0.6)
+        terminated = (qpos[:, 2] < self.config.lowest_root) | (upright < AT_WORK.least_upright)
         terminated = terminated | torch.from_numpy(self._simulation.unstable)
         truncated = ~terminated & (self._age >= self.config.episode_steps)
         states = door_states(self.controller.measure(qpos), qpos, qvel, terminated, action, change)
@@ -126,14 +128,10 @@ class DoorEnv:
             self._archive.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
 
     def _kick(self) -> None:
-        """Push the root with a sudden velocity, at random moments."""
-        kicked = self._uniform(0, 1, self.num_envs) < CONTROL_DT / self.config.kick_interval
+        """Push roots with a sudden velocity, at random moments."""
+        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
         if self.config.kick_std > 0 and kicked.any():
-            push = self.config.kick_std * torch.randn(self.num_envs, 2, generator=self._generator)
-            qvel = self._simulation.qvel.copy()
-            qvel[:, :2] += push.double().numpy()
-            warmstart = self._simulation.warmstart.copy()
-            self._simulation.reset(kicked.numpy(), self._simulation.qpos.copy(), qvel, warmstart)
+            push(self._simulation, kicked, self.config.kick_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

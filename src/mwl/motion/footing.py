@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mwl.motion.kinematics import FOOT_CORNERS, SOLE_HEIGHT
-from mwl.motion.naturalness import sole_positions
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES
+from mwl.rollouts.metrics import sole_positions
+from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, FOOT_CORNERS, JOINT_NAMES, SOLE_HEIGHT
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mwl.motion.frames import rotation_matrix
+from mwl.simulation.robot import FOOT_CORNERS
 
-SOLE_HEIGHT = -0.07  # m, the flat underside of the foot in the ankle frame
-FOOT_CORNERS = tuple((x, y, SOLE_HEIGHT) for x in (-0.0953, 0.1956) for y in (-0.0135, 0.0135))
 HAND_OFFSET = (0.31, 0.0, -0.01)  # m, the hand site in the elbow frame
 HANDS = (("left_elbow_link", HAND_OFFSET), ("right_elbow_link", HAND_OFFSET))
 FEET = tuple((f"{side}_ankle_link", corner) for side in ("left", "right") for corner in FOOT_CORNERS)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from mwl.motion.naturalness import floor_height, foot_skate, joint_jerk, sole_positions
+from mwl.rollouts.metrics import floor_height, foot_skate, joint_jerk, sole_positions
 from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, ctrl_to_action
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ from mwl.motion.clips import MotionClip
 from mwl.motion.conventions import FPS
 from mwl.motion.footing import hold, level_soles, plant, standing_frames
 from mwl.motion.landmarks import Landmarks, leg_length
-from mwl.motion.naturalness import floor_height, sole_positions
+from mwl.rollouts.metrics import floor_height, sole_positions
 from mwl.simulation import build_model, get_task
 from mwl.simulation.robot import JOINT_NAMES, QPOS0, ROBOT_NV
 

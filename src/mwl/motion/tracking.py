@@ -15,6 +15,8 @@ from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import MAX_ACTION, GaitController, ResidualScale
 from mwl.motion.kinematics import FEET, PointKinematics
 from mwl.motion.tracking_reward import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
+from mwl.rollouts.falls import GAIT
+from mwl.rollouts.pushes import at_random, push
 from mwl.simulation import Simulation
 from mwl.simulation.robot import CONTROL_DT, QPOS0
 from mwl.simulation.task import SensorIndex
@@ -81,7 +83,7 @@ class TrackingConfig:
     """Share of the episodes that begin with the benchmark's own reset instead of within a stride."""
     kick_std: float = 0.45  # m/s in x and y
     kick_interval: float = 2.0  # s
-    lowest_root: float = 0.72  # m
+    lowest_root: float = GAIT.lowest_root  # m
     max_heading_error: float = 1.2  # rad
 
 
@@ -188,7 +190,7 @@ class TrackingEnv:
         )
 
     def _fallen(self, qpos: Tensor, rotation: Tensor, heading_error: Tensor) -> Tensor:
-        tilted = rotation[:, 2, 2] < 0.6
+        tilted = rotation[:, 2, 2] < GAIT.least_upright
         return (qpos[:, 2] < self.config.lowest_root) | tilted | (heading_error.abs() > self.config.max_heading_error)
 
     def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
@@ -205,13 +207,10 @@ class TrackingEnv:
             self.controller.target = torch.where(change.unsqueeze(-1), self._draw_commands(), self.controller.target)
 
     def _kick(self) -> None:
-        """Push the root with a sudden velocity, at random moments."""
-        kicked = self._uniform(0, 1, self.num_envs) < CONTROL_DT / self.config.kick_interval
+        """Push roots with a sudden velocity, at random moments."""
+        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
         if self.config.kick_std > 0 and kicked.any():
-            push = self.config.kick_std * torch.randn(self.num_envs, 2, generator=self._generator)
-            qvel = self._simulation.qvel.copy()
-            qvel[:, :2] += push.double().numpy()
-            self._simulation.reset(kicked.numpy(), self._simulation.qpos.copy(), qvel)
+            push(self._simulation, kicked, self.config.kick_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mwl.errors import BadInput
 from mwl.motion.standoff import STANDOFF
+from mwl.rollouts.falls import AT_RISK
 
-RISK_HEIGHT = 0.75  # m, root height that no skill of an upright robot passes through on purpose
 REACHED = 0.05  # m, hand to target
 BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
 HANDLE_TURNED = 0.75  # rad
@@ -45,10 +45,7 @@ def position(observation: Tensor, layout: Layout) -> Tensor:
 
 def fall_risk(observation: Tensor, layout: Layout) -> Tensor:
     """Whether the robot is going down or leans by more than 60 degrees `[N]`."""
-    root = part(observation, layout, "robot_qpos")
-    x, y = root[:, 4], root[:, 5]  # quaternion wxyz: the world height of the body's up axis is 1 - 2 (x^2 + y^2)
-    upright = 1 - 2 * (x**2 + y**2)
-    return (root[:, 2] < RISK_HEIGHT) | (upright < 0.5)
+    return AT_RISK.lost(part(observation, layout, "robot_qpos"))
 
 
 def hand_at_goal(observation: Tensor, layout: Layout) -> Tensor:

@@ -75,7 +75,7 @@ class EmbeddedWorld(World):
         terminated = self.task.terminated(measured) | unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
         self._progress = self.task.advance(measured)
-        return Outcome(reward, terminated, truncated)
+        return Outcome(reward, terminated, truncated, self.task.succeeded(measured) & ~unstable)
 
     def observation(self) -> NDArray[np.float32]:
         return self.task.observation(self.measurement)

@@ -26,18 +26,22 @@ class HumanoidEnv(EnvBase):
 
     Observation `[N, O]`, action `[N, A]` and reward `[N, 1]` are float32. Actions outside [-1, 1] act like the nearest
     bound, as the servos clamp their targets; one that is not finite raises `PhysicsError`, a wrong shape `BadInput`.
-    `terminated` is a true end (a fall, or physics that broke), `truncated` the time limit. A copy (`copy.deepcopy`,
-    `pickle`) goes on from the same state and the same generators. In the embedded suite every
+    `terminated` is a true end (a fall, a task done, or physics that broke), `truncated` the time limit. A copy
+    (`copy.deepcopy`, `pickle`) goes on from the same state and the same generators. In the embedded suite every
     environment draws from a generator of its own, seeded by (seed, its index), so that episodes depend neither on N nor
     on the number of threads.
 
     Args:
         world: the episodes themselves.
+
+    Attributes:
+        succeeded: `[N]` bool, where the last step found the task done; an episode that ends so ends in no fall.
     """
 
     def __init__(self, world: World) -> None:
         super().__init__(device="cpu", batch_size=[world.num_envs])
         self.world = world
+        self.succeeded = np.zeros(world.num_envs, dtype=bool)
         self._restored = False
         self._make_specs(world.num_envs)
 
@@ -206,6 +210,7 @@ class HumanoidEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         action = tensordict.get(keys.ACTION).detach().cpu().numpy()
         outcome = self.world.step(self.world.valid_action(action))
+        self.succeeded = outcome.succeeded
         terminated, truncated = outcome.terminated[:, None], outcome.truncated[:, None]
         return self._observed(
             **{

@@ -35,22 +35,25 @@ def _check_mode(render_mode: str | None) -> str | None:
 class _Score:
     """Returns of the episodes so far, and the `info` of a step.
 
-    `success` says whether the return has reached the task's bar; `is_success` is the same under the name that
-    stable-baselines3 looks for.
+    `success` says whether the return has reached the task's bar, or the task was done and ended; `is_success` is the
+    same under the name that stable-baselines3 looks for.
     """
 
     def __init__(self, world: World) -> None:
         self._bar, self._returns = world.task.success_bar, np.zeros(world.num_envs)
+        self._done = np.zeros(world.num_envs, dtype=bool)
 
     def begin(self, mask: NDArray[np.bool_]) -> None:
         self._returns[mask] = 0.0
+        self._done[mask] = False
 
-    def add(self, reward: NDArray[Any]) -> None:
+    def add(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
         self._returns += reward
+        self._done |= done
 
     @property
     def success(self) -> NDArray[np.bool_]:
-        return self._returns >= self._bar
+        return (self._returns >= self._bar) | self._done
 
 
 class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
@@ -110,7 +113,7 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
             PhysicsError: the action is not finite.
         """
         outcome = self.world.step(self.world.valid_action(np.asarray(action)[None]))
-        self._score.add(outcome.reward)
+        self._score.add(outcome.reward, outcome.terminated & outcome.succeeded)
         return (
             self.world.observation()[0],
             float(outcome.reward[0]),
@@ -186,7 +189,7 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
             self.world.reset(begin)
         reward = np.where(begin, 0.0, outcome.reward)
         self._score.begin(begin)
-        self._score.add(reward)
+        self._score.add(reward, terminated & outcome.succeeded)
         terminated, truncated = outcome.terminated & ~begin, outcome.truncated & ~begin
         self._ended = terminated | truncated
         return self.world.observation(), reward, terminated, truncated, self._info()

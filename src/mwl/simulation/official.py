@@ -66,16 +66,17 @@ class OfficialWorld(World):
 
     def step(self, action: NDArray[Any]) -> Outcome:
         reward = np.zeros(self.num_envs)
-        terminated, unstable = np.zeros(self.num_envs, dtype=bool), np.zeros(self.num_envs, dtype=bool)
+        terminated, unstable, succeeded = (np.zeros(self.num_envs, dtype=bool) for _ in range(3))
         for i, env in enumerate(self._envs):
             before = env.data.time
-            _, reward[i], terminated[i], _, _ = env.step(np.clip(action[i], -1, 1).astype(np.float32))
+            _, reward[i], terminated[i], _, info = env.step(np.clip(action[i], -1, 1).astype(np.float32))
+            succeeded[i] = bool(info.get("success", False))
             unstable[i] = env.data.time <= before or not np.isfinite(reward[i])  # MuJoCo restarts what diverged
         self.steps += 1
         self.unstable_episodes += int(unstable.sum())
         terminated |= unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
-        return Outcome(np.where(unstable, 0.0, reward), terminated, truncated)
+        return Outcome(np.where(unstable, 0.0, reward), terminated, truncated, succeeded & ~unstable)
 
     def observation(self) -> NDArray[np.float32]:
         return np.stack([env.task.get_obs() for env in self._envs]).astype(np.float32)

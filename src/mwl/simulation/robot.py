@@ -35,6 +35,10 @@ QPOS0: NDArray[np.float64] = np.array([0.0, 0.0, 0.98, 1.0, 0.0, 0.0, 0.0, *_LEG
 """The benchmark's reset pose: root position in m, root quaternion (wxyz), joint angles in rad."""
 QPOS0.flags.writeable = False
 
+SOLE_HEIGHT = -0.07  # m, the flat underside of the foot in the ankle frame
+FOOT_CORNERS = tuple((x, y, SOLE_HEIGHT) for x in (-0.0953, 0.1956) for y in (-0.0135, 0.0135))
+"""Corners of a sole in its ankle's frame, m: the two at the heel, then the two at the toes."""
+
 Contacts = Literal["full", "fast", "arms"]
 
 

@@ -91,6 +91,10 @@ def _same_stage(measured: Measurement) -> NDArray[np.int64]:
     return measured.progress
 
 
+def _not_done(measured: Measurement) -> NDArray[np.bool_]:
+    return np.zeros(len(measured.qpos), dtype=bool)
+
+
 def _robot_state(measured: Measurement) -> Mapping[str, Array]:
     return {"robot_qpos": measured.qpos[:, :26], "robot_qvel": measured.qvel[:, :25]}
 
@@ -124,6 +128,7 @@ class Task(TaskSpec):
         scene: file in `assets/`.
         reward: `Measurement -> [N]`.
         terminated: `Measurement -> [N]` bool, a true end.
+        succeeded: `Measurement -> [N]` bool, the task is done; for tasks that end with that. Other ends are falls.
         observe: named parts of the observation, `Measurement -> {name: [N, D]}`, in the layout's order.
         goal_low, goal_high: bounds in m of the uniformly drawn goal; empty for tasks without one.
         object_qpos0: reset values of the joints after the robot's.
@@ -134,6 +139,7 @@ class Task(TaskSpec):
     scene: str
     reward: Callable[[Measurement], Array] = field(repr=False)
     terminated: Callable[[Measurement], NDArray[np.bool_]] = field(repr=False)
+    succeeded: Callable[[Measurement], NDArray[np.bool_]] = field(default=_not_done, repr=False)
     observe: Callable[[Measurement], Mapping[str, Array]] = field(default=_robot_state, repr=False)
     goal_low: tuple[float, ...] = ()
     goal_high: tuple[float, ...] = ()

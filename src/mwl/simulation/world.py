@@ -27,11 +27,13 @@ class Outcome:
         reward: `[N]` float64.
         terminated: `[N]`, a true end: a fall, a task done, or physics that broke.
         truncated: `[N]`, the time limit.
+        succeeded: `[N]`, the task is done; where it ends the episode, that was no fall.
     """
 
     reward: Array
     terminated: Mask
     truncated: Mask
+    succeeded: Mask
 
 
 def valid_seed(seed: int) -> int:

@@ -16,8 +16,8 @@ from mwl.errors import BadInput, NonFiniteLoss
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.gating import Guidance, load_gate, weights_for
-from mwl.motion.naturalness import JOINT_VELOCITIES
 from mwl.resuming import refuse_changed
+from mwl.rollouts.metrics import JOINT_VELOCITIES
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour

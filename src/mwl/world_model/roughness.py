@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mwl.rollouts.metrics import second_difference
+
 
 class Roughness(nn.Module):
     """Mean square jerk of the joints, in units of its mean over the steps in which it was `learning`.
@@ -31,7 +33,7 @@ class Roughness(nn.Module):
             learning: whether this step counts towards the unit.
         """
         earlier, last = self.before
-        square = (velocity - 2 * last + earlier).square().mean(dim=-1).double()
+        square = second_difference(earlier, last, velocity).square().mean(dim=-1).double()
         self.before.copy_(torch.stack([last, velocity]))
         known = step >= 2  # a second difference needs three velocities
         if learning:

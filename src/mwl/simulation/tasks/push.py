@@ -22,7 +22,7 @@ def reward(measured: Measurement) -> Array:
     return 1000 * (to_goal < THERE) - 0.1 * to_box - to_goal
 
 
-def terminated(measured: Measurement) -> np.ndarray:
+def succeeded(measured: Measurement) -> np.ndarray:
     """The box is where it should be `[N]`, bool."""
     return _to_goal(measured) < THERE
 
@@ -46,7 +46,8 @@ PUSH = Task(
     description="Push the box on the table to within 5 cm of a random point, which ends the episode.",
     success_bar=700.0,
     reward=reward,
-    terminated=terminated,
+    terminated=succeeded,
+    succeeded=succeeded,
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, robot_qvel=25, left_hand=3, goal=3, box_position=3, box_velocity=3),
     goal_low=(0.7, -0.5, 1.0),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mwl.motion.naturalness import floor_height, foot_skate, joint_jerk, sole_positions
+from mwl.rollouts.metrics import floor_height, foot_skate, joint_jerk, sole_positions
 from mwl.simulation.robot import QPOS0
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mwl import make_env
-from mwl.evaluation.episodes import Motion, run_episodes
-from mwl.simulation.robot import CONTROL_DT
+from mwl import keys, make_env
+from mwl.rollouts import rollout, run_episodes
+from mwl.rollouts.metrics import Motion, foot_skate, joint_jerk, sole_positions
+from mwl.rollouts.pushes import Pushes
+from mwl.simulation.robot import CONTROL_DT, QPOS0, ctrl_to_action
 
 
 class Limp:
@@ -84,3 +86,71 @@ def test_motion_ignores_what_comes_after_an_episode() -> None:
         motion.add(np.full((1, 19), value), np.full((1, 19), value), np.ones((1, 19)), running)
     assert motion.means()["energy"] == pytest.approx([19.0])
     assert motion.means()["action_rate"] == pytest.approx([0.0])
+
+
+def test_motion_agrees_with_the_figures_of_clips() -> None:
+    """An episode measured step by step has the jerk and the skating that a clip of its states has."""
+    env = make_env("h1-walk", 2, seed=1)
+    motion, states = Motion(2), []
+    for step in rollout(env, Limp(0.3), 40):
+        qpos, qvel = (part.numpy() for part in env.state)
+        motion.add(step.action.numpy(), qvel[:, 6:], np.ones((2, 19)), step.running, qpos)
+        states.append((qpos, qvel))
+    means = motion.means()
+    for i in range(2):
+        qpos, qvel = (np.stack([state[part][i] for state in states]) for part in (0, 1))
+        assert means["jerk"][i] == pytest.approx(joint_jerk(qvel, 50.0))
+        assert means["foot_skate"][i] == pytest.approx(foot_skate(sole_positions(qpos), 50.0))
+
+
+def test_the_step_that_ends_an_episode_belongs_to_it() -> None:
+    env = make_env("h1-walk", 2, seed=3)
+    steps = list(rollout(env, Limp()))
+    ends = np.stack([step.after[keys.TERMINATED].squeeze(-1).numpy() & step.running for step in steps])
+    assert ends.sum(axis=0).tolist() == [1, 1]
+    running = np.stack([step.running for step in steps])
+    assert (running.sum(axis=0) == ends.argmax(axis=0) + 1).all()
+    assert (steps[-1].after[keys.OBSERVATION][ends[-1], 2] < 0.2).all(), "what is reached is shown, not a new beginning"
+
+
+def test_who_does_nothing_does_better_without_pushes() -> None:
+    class Held(Limp):
+        def act(self, observation: torch.Tensor, step: int | None = None) -> torch.Tensor:
+            return torch.from_numpy(ctrl_to_action(QPOS0[7:])).expand(len(observation), -1)
+
+    def pushed(seed: int) -> np.ndarray:
+        return run_episodes(env, Held(), pushes=Pushes(std=1.0, interval=0.2, seed=seed)).lengths
+
+    env = make_env("h1-walk", 8)
+    calm = run_episodes(env, Held()).lengths
+    env.set_seed(0)
+    once = pushed(1)
+    env.set_seed(0)
+    again = pushed(1)
+    assert (once == again).all()
+    assert once.mean() < 0.8 * calm.mean()
+
+
+def test_a_task_that_is_done_is_no_fall() -> None:
+    """h1-push ends with a reward of 1000 where the box is at the goal."""
+    env = make_env("h1-push", 2)
+    begin = env.world.reset
+
+    def with_one_box_at_its_goal(mask: np.ndarray) -> None:
+        begin(mask)
+        qpos, qvel = (part.numpy() for part in env.state)
+        qpos[0, 26:29] = env.measurement.goal[0]
+        env.simulation.reset(np.array([True, False]), qpos, qvel)
+
+    env.world.reset = with_one_box_at_its_goal  # type: ignore[method-assign]
+    episodes = run_episodes(env, Limp())
+    assert episodes.lengths[0] == 1
+    assert episodes.returns[0] > 900
+    assert not episodes.fell.any()
+    assert episodes.ended_well.tolist() == [True, False]
+    assert episodes.succeeded(2000.0).tolist() == [True, False], "done is a success, whatever the bar"
+
+
+def test_a_robot_on_the_floor_is_down_even_where_that_ends_nothing() -> None:
+    episodes = run_episodes(make_env("h1-reach", 1), Limp())
+    assert (episodes.lengths, episodes.fell, episodes.down) == ([1000], [False], [True])

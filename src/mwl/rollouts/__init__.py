@@ -1,0 +1,5 @@
+"""Acting in whole episodes and measuring them: one definition of each figure, for training, evaluation and tables."""
+
+from mwl.rollouts.episodes import Agent, Episodes, Step, rollout, run_episodes
+
+__all__ = ["Agent", "Episodes", "Step", "rollout", "run_episodes"]
