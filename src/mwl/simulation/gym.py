@@ -188,9 +188,9 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         if begin.any():
             self.world.reset(begin)
         reward = np.where(begin, 0.0, outcome.reward)
+        terminated, truncated = outcome.terminated & ~begin, outcome.truncated & ~begin
         self._score.begin(begin)
         self._score.add(reward, terminated & outcome.succeeded)
-        terminated, truncated = outcome.terminated & ~begin, outcome.truncated & ~begin
         self._ended = terminated | truncated
         return self.world.observation(), reward, terminated, truncated, self._info()
 
