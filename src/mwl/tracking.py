@@ -60,6 +60,7 @@ def client() -> "MlflowClient":
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # bars for files of a few bytes
     for name in _LOGGERS:  # after the import, which sets levels of its own; what fails is told by us
         logging.getLogger(name).setLevel(logging.CRITICAL)
     uri = tracking_uri()

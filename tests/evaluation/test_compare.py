@@ -74,6 +74,48 @@ def test_rows_group_by_task_and_agent_over_seeds() -> None:
     assert guided.expert_steps == 5_000_000, "what the experts cost is stated, at its highest"
 
 
+def test_other_suites_instructions_and_ways_of_acting_are_other_rows() -> None:
+    others = [
+        replace(RECORD, suite="humanoid_bench", returns=[100.0] * 4),
+        replace(RECORD, instruction="stand still", returns=[500.0] * 4),
+        replace(RECORD, act="policy", returns=[700.0] * 4),
+    ]
+    rows = [row for row in rows_of([RECORD, *others], {}) if row.status == "measured"]
+    found = {(row.suite, row.instruction, row.act): row.return_iqm for row in rows}
+    assert found == {
+        ("embedded", None, None): 850.0,
+        ("humanoid_bench", None, None): 100.0,
+        ("embedded", "stand still", None): 500.0,
+        ("embedded", None, "policy"): 700.0,
+    }
+    assert {row.seeds for row in rows} == {1}
+    assert (rows[0].episodes, rows[0].label) == (4, "guided")
+    assert len({row.label for row in rows}) == 4, "a reader of the table can tell them apart"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"address": "runs/a"}, {"address": "./runs/a"}),
+        ({"address": "runs/a"}, {"address": "runs/../runs/a/"}),
+        ({"address": "runs/a", "agent_sha256": "12ab"}, {"address": "copies/a", "agent_sha256": "12ab"}),
+        ({"address": "runs/a", "agent_run_id": "7"}, {"address": "run:7", "agent_run_id": "7"}),
+    ],
+)
+def test_one_agent_under_two_names_is_one_seed_and_its_newest_evaluation_counts(first: dict, second: dict) -> None:
+    old, new = replace(RECORD, **first), replace(RECORD, returns=[900.0] * 4, **second)
+    (row,) = [row for row in rows_of([old, new], {}) if row.status == "measured"]
+    assert (row.seeds, row.return_iqm) == (1, 900.0)
+
+
+def test_the_interval_of_several_seeds_is_over_seeds() -> None:
+    # three seeds of means 600, 700, 800 that hardly scatter themselves: t(0.975, 2) * 100 / sqrt(3) = 248
+    seeds = [replace(RECORD, address=f"runs/{i}", returns=[600.0 + 100 * i] * 4) for i in range(3)]
+    (row,) = [row for row in rows_of(seeds, {}) if row.status == "measured"]
+    assert row.return_ci95 is not None
+    assert row.return_ci95[1] - row.return_ci95[0] > 2 * 200
+
+
 def test_what_was_not_run_is_called_so() -> None:
     rows = rows_of([RECORD], {})
     missing = [row for row in rows if row.status == "not run"]
@@ -96,12 +138,17 @@ def test_record_survives_the_disk(tmp_path: Path) -> None:
         Record.read(tmp_path / "nowhere")
 
 
-def test_experiment_counts_only_the_newest_of_each(store: str) -> None:
+def test_experiment_counts_only_the_newest_of_each(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     log(store, replace(RECORD, returns=[1.0, 1.0]), **{tracking.SUPERSEDED_TAG: "true"})
     kept = log(store, RECORD)
     rows = compare_experiment(store)
     assert next(row for row in rows if row.status == "measured").run_ids == [kept]
+    log(store, replace(RECORD, suite="humanoid_bench", returns=[1.0] * 4))
+    assert next(row for row in compare_experiment(store) if row.suite == "embedded").run_ids == [kept]
+    newer = log(store, replace(RECORD, address="./runs/a"))
+    assert next(row for row in compare_experiment(store) if row.suite == "embedded").run_ids == [newer]
     assert newest_experiment() == store
+    assert capsys.readouterr().err == "", "no bars for files of a few bytes"
     with pytest.raises(MissingFile, match="no experiment"):
         compare_experiment("another")
 

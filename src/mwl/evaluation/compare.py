@@ -9,31 +9,43 @@ from typing import Any, Literal
 from mwl import tracking
 from mwl.errors import MissingFile
 from mwl.evaluation.paper import PRINTED
-from mwl.evaluation.record import FILE, Record
+from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
 from mwl.handoff import atomic_folder
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
-Curves = dict[tuple[str, str], list[list[tuple[int, float]]]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One agent on one task."""
+    """One agent on one task, in one suite, told one thing, acting in one way."""
 
     task: str
     agent: str
     status: Literal["measured", "not run"]
+    suite: str = "embedded"
+    instruction: str | None = None
+    """What the agent was told; None is what it was fitted with."""
+    act: str | None = None
+    """How a world model was told to choose actions; None is as it was fitted."""
     seeds: int = 0
     """Independently fitted agents."""
+    episodes: int = 0
+    """Of all seeds together."""
     env_steps: int | None = None
     expert_steps: int | None = None
     return_iqm: float | None = None
     """Over all episodes of all seeds."""
     return_ci95: list[float] | None = None
+    """Of that, see `mwl.rollouts.statistics.ci95`: over training seeds, or over the episodes of a single one."""
     convergence_steps: int | None = None
     run_ids: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """The agent, with what sets it apart from the same one measured as usual."""
+        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act).label
 
     @property
     def paper(self) -> str:
@@ -45,27 +57,33 @@ class Row:
 
 
 def rows_of(records: Sequence[Record], curves: Curves) -> list[Row]:
-    """One row per task and agent that was measured, then those that only the paper has, as not run."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.task, record.agent), []).append(record)
-    rows = [_measured(key, group, curves.get(key, [])) for key, group in sorted(groups.items())]
-    rows += [Row(task, agent, "not run") for task, agent in sorted(PRINTED) if (task, agent) not in groups]
+    """One row per task, agent, suite, instruction and way of acting that was measured, then those only the paper has.
+
+    Args:
+        records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.
+        curves: of the agents in training.
+    """
+    groups: dict[RowKey, list[Record]] = {}
+    for record in newest(records):
+        groups.setdefault(record.row, []).append(record)
+    rows = [_measured(key, groups[key], curves.get(key, [])) for key in sorted(groups, key=lambda key: key.order)]
+    known = {(key.task, key.agent) for key in groups}
+    rows += [Row(task, agent, "not run") for task, agent in sorted(PRINTED) if (task, agent) not in known]
     return rows
 
 
-def _measured(key: tuple[str, str], records: Sequence[Record], curves: Sequence[list[tuple[int, float]]]) -> Row:
-    returns = [value for record in records for value in record.returns]
-    interval = ci95(returns, statistic="iqm")
+def _measured(key: RowKey, records: Sequence[Record], curves: Sequence[list[tuple[int, float]]]) -> Row:
+    seeds = [record.returns for record in records]
+    interval = ci95(seeds, "iqm")
     converged = [step for curve in curves if (step := convergence_step(curve)) is not None]
     return Row(
-        task=key[0],
-        agent=key[1],
+        **key._asdict(),
         status="measured",
-        seeds=len({record.agent_run_id or record.address for record in records}),
+        seeds=len(records),
+        episodes=sum(record.episodes for record in records),
         env_steps=max(record.env_steps for record in records),
         expert_steps=max(record.expert_steps for record in records),
-        return_iqm=iqm(returns),
+        return_iqm=iqm([value for returns in seeds for value in returns]),
         return_ci95=list(interval) if interval else None,
         convergence_steps=sorted(converged)[len(converged) // 2] if converged else None,
         run_ids=[record.run_id for record in records if record.run_id],
@@ -73,19 +91,19 @@ def _measured(key: tuple[str, str], records: Sequence[Record], curves: Sequence[
 
 
 def curves_of(records: Iterable[Record]) -> Curves:
-    """Learning curves of the agents behind the records, one per fitted agent, from MLflow."""
+    """Learning curves of the agents behind the records, one per fitted agent and row, from MLflow."""
     curves: Curves = {}
-    seen: set[str] = set()
+    seen: set[tuple[RowKey, str]] = set()
     for record in records:
-        if record.agent_run_id is None or record.agent_run_id in seen:
+        if record.agent_run_id is None or (record.row, record.agent_run_id) in seen:
             continue
-        seen.add(record.agent_run_id)
+        seen.add((record.row, record.agent_run_id))
         try:
             points = tracking.history(record.agent_run_id, LEARNING_CURVE)
         except MissingFile:  # the agent came from another store; its evaluation still counts
             continue
         if points:
-            curves.setdefault((record.task, record.agent), []).append(points)
+            curves.setdefault(record.row, []).append(points)
     return curves
 
 
@@ -99,14 +117,13 @@ def compare_experiment(experiment: str) -> list[Row]:
         raise MissingFile(f"no experiment {experiment!r} in {tracking.tracking_uri()}; `mwl run` makes one")
     found = tracking.find_runs(experiment, f"tags.`{tracking.KIND_TAG}` = 'evaluation' and status = 'FINISHED'")
     store = tracking.client()
-    newest: dict[tuple[Any, ...], Record] = {}
-    for run in found:  # newest first
+    records = []
+    for run in reversed(found):  # the newest comes first there
         if run.data.tags.get(tracking.SUPERSEDED_TAG):
             continue
         path = store.download_artifacts(run.info.run_id, FILE)
-        record = Record.parse(Path(path).read_text(encoding="utf-8"), f"run {run.info.run_id}")
-        newest.setdefault((record.task, record.agent, record.agent_run_id or record.address, record.seed), record)
-    records = list(newest.values())
+        records.append(Record.parse(Path(path).read_text(encoding="utf-8"), f"run {run.info.run_id}"))
+    records = newest(records)
     return rows_of(records, curves_of(records))
 
 
@@ -114,7 +131,7 @@ def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str
     """Compare evaluation folders; leaves table, plot and JSON in `output` and in MLflow."""
     from mwl.evaluation.plots import plot_comparison
 
-    records = [Record.read(folder) for folder in evaluations]
+    records = newest([Record.read(folder) for folder in evaluations])
     curves = curves_of(records)
     rows = rows_of(records, curves)
     with atomic_folder(output) as folder:
@@ -146,7 +163,8 @@ def read_rows(folder: Path) -> list[Row]:
 
 HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds", "paper")
 NOTE = (
-    "return: interquartile mean over episodes; steps: environment steps, those of the experts counted apart; "
+    "return: interquartile mean over episodes; CI: over training seeds, of a single one over its episodes; "
+    "steps: environment steps, those of the experts counted apart; "
     "paper: return / convergence steps as printed in its Table 1 (robot variant, seeds and episodes unstated)"
 )
 
@@ -162,11 +180,11 @@ def short(count: int) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """The row as text, in the order of `HEADER`."""
     if row.status == "not run":
-        return (row.task, row.agent, "not run", "-", "-", "-", "-", "-", row.paper)
+        return (row.task, row.label, "not run", "-", "-", "-", "-", "-", row.paper)
     interval = "-" if row.return_ci95 is None else f"{row.return_ci95[0]:.0f} to {row.return_ci95[1]:.0f}"
     value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
     counts = [short(count) if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
-    return (row.task, row.agent, value, interval, *counts, str(row.seeds), row.paper)
+    return (row.task, row.label, value, interval, *counts, str(row.seeds), row.paper)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import ColorType
 
-    from mwl.evaluation.compare import Curves
-    from mwl.evaluation.record import Record
+    from mwl.evaluation.record import Curves, Record
 
 _FEW = 10  # agents that the default colours tell apart
 _BAR = 0.28  # inches of height per agent
@@ -25,10 +24,10 @@ _BAR = 0.28  # inches of height per agent
 def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -> None:
     """Write the figure as PNG; the seeds of an agent are one curve with a band, and one bar."""
     tasks = sorted({record.task for record in records})
-    agents = sorted({record.agent for record in records})
+    agents = sorted({record.row.label for record in records})
     colours = plt.get_cmap("tab10").colors if len(agents) <= _FEW else plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
     colour = {agent: colours[i % len(colours)] for i, agent in enumerate(agents)}
-    bars = 1 + _BAR * max(len({r.agent for r in records if r.task == task}) for task in tasks)
+    bars = 1 + _BAR * max(len({r.row for r in records if r.task == task}) for task in tasks)
     figure, axes = plt.subplots(
         2,
         len(tasks),
@@ -48,8 +47,9 @@ def _curves(axis: "Axes", task: str, curves: "Curves", colour: "dict[str, ColorT
     axis.set_title(task)
     axis.set_xlabel("environment steps")
     axis.set_ylabel("reward per step in training\n(IQM of the seeds, 95 % CI)")
-    for (owner, agent), lines in sorted(curves.items()):
-        if owner == task and agent in colour:
+    for row, lines in sorted(curves.items(), key=lambda item: item[0].order):
+        agent = row.label
+        if row.task == task and agent in colour:
             steps, middle, low, high = band(lines)
             axis.plot(steps, middle, color=colour[agent], label=agent)
             axis.fill_between(steps, low, high, color=colour[agent], alpha=0.2, linewidth=0)
@@ -64,14 +64,15 @@ def _curves(axis: "Axes", task: str, curves: "Curves", colour: "dict[str, ColorT
 
 
 def _returns(axis: "Axes", records: "Sequence[Record]", colour: "dict[str, ColorType]") -> None:
-    agents = sorted({record.agent for record in records}, reverse=True)
+    agents = sorted({record.row.label for record in records}, reverse=True)
     for place, agent in enumerate(agents):
-        returns = [value for record in records if record.agent == agent for value in record.returns]
+        seeds = [record.returns for record in records if record.row.label == agent]
+        returns = [value for seed in seeds for value in seed]
         mean = sum(returns) / len(returns)
         axis.barh(place, mean, color=colour[agent], alpha=0.6)
-        if interval := ci95(returns):
+        if interval := ci95(seeds):
             axis.hlines(place, *interval, color="black", linewidth=2)
         axis.plot(returns, [place] * len(returns), ".", color="black", alpha=0.4, markersize=4)
     axis.set_yticks(range(len(agents)), agents, fontsize="small")
-    axis.set_xlabel("return (mean, 95 % CI, episodes of all seeds)")
+    axis.set_xlabel("return (mean and its 95 % CI, over seeds; dots: episodes)")
     axis.grid(alpha=0.3, axis="x")

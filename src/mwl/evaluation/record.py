@@ -1,9 +1,11 @@
 """The result of one evaluation: what is stored, what `--json` prints, and reading it back."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mwl.errors import CorruptFile
 from mwl.files import parse_json, read_text, shown
@@ -30,6 +32,39 @@ _PRINTED = (
     "energy",
     "env_steps_per_s",
 )
+
+
+class RowKey(NamedTuple):
+    """What has to agree for evaluations to be figures of the same thing."""
+
+    task: str
+    agent: str
+    suite: str = "embedded"
+    instruction: str | None = None
+    act: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The agent, with what sets these evaluations apart from those made as usual."""
+        apart = [f"on {self.suite}"] if self.suite != "embedded" else []
+        apart += [f"told “{self.instruction}”"] if self.instruction is not None else []
+        apart += [f"by {self.act}"] if self.act is not None and f"({self.act})" not in self.agent else []
+        return ", ".join([self.agent, *apart])
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Sorts rows by task, then agent."""
+        return tuple("" if part is None else part for part in self)
+
+
+Curves = dict[RowKey, list[list[tuple[int, float]]]]
+"""Learning curves by row, one of (environment steps, value) per fitted agent."""
+
+
+def newest(records: "Sequence[Record]") -> "list[Record]":
+    """The last evaluation of every fitted agent in every row, of records from the oldest to the newest."""
+    kept = {(record.row, record.fitted_agent): record for record in records}
+    return list(kept.values())
 
 
 @dataclass(frozen=True)
@@ -78,6 +113,18 @@ class Record:
     run_id: str | None = None
     """MLflow run of this evaluation."""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> "RowKey":
+        """The row of a comparison that this evaluation belongs to."""
+        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act)
+
+    @property
+    def fitted_agent(self) -> str:
+        """Which fitted agent was measured: the run that fitted it, else its checkpoint, else where it lies."""
+        kind, _, _ = self.address.partition(":")
+        named = kind in ("expert", "agent", "run") and kind != self.address
+        return self.agent_run_id or self.agent_sha256 or (self.address if named else os.path.realpath(self.address))
 
     def printed(self) -> dict[str, Any]:
         """The public part, as `mwl evaluate --json` prints it."""
