@@ -8,7 +8,7 @@ import torch
 
 from mwl import keys, make_env
 from mwl.cli import main
-from mwl.errors import BadInput, UnknownAgent
+from mwl.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.evaluation.agents import find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts.takeover import left_behind
@@ -114,3 +114,28 @@ def test_a_world_model_can_be_told_how_to_act() -> None:
 def test_experts_that_take_over_are_found_by_name() -> None:
     for name in ("stop", "slow_down", "speed_up"):
         assert find_expert(name) == Path("data/takeovers") / name
+
+
+@pytest.mark.parametrize(
+    ("agent", "fits", "does_not"),
+    [
+        ("agent:stand", "stay where you are", "walk forward"),
+        ("agent:walk", "go forward on foot", "open the door"),
+        ("agent:reach", "touch the target with your left hand", "run forward"),
+        ("expert:run", "run forward", "stand still"),
+    ],
+)
+def test_an_agent_refuses_what_only_another_can_do(agent: str, fits: str, does_not: str) -> None:
+    assert resolve(agent, instruction=fits).name
+    with pytest.raises(NoSkillFits, match="its skills are"):
+        resolve(agent, instruction=does_not)
+
+
+def test_an_instruction_that_does_not_fit_ends_an_evaluation_before_it_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["evaluate", "--task", "h1-walk", "--agent", "agent:stand", "--episodes", "1"]
+    assert main([*arguments, "--instruction", "walk forward"]) == 2
+    told = capsys.readouterr().err
+    assert "stand" in told
+    assert "walk" in told

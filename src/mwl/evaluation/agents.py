@@ -2,20 +2,24 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mwl import tracking
-from mwl.errors import BadInput, UnknownAgent
+from mwl.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.files import shown
 from mwl.handoff import MANIFEST, is_scratch, read_manifest
 from mwl.rollouts.episodes import Agent
 
+if TYPE_CHECKING:
+    from mwl.experts.library import ExpertLibrary
+
 _log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/takeovers", "runs")
 AGENT_FOLDER = "data/agents"
+_CLOSE = 0.5  # share of the best skill's weight from which one of the agent's own means the same
 
 
 @dataclass
@@ -46,6 +50,7 @@ def resolve(
 
     Raises:
         BadInput: an agent without experts is told something, or one without a world model how to act.
+        NoSkillFits: none of its experts fits what it is told.
         UnknownAgent: no expert or agent of that name, or a hand-over folder of another kind of stage.
         MissingFile: no such folder or run.
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
@@ -128,16 +133,14 @@ def _load(folder: Path, address: str, name: str | None, instruction: str | None,
     manifest = read_manifest(folder)
     guidance = getattr(agent, "guidance", None)
     provenance, metrics = manifest.get("provenance") or {}, manifest.get("metrics") or {}
+    if instruction is not None:
+        if guidance is None:
+            raise BadInput(f"{address}: an agent without experts cannot be told {shown(instruction)}")
+        guidance.set_weights(weights_told(guidance.library, instruction, address))
     if manifest["stage"] == "expert":
         default = f"expert:{manifest['name']}"
     else:
         default = "guided" if provenance.get("guided") else "tdmpc2"
-        if instruction is not None:
-            if guidance is None:
-                raise BadInput(f"{address}: an agent without experts cannot be told {instruction!r}")
-            from mwl.gating import weights_for
-
-            guidance.set_weights(weights_for(guidance.library, instruction, None, "embedded"))
     if act is not None:
         if manifest["stage"] != "world_model":
             raise BadInput(
@@ -155,3 +158,32 @@ def _load(folder: Path, address: str, name: str | None, instruction: str | None,
         run_id=manifest.get("mlflow_run_id"),
         manifest=manifest,
     )
+
+
+def weights_told(library: "ExpertLibrary", instruction: str, address: str) -> Mapping[str, float]:
+    """Weights of an instruction over an agent's own experts.
+
+    Held against the cards of the shipped skills as well: of an agent that can only stand, "walk forward" asks for what
+    another can do, and standing would be no answer to it.
+
+    Args:
+        library: the agent's experts.
+        instruction: what it is told.
+        address: names the agent in messages.
+
+    Raises:
+        NoSkillFits: another skill fits clearly better than any of its own, or none does.
+    """
+    from mwl.semantics import Card, SemanticHead
+
+    own = [Card(**card) for card in library.cards]
+    head = SemanticHead.load("embedded")
+    others = [card for card in head.cards if card.name not in library.names]
+    head.set_cards([*own, *others])
+    weights = head.weights(instruction)
+    best = max(weights, key=weights.__getitem__)
+    if best not in library.names and max(weights[name] for name in library.names) < _CLOSE * weights[best]:
+        skills = ", ".join(library.names)
+        raise NoSkillFits(f"{address}: its skills are {skills}; {shown(instruction)} asks for {best}", library.names)
+    head.set_cards(own)
+    return head.weights(instruction)
