@@ -197,6 +197,11 @@ def test_short_clips_degrees_and_objects_are_refused(tmp_path):
     np.savez(tmp_path / "degrees.npz", qpos=degrees, fps=50)
     with pytest.raises(CorruptFile, match="degrees"):
         read_robot_clip(tmp_path / "degrees.npz")
+    far = turning(50.0)
+    far[3, 0] = 1e300
+    np.savez(tmp_path / "far.npz", qpos=far, fps=50)
+    with pytest.raises(CorruptFile, match="from the origin"):
+        read_robot_clip(tmp_path / "far.npz")
     still = turning(50.0)
     still[3, 3:7] = 0
     np.savez(tmp_path / "zero.npz", qpos=still, fps=50)

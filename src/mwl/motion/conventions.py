@@ -26,6 +26,7 @@ _LEG = (0.55, 1.15)  # m, legs of people from hip to ankle
 _ANY_LEG = (0.3, 2.0)  # m, that a stated unit may make of them
 _CLEARLY = 0.8  # cosine of the mean angle between body and axis
 _HIGHEST = 10.0  # m, of hips over the floor
+FARTHEST = 1e4  # m, from the origin: beyond it nothing is meant
 TO_Z_UP = {  # forward x, left y, up z, from files that look along z (y up) or along -y (z up), as most do
     "y": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
     "z": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),

@@ -14,7 +14,7 @@ from mwl.files import shown
 from mwl.motion.acclaim import read_amc
 from mwl.motion.amass import read_amass
 from mwl.motion.bvh import read_bvh
-from mwl.motion.conventions import Conventions, check_length
+from mwl.motion.conventions import FARTHEST, Conventions, check_length
 from mwl.motion.landmarks import Landmarks
 from mwl.motion.pickles import refuse_pickle
 
@@ -23,7 +23,6 @@ _READERS: dict[str, Callable[[Path, Conventions], Landmarks]] = {
     "amc": read_amc,
     "amass": read_amass,
 }
-_FARTHEST = 1e5  # m, from the origin
 _NARROWEST = 1e-4  # m, between joints whose direction counts
 _APART = [("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")] + [
     (f"{side}_{above}", f"{side}_{below}")
@@ -59,8 +58,8 @@ def read_landmarks(path: Path | str, format: str, told: Conventions | None = Non
         reason = shown(Path(" ".join(str(error).split()) or type(error).__name__), 200)
         raise CorruptFile(f"{shown(path)}: cannot be read as {format} ({reason})") from error
     for name, track in landmarks.positions.items():
-        if not np.isfinite(track).all() or np.abs(track).max() > _FARTHEST:
-            raise CorruptFile(f"{shown(path)}: the positions of {name} are not finite numbers within {_FARTHEST:g} m")
+        if not np.isfinite(track).all() or np.abs(track).max() > FARTHEST:
+            raise CorruptFile(f"{shown(path)}: the positions of {name} are not finite numbers within {FARTHEST:g} m")
     for one, other in _APART:
         distance = np.linalg.norm(landmarks.positions[one] - landmarks.positions[other], axis=1)
         if not distance.min() > _NARROWEST:

@@ -14,6 +14,7 @@ from mwl.errors import CorruptFile, MissingFile, MwlError
 from mwl.files import read_npz, shown
 from mwl.motion.clips import MotionClip
 from mwl.motion.conventions import (
+    FARTHEST,
     FPS,
     Conventions,
     check_length,
@@ -160,6 +161,8 @@ def _check_numbers(path: Path, table: Table) -> None:
         np.isfinite(part).all() for part in (table.position, table.quaternion, table.joints)
     ):
         raise CorruptFile(f"{shown(path)}: needs two frames or more, of finite numbers")
+    if np.abs(table.position).max() > FARTHEST:
+        raise CorruptFile(f"{shown(path)}: its root is {np.abs(table.position).max():.3g} from the origin")
     norms = np.linalg.norm(table.quaternion, axis=1)
     if (abs(norms - 1) > 0.1).any():
         raise CorruptFile(
