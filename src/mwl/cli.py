@@ -20,7 +20,7 @@ from mwl import tracking
 from mwl.errors import BadInput, MwlError, WriteFailed
 from mwl.files import output_file, shown, unused
 from mwl.films import ENDINGS
-from mwl.terminal import plain, printable, told
+from mwl.terminal import plain, printable, redacted, told
 
 _INTERRUPTED = 130
 _LONGEST = 1000  # characters of a message
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get("MWL_DEBUG"):
-        traceback.print_exception(error)
+        print(redacted("".join(traceback.format_exception(error))), file=sys.stderr)
     print(f"mwl: {_one_line(message)}", file=sys.stderr)
     return code
 
@@ -275,6 +275,7 @@ def _compare(options: argparse.Namespace) -> int:
     from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json
     from mwl.evaluation.table import comparison_table
 
+    tracking.check()
     rows = compare_experiment(options.experiment or newest_experiment())
     _print(options.json, to_json(rows), lambda: comparison_table(rows))
     return 0

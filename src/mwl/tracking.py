@@ -89,19 +89,30 @@ def _check_address(uri: str) -> None:
         )
 
 
-def trouble() -> str | None:
-    """Why the store can't take a run now, as one line; None where it can. Answers within seconds."""
+def check() -> None:
+    """Try whether the store can take a run now; answers within seconds, where MLflow itself would try for minutes.
+
+    Raises:
+        BadInput: the address is none, or the local store is broken.
+        StoreFailed: nobody answers there, or it is locked.
+    """
     file = store.sqlite_file(tracking_uri())
 
-    def answer() -> str | None:
+    def answer() -> None:
         client().search_experiments(max_results=1)
-        why = None if file is None else store.find_lock(file)
-        return None if why is None else f"MLflow store {shown_uri()}: {why}"
+        if file is not None and (why := store.find_lock(file)):
+            raise StoreFailed(f"MLflow store {shown_uri()}: {why}")
 
+    within(_REMOTE_S if file is None else _LOCAL_S, answer)
+
+
+def trouble() -> str | None:
+    """What `check` raises, as one line; None where it raises nothing."""
     try:
-        return within(_REMOTE_S if file is None else _LOCAL_S, answer)
+        check()
     except MwlError as error:
         return str(error)
+    return None
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:

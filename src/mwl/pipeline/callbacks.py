@@ -21,6 +21,7 @@ from mwl.handoff import write_handoff
 from mwl.pipeline.logger import StageLogger
 from mwl.pipeline.resume import LAST
 from mwl.resuming import refuse_changed
+from mwl.terminal import redacted
 
 CONFIG = "config.yaml"
 RUN_ID = "mlflow_run_id"
@@ -170,7 +171,11 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write `config.yaml`."""
-        write_text(self.folder / CONFIG, self.parser.dump(self.config, skip_none=False))
+        write_text(self.folder / CONFIG, self._text())
+
+    def _text(self) -> str:
+        """The configuration as it is kept: the store's address in it may hold a password."""
+        return redacted(self.parser.dump(self.config, skip_none=False))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the configuration, and write the run's id for a later resume."""
@@ -178,7 +183,7 @@ class SaveConfig(SaveConfigCallback):
         if isinstance(logger, StageLogger):
             logger.begin()
         if isinstance(logger, MLFlowLogger) and logger.run_id:
-            logger.experiment.log_text(logger.run_id, self.parser.dump(self.config, skip_none=False), CONFIG)
+            logger.experiment.log_text(logger.run_id, self._text(), CONFIG)
             write_text(self.folder / RUN_ID, logger.run_id)
 
 

@@ -139,7 +139,7 @@ class StageCLI(LightningCLI):
             return
         if self.config.trainer.fast_dev_run:  # Lightning takes no logger for it
             return
-        tracking.client()  # makes the store's folder; the logger itself makes no more before the training begins
+        tracking.check()  # makes the store; the logger itself makes no more before the training begins
         name = Path(self.config.output).name
         tags = {tracking.STAGE_TAG: name, tracking.KIND_TAG: "fit"}
         if self.config.parent_run:

@@ -274,6 +274,7 @@ class _Run:
     def _parent_run(self) -> str:
         """MLflow run above all stages of this output folder; the same one when the pipeline goes on later."""
         if self._parent is None:
+            tracking.check()
             file = self.folder / WORK / PARENT
             if file.is_file():
                 known = file.read_text(encoding="utf-8").strip()

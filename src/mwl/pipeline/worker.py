@@ -13,6 +13,7 @@ from typing import Any
 
 from mwl.errors import MwlError, WriteFailed
 from mwl.files import write_json, write_text
+from mwl.terminal import redacted, told
 
 LOG = "log.txt"
 ERROR = "error.txt"
@@ -71,12 +72,12 @@ def run(job: Job) -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BaseException as error:
-        traceback.print_exc()
+        print(redacted(traceback.format_exc()), file=sys.stderr)
         message = str(error).strip() or type(error).__name__
         if not isinstance(error, MwlError):
             message = f"{type(error).__name__}: {message}"
         with suppress(WriteFailed):
-            write_text(work / ERROR, " ".join(message.split()))
+            write_text(work / ERROR, told(message))
         sys.stderr.flush()
         sys.exit(error.exit_code if isinstance(error, MwlError) else 1)
     write_json(work / FINISHED, summary)
