@@ -195,12 +195,15 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub.add_argument("file", type=Path, help="recording (.npz)")
     sub.add_argument("--format", required=True, choices=_DATA_SETS)
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    _add_force(sub)
     sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
     sub.add_argument("config")
     sub.add_argument("--out", required=True, metavar="FOLDER")
+    _add_force(sub)
     sub = action("demonstrate", _motion_demonstrate, "record demonstrations: conf/demonstrators/<name>.yaml")
     sub.add_argument("config")
     sub.add_argument("--out", required=True, metavar="FILE")
+    _add_force(sub)
 
 
 def _add_experts(experts: argparse.ArgumentParser) -> None:
@@ -210,6 +213,7 @@ def _add_experts(experts: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=_experts_export)
     sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
+    _add_force(sub)
     text = "measure an expert again: return, falls, kicks, naturalness; renews its manifest"
     sub = actions.add_parser("measure", help=text, description=text)
     sub.set_defaults(run=_experts_measure)
@@ -368,7 +372,7 @@ def _motion_check(options: argparse.Namespace) -> int:
 def _motion_export(options: argparse.Namespace) -> int:
     from mwl.motion.commands import export_data
 
-    return _wrote(export_data(options.file, options.format, options.out))
+    return _wrote(export_data(options.file, options.format, options.out, force=options.force))
 
 
 def _lines(report: dict[str, Any]) -> str:
@@ -386,19 +390,19 @@ def _lines(report: dict[str, Any]) -> str:
 def _motion_train(options: argparse.Namespace) -> int:
     from mwl.motion.commands import train
 
-    return _wrote(train(options.config, options.out))
+    return _wrote(train(options.config, options.out, force=options.force))
 
 
 def _motion_demonstrate(options: argparse.Namespace) -> int:
     from mwl.motion.commands import demonstrate
 
-    return _wrote(demonstrate(options.config, options.out))
+    return _wrote(demonstrate(options.config, options.out, force=options.force))
 
 
 def _experts_export(options: argparse.Namespace) -> int:
     from mwl.experts.export import export_onnx
 
-    return _wrote(export_onnx(options.folder, options.out))
+    return _wrote(export_onnx(options.folder, options.out, force=options.force))
 
 
 def _experts_measure(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """An exported expert acts as the one it was made of, for any number of robots."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,9 +72,35 @@ def test_the_walk_expert_acts_alike_and_says_how_to_use_it(data_folder, tmp_path
     assert json.loads(told["observation_layout"])["robot_qvel"] == [26, 51]
 
 
+SHIPPED = [
+    pytest.param(folder, id=folder.name, marks=[] if folder.name == "handle_pull" else pytest.mark.slow)
+    for place in ("experts", "takeovers")
+    for folder in sorted((Path(__file__).parents[2] / "data" / place).iterdir())
+]
+
+
+@pytest.mark.parametrize("folder", SHIPPED)
+def test_a_shipped_expert_acts_alike_for_any_number_of_robots(folder: Path, tmp_path: Path):
+    path, expert = export_onnx(folder, tmp_path / "x.onnx"), Expert.load(folder)
+    layout, size = get_task(expert.spec.task).layout, expert.spec.command_size
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for count in (1, 2, 5):
+        observation, memory = observations(layout.size, count), torch.rand(count, expert.spec.memory)
+        command = 0.3 * torch.randn(count, size) if size else None
+        inputs = {"observation": observation, "command": command, "memory": memory if expert.spec.memory else None}
+        told = {name: value.numpy() for name, value in inputs.items() if value is not None}
+        action = torch.from_numpy(session.run(["action"], told)[0])
+        expected, _ = expert.step(observation, memory, layout, command)
+        torch.testing.assert_close(action, expected, atol=1e-5, rtol=0)
+
+
 def test_bad_input_is_refused(commanded, tmp_path):
     with pytest.raises(BadInput, match=r"\.onnx"):
         export_onnx(tmp_path / "r", tmp_path / "r.pt")
+    (tmp_path / "there.onnx").touch()
+    with pytest.raises(BadInput, match="exists already; --force"):
+        export_onnx(tmp_path / "r", tmp_path / "there.onnx")
+    assert (tmp_path / "there.onnx").stat().st_size == 0
     with pytest.raises(MissingFile):
         export_onnx(tmp_path / "none", tmp_path / "r.onnx")
 

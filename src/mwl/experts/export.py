@@ -1,7 +1,6 @@
 """An expert as one ONNX file: benchmark observation in, action out, and all that a controller must know beside it."""
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import BadInput, MissingDependency
+from mwl.errors import MissingDependency
 from mwl.experts.library import Expert
+from mwl.files import output_file, writing
 from mwl.simulation import build_model, get_task
 from mwl.simulation.robot import CONTROL_DT, CTRL_LOW, QPOS0, RADIANS_PER_ACTION
 
@@ -40,7 +40,7 @@ class ExportedPolicy(nn.Module):
         return self.network(features) if memory is None else self.network.step(features, memory)
 
 
-def export_onnx(folder: Path | str, out: Path | str) -> Path:
+def export_onnx(folder: Path | str, out: Path | str, *, force: bool = False) -> Path:
     """Write an expert as ONNX, with metadata as JSON strings under the names that deployment tools use.
 
     Inputs are `observation [N, O]` and, for an expert that takes one, `command [N, C]`; the output is `action [N, 19]`
@@ -50,8 +50,10 @@ def export_onnx(folder: Path | str, out: Path | str) -> Path:
     Args:
         folder: the expert's hand-over folder.
         out: file to write (.onnx).
+        force: replace a file that is there.
 
     Raises:
+        BadInput: the file exists, or can't be written.
         MissingDependency: the `export` extra is not installed.
         MissingFile, CorruptFile, SpecMismatch: the folder holds no expert that this version can load.
     """
@@ -60,18 +62,14 @@ def export_onnx(folder: Path | str, out: Path | str) -> Path:
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
         raise MissingDependency("export needs onnx: pip install 'mwl[export]'") from error
-    out = Path(out)
-    if out.suffix != ".onnx":
-        raise BadInput(f"{out}: the file to write should end in .onnx")
+    out = output_file(out, force=force, endings=(".onnx",))
     expert = Expert.load(folder)
     policy = ExportedPolicy(expert).eval()
     model = onnx.load_from_string(_graph(policy))
     for key, value in metadata(expert).items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.part")
-    onnx.save(model, scratch)
-    os.replace(scratch, out)
+    with writing(out) as scratch:
+        onnx.save(model, scratch)
     return out
 
 
@@ -118,8 +116,8 @@ def metadata(expert: Expert) -> dict[str, Any]:
         "action_offset": (CTRL_LOW + RADIANS_PER_ACTION).tolist(),
         "observation_layout": {name: [part.start, part.stop] for name, part in task.layout.slices.items()},
         "memory": expert.spec.memory,
-        "command": expert.manifest.get("observation", {}).get("command"),
+        "command": (expert.manifest.get("observation") or {}).get("command"),
         "card": expert.manifest.get("card", {}),
-        "licence": expert.manifest.get("provenance", {}).get("licence"),
+        "licence": (expert.manifest.get("provenance") or {}).get("licence"),
         "weights_sha256": expert.manifest.get("files", {}).get("model.ckpt"),
     }

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mwl.errors import WriteFailed
-from mwl.files import output_file, with_ending, without_ending
+from mwl.files import output_file, output_folder, with_ending, without_ending
 from mwl.motion.clips import MotionClip, check_clip, check_file
 from mwl.motion.conventions import Conventions
+from mwl.motion.demonstrations import manifest_of
 from mwl.motion.demonstrators import load_demonstration_config, record
 from mwl.motion.door_teacher import is_door_config, load_door_config, train_door_teacher
 from mwl.motion.teacher import load_config, train_teacher
@@ -17,14 +18,16 @@ PREVIEWS = "runs/motion"
 Report = Callable[[dict[str, float]], None]
 
 
-def train(config: str, out: str, report: Report | None = None) -> Path:
+def train(config: str, out: str, report: Report | None = None, *, force: bool = False) -> Path:
     """Train a teacher: of a gait, or at the door.
 
     Args:
         config: YAML with `teacher:` or `door_teacher:`, for example `conf/demonstrators/walk_teacher.yaml`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
         report: called with the metrics of every iteration; None prints every tenth to stderr.
+        force: replace what is in the folder.
     """
+    output_folder(out, force=force)
     report = report or _print_every_tenth
     if is_door_config(config):
         return train_door_teacher(load_door_config(config), out, report)
@@ -36,14 +39,23 @@ def _print_every_tenth(metrics: dict[str, float]) -> None:
         print(", ".join(f"{name} {value:.4g}" for name, value in metrics.items()), file=sys.stderr, flush=True)
 
 
-def demonstrate(config: str, out: str) -> Path:
+def demonstrate(config: str, out: str, *, force: bool = False) -> Path:
     """Record demonstrations: noise in the executed action, clean labels.
 
     Args:
         config: YAML of the demonstrator and the recording, for example `conf/demonstrators/walk.yaml`.
         out: file to write (.npz); its manifest goes beside it (.json).
+        force: replace a recording that is there.
     """
-    return record(load_demonstration_config(config)).save(out)
+    target = _recording_file(out, force)
+    return record(load_demonstration_config(config)).save(target)
+
+
+def _recording_file(out: Path | str, force: bool) -> Path:
+    """Where a recording is to go, checked together with its manifest."""
+    target = output_file(with_ending(out, ".npz"), force=force)
+    output_file(manifest_of(target), force=force)
+    return target
 
 
 def import_clip(
@@ -106,15 +118,15 @@ def import_data(
     """
     from mwl.motion.exchange import import_demonstrations
 
-    output_file(with_ending(out, ".npz"), force=force)
-    return import_demonstrations(folder, format, task).save(out, half=False)
+    target = _recording_file(out, force)
+    return import_demonstrations(folder, format, task).save(target, half=False)
 
 
-def export_data(file: Path | str, format: str, out: Path | str) -> Path:
-    """Write a recording as a data set of another format, `minari` or `lerobot`, into a new folder."""
+def export_data(file: Path | str, format: str, out: Path | str, *, force: bool = False) -> Path:
+    """Write a recording as a data set of another format, see `mwl.motion.exchange.export_demonstrations`."""
     from mwl.motion.exchange import export_demonstrations
 
-    return export_demonstrations(file, format, out)
+    return export_demonstrations(file, format, out, force=force)
 
 
 def check(

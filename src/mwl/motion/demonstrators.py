@@ -67,18 +67,37 @@ class DemonstrationConfig:
     recording: RecordingConfig = field(default_factory=RecordingConfig)
 
 
+_OF_A_TEACHER = {"teacher", "starter", "starter_seconds", "command", "commands", "command_gain", "turning_drift"}
+_USED = {  # fields by kind; `kind`, `task` and `recording` are of all
+    "stand": {"balance"},
+    "reach": {"reach"},
+    "stepping": {"stepping"},
+    "policy": {"policy"},
+    "handle_pull": {"teacher"},
+    "approach": {"teacher", "approach"},
+    "touch": {"teacher", "approach", "reach", "touch"},
+    "slow_down": {*_OF_A_TEACHER, "walker", "slow_down"},
+    "tracking": _OF_A_TEACHER,
+}
+
+
 def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
     """Read a YAML of the kind in `conf/demonstrators/`.
 
     Raises:
-        ConfigError: missing, not YAML, or an entry that the configuration doesn't know.
+        ConfigError: missing, not YAML, or an entry that the configuration doesn't know or that its kind doesn't use.
     """
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DemonstrationConfig)
     try:
-        return DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
+        config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
+    plain = DemonstrationConfig()
+    for name in sorted(vars(config).keys() - {"kind", "task", "recording"} - _USED[config.kind]):
+        if getattr(config, name) != getattr(plain, name):
+            raise ConfigError(f"{path}: kind {config.kind} does not use {name}; leave it out, or choose another kind")
+    return config
 
 
 def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonstrator:

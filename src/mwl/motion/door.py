@@ -49,7 +49,7 @@ class DoorGeometry:
         return HandsAtDoor(
             hands=to_leaf(world, qpos[:, 26, None]),
             grip=grip_point(qpos[:, 27]),
-            behind_edge=torch.tensor(BEHIND_EDGE).expand(len(qpos), 3),
+            behind_edge=torch.tensor(BEHIND_EDGE).expand(qpos.shape[0], 3),  # len() would fix N in an exported expert
         )
 
 

@@ -65,7 +65,7 @@ def train_to_folder(
         print(shown, file=sys.stderr, flush=True)
         report(min(1.0, metrics["iteration"] / total) if total else 0.0, shown[:60])
 
-    trained = train(str(config), str(work / "teacher"), tell)
+    trained = train(str(config), str(work / "teacher"), tell, force=True)
     with atomic_folder(output) as folder:
         shutil.copytree(trained, folder, dirs_exist_ok=True)
     metrics = json.loads((output / MANIFEST).read_text(encoding="utf-8")).get("metrics", {})
