@@ -215,6 +215,8 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]
         what = f"lacks {', '.join(sorted(missing))}" if missing else f"holds {shown(sorted(unknown))}"
         raise CorruptFile(f"{where}: {what}, so it is no recording that this version reads")
     steps = arrays["action"].shape[:1]
+    if steps == (0,):
+        raise CorruptFile(f"{where}: holds no step")
     for name, value in arrays.items():
         kinds, dimensions = ("f", _FLOATS[name]) if name in _FLOATS else ("iu", 1)
         if value.dtype.kind not in kinds or value.ndim != dimensions or value.shape[:1] != steps:
@@ -224,8 +226,6 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]
                 finite = np.isfinite(value.astype(np.float32, copy=False).reshape(len(value), -1)).all(axis=1)
             if not finite.all():
                 raise CorruptFile(f"{where}: {name} is not finite at step {finite.argmin()}")
-    if steps == (0,):
-        raise CorruptFile(f"{where}: holds no step")
     for name in ("action", "executed_action"):
         if name in arrays and arrays[name].shape != arrays["action"].shape:
             raise CorruptFile(
