@@ -148,7 +148,7 @@ INTERRUPTED = {  # command: function of it, and whether it leaves a checkpoint
 def test_interrupt_promises_to_go_on_only_where_a_checkpoint_is_left(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     function, goes_on = INTERRUPTED[command]
