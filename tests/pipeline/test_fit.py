@@ -148,6 +148,20 @@ def edited(stage: Path, **changes: object) -> Path:
         ({"traner__max_epochs": 3}, ["stage.yaml:", "traner", "trainer"]),
         ({"model__init_args__lr": "fast"}, ["stage.yaml:", "'lr'", "float"]),
         ({"model__class_path": "toy.Lime"}, ["toy.Lime"]),
+        ({"model": None}, ["stage.yaml", "`model` is empty"]),
+        ({"trainer": None}, ["stage.yaml", "`trainer` is empty"]),
+        ({"data__init_args": None}, ["stage.yaml", "`data.init_args` is empty"]),
+        ({"seed_everything": -1}, ["stage.yaml:", "seed_everything", "-1"]),
+        ({"seed_everything": 2**33}, ["stage.yaml:", "seed_everything", "4294967295"]),
+        ({"checkpoint_every_s": -1}, ["stage.yaml:", "'checkpoint_every_s'", "greater than or equal to 0", "-1"]),
+        ({"threads": 0}, ["stage.yaml:", "'threads'", "0"]),
+        ({"trainer__gradient_clip_val": -1.0}, ["trainer.gradient_clip_val"]),
+        ({"trainer__gradient_clip_val": 1.0}, ["trainer", "gradient_clip_val"]),
+        ({"trainer__logger": ["CSVLogger"]}, ["stage.yaml", "trainer.logger"]),
+        ({"trainer__max_epochs": -5}, ["trainer", "max_epochs", "-5"]),
+        ({"trainer__max_epochs": 0}, ["nothing was trained", "trainer.max_epochs"]),
+        ({"model__class_path": "toy.Settled", "model__init_args": {"share": 1.5}}, ["stage.yaml:", "'share'", "1.5"]),
+        ({"model__class_path": "toy.Settled", "model__init_args": {"switch": False}}, ["'switch'", "quotes, 'off'"]),
         ({"model__class_path": "toi.Line"}, ["toi"]),
     ],
 )
@@ -158,7 +172,7 @@ def test_bad_configuration_is_told_in_one_line(stage: Path, changes: dict[str, o
     assert "\n" not in message
     for part in told:
         assert part in message
-    assert not Path("runs").exists(), "nothing may be written"
+    assert not work_folder("runs/line").parent.exists(), "nothing may be written"
 
 
 def test_missing_and_malformed_files(place: Path) -> None:
@@ -256,6 +270,10 @@ def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:
     kept = yaml.safe_load((work_folder("runs/line") / "config.yaml").read_text())
     assert kept["model"]["init_args"]["lr"] == 0.07
     assert json.loads(json.dumps(kept))  # plain values only
+    fit(["--config", str(stage), "--output", "runs/line", "--model.lr", "0.07", "--force"])
+    kept = work_folder("runs/line") / "config.yaml"
+    with pytest.raises(BadInput, match="--force"):  # that it was said once says nothing of the next time
+        fit(["--config", str(kept)])
 
 
 def test_a_finished_result_is_replaced_only_when_asked(stage: Path) -> None:

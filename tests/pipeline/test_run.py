@@ -13,12 +13,19 @@ import yaml
 from rich.console import Console
 
 from mwl.cli import main
-from mwl.errors import ConfigError, StageFailed
+from mwl.errors import BadInput, ConfigError, StageFailed
 from mwl.handoff import read_checkpoint
+from mwl.pipeline.callbacks import write_progress
 from mwl.pipeline.config import dependencies, load, merge, references, substitute
+from mwl.pipeline.display import Display
 from mwl.pipeline.fingerprint import code_version, folder_digest
+from mwl.pipeline.lock import held
+from mwl.pipeline.resume import LAST
 from mwl.pipeline.runner import run_pipeline
+from mwl.pipeline.worker import PROGRESS
 
+LOOK = {"kind": "evaluate", "task": "h1-stand", "agent": "${first}"}
+FILM = {"kind": "follow", "instruction": "walk", "semantic": "embedded", "agents": {"walk": "${first}"}}
 Command = Callable[..., CompletedProcess[str]]
 STAGES: dict[str, Any] = {
     "first": {"kind": "fit", "config": "stage.yaml"},
@@ -103,6 +110,30 @@ def edit(pipeline: Path, change: dict[str, Any]) -> Path:
         ({"max_parallel": "two"}, ["toy.yaml", "max_parallel"]),
         ({"stages": {"first": {"confg": "x"}}}, ["toy.yaml:", "'confg'", "'config'", "'first'"]),
         ({"stages": {"first": {"kind": "fitt"}}}, ["'fitt'", "evaluate"]),
+        ({"stages": {"first": {"kind": ["fit"]}}}, ["toy.yaml:", "'first'", "['fit']"]),
+        ({"stages": {"first": {"overrides": None}}}, ["toy.yaml:", "'first'", "`overrides` "]),
+        ({"stages": {"first": {"overrides": {"trainer": None}}}}, ["stage.yaml", "`trainer` is empty"]),
+        ({"stages": {"first": None}}, ["toy.yaml:", "'first' is empty"]),
+        ({"stages": None}, ["toy.yaml:", "`stages` is empty"]),
+        ({"stages": {1: {"kind": "fit", "config": "stage.yaml"}}}, ["toy.yaml", "1 is read as no text", "quotes"]),
+        ({"stages": {False: {"kind": "fit", "config": "stage.yaml"}}}, ["toy.yaml", "False is read as no text"]),
+        ({"stages": {"first": {False: 3}}}, ["toy.yaml:", "False", "'first'", "quotes"]),
+        ({3: 4}, ["toy.yaml", "3 is read as no text"]),
+        ({"max_parallel": -1}, ["toy.yaml:", "'max_parallel'", "-1"]),
+        ({"stages": {"look": {**LOOK, "task": "h1-stnad"}}}, ["toy.yaml:", "'look'", "h1-stnad"]),
+        ({"stages": {"look": {**LOOK, "suite": "none"}}}, ["'look'", "none", "humanoid_bench"]),
+        ({"stages": {"look": {**LOOK, "agent": "expert:nobody"}}}, ["'look'", "nobody"]),
+        ({"stages": {"look": {**LOOK, "agent": "agent:nobody"}}}, ["'look'", "nobody"]),
+        ({"stages": {"look": {**LOOK, "agent": "runs/nothing"}}}, ["'look'", "runs/nothing"]),
+        ({"stages": {"look": {**LOOK, "episodes": -3}}}, ["toy.yaml:", "'episodes'", "-3", "'look'"]),
+        ({"stages": {"look": {**LOOK, "seed": -1}}}, ["toy.yaml:", "'seed'", "-1", "'look'"]),
+        ({"stages": {"look": LOOK, "all": {"kind": "compare", "evaluations": ["${first}"]}}}, ["'all'", "${first}"]),
+        ({"stages": {"all": {"kind": "compare", "evaluations": ["runs/nothing"]}}}, ["'all'", "runs/nothing"]),
+        ({"stages": {"all": {"kind": "compare", "evaluations": []}}}, ["'all'", "empty"]),
+        ({"stages": {"film": {**FILM, "task": "h1-wlak"}}}, ["'film'", "h1-wlak"]),
+        ({"stages": {"film": {**FILM, "agents": {"walk": "expert:nobody"}}}}, ["'film'", "nobody"]),
+        ({"stages": {"film": {**FILM, "semantic": "runs/nothing"}}}, ["'film'", "runs/nothing"]),
+        ({"stages": {"n" * 250: LOOK}}, ["longer than"]),
         ({"stages": {"first": {"config": "no.yaml"}}}, ["no.yaml"]),
         ({"stages": {"first": {"overrides": {"model": {"init_args": {"lrr": 1}}}}}}, ["toy.yaml:", "'lrr'", "'lr'"]),
         ({"stages": {"first": {"overrides": {"model": {"init_args": {"upstream": "${frist}"}}}}}}, ["frist", "first"]),
@@ -232,3 +263,54 @@ def test_bad_seeds_are_refused(stage: Path, change: str, said: str) -> None:
     path.write_text(yaml.safe_dump({"name": "seeds", "stages": stages}))
     with pytest.raises(ConfigError, match=said):
         load(path, [change])
+
+
+def test_another_address_of_mlflow_makes_nothing_again(
+    pipeline: Path, stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished stages stay, and one that was killed goes on from its checkpoint, in a run of the new store."""
+    content = yaml.safe_load(stage.read_text())
+    content["trainer"]["logger"] = {"class_path": "mwl.pipeline.logger.StageLogger"}
+    stage.write_text(yaml.safe_dump(content))
+    killing = [f"stages.second.overrides.{change}" for change in ("checkpoint_every_s=0", "model.init_args.kill_at=11")]
+    with pytest.raises(StageFailed, match="'second'"):
+        run_pipeline(pipeline, killing)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/other.db")
+    shown = StringIO()
+    again = run_pipeline(pipeline, killing, Console(file=shown))
+    assert (again.ran, again.skipped) == (["second"], ["first"])
+    assert "goes on from its last checkpoint" in shown.getvalue()
+
+
+def test_a_second_run_of_a_pipeline_is_refused_while_the_first_is_at_work(pipeline: Path) -> None:
+    with held(Path("runs/toy/_work/lock"), Path("runs/toy")), pytest.raises(BadInput, match="another `mwl fit` or"):
+        run_pipeline(pipeline)
+    assert run_pipeline(pipeline).ran == ["first", "second"]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_stage_goes_on(pipeline: Path) -> None:
+    killing = [f"stages.first.overrides.{change}" for change in ("checkpoint_every_s=0", "model.init_args.kill_at=11")]
+    with pytest.raises(StageFailed):
+        run_pipeline(pipeline, killing)
+    last = Path("runs/toy/_work/first") / LAST
+    last.write_bytes(last.read_bytes()[:500])
+    shown = StringIO()
+    run_pipeline(pipeline, killing, Console(file=shown, width=200))
+    assert "set aside as last.ckpt.damaged" in shown.getvalue()
+    assert "first: goes on from its last checkpoint" in shown.getvalue()
+    run_pipeline(pipeline, ["output=runs/whole"])
+    assert weight(Path("runs/toy/first")) == weight(Path("runs/whole/first"))
+
+
+def test_a_log_gets_a_line_of_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, now = StringIO(), 1000.0
+    monkeypatch.setattr("mwl.pipeline.display.time.monotonic", lambda: now)
+    display = Display(Console(file=shown), total=1)
+    display.started("walk", tmp_path, resumed=False)
+    for share in (0.1, 0.2, 0.2, 0.4):
+        now += 15
+        write_progress(tmp_path / PROGRESS, share, f"loss={1 - share:.1f}")
+        display.refresh()
+    # every 20 s at most, and only where there is something new: after 30 and 60 s
+    lines = [line.strip() for line in shown.getvalue().splitlines()[1:]]
+    assert lines == ["walk: 20% loss=0.8", "walk: 40% loss=0.6"]

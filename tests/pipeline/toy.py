@@ -5,11 +5,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import parent_process
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as lightning
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+
+from mwl.ranges import Share
 
 
 def first_time() -> bool:
@@ -128,3 +130,10 @@ class Adapting(Line):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         super().training_step(batch, batch_idx)
         self.optimizers().param_groups[0]["lr"] *= 0.9  # type: ignore[union-attr]
+
+
+class Settled(Line):
+    """Has settings within bounds."""
+
+    def __init__(self, share: Share = 0.5, switch: Literal["off", "default"] = "off") -> None:
+        super().__init__()

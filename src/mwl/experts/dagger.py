@@ -27,6 +27,7 @@ from mwl.motion.demonstrations import (
     record_demonstrations,
 )
 from mwl.motion.demonstrators import build_demonstrator, load_demonstration_config
+from mwl.ranges import Count, Share
 from mwl.simulation import HumanoidEnv, get_task, make_env
 
 Student = Callable[[Tensor], Tensor]
@@ -38,10 +39,10 @@ class DaggerConfig:
 
     demonstrator: str
     """YAML of the demonstrator, for example `conf/demonstrators/walk.yaml`; its `recording` is not used."""
-    rounds: int = 4
-    every_epochs: int = 1
+    rounds: Count = 4
+    every_epochs: Count = 1
     """A round before every so many epochs, but not before the first: a student that knows nothing visits nothing."""
-    demonstrator_share: float = 0.5
+    demonstrator_share: Share = 0.5
     """Share of the robots that the demonstrator steers in the first round; it halves from round to round."""
     partners: list[str] | None = None
     """Folders of the experts that act beside the student, for a demonstrator of several skills."""

@@ -13,6 +13,7 @@ from mwl.experts.mirror import with_mirror_images
 from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.motion.demonstrations import check_sizes
 from mwl.motion.demonstrators import load_demonstrations
+from mwl.ranges import Count, ShareBelowOne
 from mwl.simulation import get_task
 
 
@@ -35,13 +36,13 @@ class DemonstrationData(BatchedSteps):
     def __init__(
         self,
         files: list[str],
-        batch_size: int = 256,
-        batches_per_epoch: int = 500,
-        validation_share: float = 0.1,
+        batch_size: Count = 256,
+        batches_per_epoch: Count = 500,
+        validation_share: ShareBelowOne = 0.1,
         memmap: str | None = None,
         mirror: bool = False,
         dagger: DaggerConfig | None = None,
-        sequence: int = 32,
+        sequence: Count = 32,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters(ignore=["dagger"])  # a checkpoint holds plain values alone

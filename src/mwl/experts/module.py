@@ -15,6 +15,7 @@ from mwl.experts.data import DemonstrationData
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
+from mwl.ranges import NonNegative, Positive, Whole
 from mwl.resuming import refuse_changed
 
 
@@ -42,10 +43,10 @@ class BehaviourCloning(pl.LightningModule):
         command: str | None = None,
         default_command: list[float] | None = None,
         hidden: list[int] | None = None,
-        memory: int = 0,
-        lr: float = 2e-3,
-        weight_decay: float = 1e-4,
-        evaluation_episodes: int = 20,
+        memory: Whole = 0,
+        lr: Positive = 2e-3,
+        weight_decay: NonNegative = 1e-4,
+        evaluation_episodes: Whole = 20,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

@@ -16,6 +16,7 @@ from mwl.experts.evolution import Evolution
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.practice import LearningOn
 from mwl.experts.practice_env import PracticeEnv
+from mwl.ranges import Count, Positive, Whole
 from mwl.simulation.robot import RADIANS_PER_ACTION
 
 _CERTAINTY = 2.0  # standard errors by which a shift has to gain to be learned
@@ -26,21 +27,21 @@ _UNIT = 0.1  # rad of a shift per unit of the search
 class PostureConfig:
     """How a posture is searched and learned."""
 
-    steps: int = 500
+    steps: Count = 500
     """Of a trial."""
-    trials: int = 6
+    trials: Count = 6
     """Of every candidate, from the same states for all, which were reached before and in which the task paid."""
-    step_size: float = 0.05
+    step_size: Positive = 0.05
     """First standard deviation of the shifts, rad."""
     pays: tuple[float, float] = (0.45, 0.6)
     """What the task pays per step from which on, and from which in full, targets are shifted."""
-    first_rounds: int = 2
+    first_rounds: Whole = 2
     """Rounds in which the expert acts as it is, to reach states that pay."""
-    learning_rounds: int = 20
+    learning_rounds: Whole = 20
     """The last rounds, in which its network learns the shift."""
-    epochs: int = 4
-    batch_size: int = 1024
-    learning_rate: float = 3e-4
+    epochs: Count = 4
+    batch_size: Count = 1024
+    learning_rate: Positive = 3e-4
 
     def __post_init__(self) -> None:
         low, high = self.pays
@@ -80,7 +81,7 @@ class Posture(LearningOn):
         name: str | None = None,
         card: dict[str, Any] | None = None,
         posture: PostureConfig = _CONFIG,
-        evaluation_episodes: int = 20,
+        evaluation_episodes: Whole = 20,
     ) -> None:
         super().__init__(expert, name, card, posture.steps, evaluation_episodes)
         self.config = posture

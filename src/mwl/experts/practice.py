@@ -23,6 +23,8 @@ from mwl.experts.spec import ExpertSpec
 from mwl.experts.takeover import left_behind
 from mwl.host import HostModule
 from mwl.motion.ppo import PPO, Agent, PPOConfig
+from mwl.ranges import Between0And1, Count, Seed, Whole
+from mwl.resuming import refuse_changed
 from mwl.simulation import get_task
 from mwl.simulation.robot import RADIANS_PER_ACTION
 
@@ -90,11 +92,11 @@ class PracticeData(pl.LightningDataModule):
 
     def __init__(
         self,
-        env_steps: int = 4_000_000,
-        num_envs: int = 256,
-        seed: int = 0,
+        env_steps: Count = 4_000_000,
+        num_envs: Count = 256,
+        seed: Seed = 0,
         episodes: PracticeConfig = _EPISODES,
-        num_threads: int | None = None,
+        num_threads: Count | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("env_steps", env_steps), ("num_envs", num_envs)):
@@ -134,11 +136,26 @@ class PracticeData(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where episodes and archive stand."""
-        return {} if self.env is None else {"rounds": self.rounds_done, "env": self.env.state_dict()}
+        if self.env is None:
+            return {}
+        return {"settings": self._settings(), "rounds": self.rounds_done, "env": self.env.state_dict()}
+
+    def _settings(self) -> dict[str, Any]:
+        return {"num_envs": self.num_envs, "seed": self.seed}
+
+    @property
+    def rounds_left(self) -> int:
+        """Rounds not yet done."""
+        return self.rounds - self.rounds_done
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            BadInput: it was taken of other environments.
+        """
         if state_dict and self.env is not None:
+            refuse_changed("data.", state_dict.get("settings", {}), self._settings())
             self.rounds_done = int(state_dict["rounds"])
             self.env.load_state_dict(state_dict["env"])
 
@@ -273,8 +290,8 @@ class Practice(LearningOn):
         name: str | None = None,
         card: dict[str, Any] | None = None,
         ppo: PPOConfig = _PPO,
-        ema_decay: float | None = None,
-        evaluation_episodes: int = 20,
+        ema_decay: Between0And1 | None = None,
+        evaluation_episodes: Whole = 20,
     ) -> None:
         super().__init__(expert, name, card, ppo.rollout_steps, evaluation_episodes)
         if ema_decay is not None and not 0 < ema_decay < 1:

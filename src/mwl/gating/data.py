@@ -15,6 +15,7 @@ from mwl.experts.spec import ExpertSpec
 from mwl.gating.situation import situation
 from mwl.motion.demonstrations import Demonstrations
 from mwl.motion.demonstrators import load_demonstrations
+from mwl.ranges import Between0And1, Count
 from mwl.simulation import get_task
 
 
@@ -34,9 +35,9 @@ class GateData(BatchedSteps):
     def __init__(
         self,
         demonstrations: dict[str, list[str] | None],
-        batch_size: int = 256,
-        batches_per_epoch: int = 200,
-        validation_share: float = 0.1,
+        batch_size: Count = 256,
+        batches_per_epoch: Count = 200,
+        validation_share: Between0And1 = 0.1,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
         self.save_hyperparameters()

@@ -17,6 +17,7 @@ from mwl.gating.data import GateData
 from mwl.gating.network import STAGE, Gate, LoadedGate
 from mwl.gating.situation import SITUATION_SIZE
 from mwl.gating.trials import TrialData
+from mwl.ranges import Count, NonNegative, Positive, Share
 from mwl.simulation.robot import ROBOT
 
 
@@ -63,12 +64,12 @@ class GateModule(pl.LightningModule):
         self,
         experts: str | list[str],
         semantic: str = "embedded",
-        hidden: int = 128,
-        key_size: int = 32,
-        lr: float = 1e-3,
-        entropy_floor: float = 0.1,
-        entropy_weight: float = 1.0,
-        temperature: float = 0.05,
+        hidden: Count = 128,
+        key_size: Count = 32,
+        lr: Positive = 1e-3,
+        entropy_floor: Share = 0.1,
+        entropy_weight: NonNegative = 1.0,
+        temperature: Positive = 0.05,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

@@ -20,6 +20,7 @@ from mwl.experts.takeover import left_behind
 from mwl.gating.guidance import Guidance
 from mwl.gating.network import LoadedGate
 from mwl.gating.situation import situation
+from mwl.ranges import Between0And1, Count
 from mwl.simulation import HumanoidEnv, get_task, make_env
 from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.robot import CONTROL_DT
@@ -293,9 +294,9 @@ class TrialData(BatchedSteps):
     def __init__(
         self,
         trials: TrialsConfig,
-        batch_size: int = 256,
-        batches_per_epoch: int = 400,
-        validation_share: float = 0.1,
+        batch_size: Count = 256,
+        batches_per_epoch: Count = 400,
+        validation_share: Between0And1 = 0.1,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
         if not 0 < validation_share < 1:

@@ -16,6 +16,12 @@ import torch
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
+from mwl.checkpoints import load_checkpoint, save_checkpoint
+from mwl.errors import CorruptFile, NonFiniteLoss, PhysicsError
+from mwl.ranges import Between0And1, Count, NonNegative, Positive, Share, Whole
+from mwl.resuming import refuse_changed
+from mwl.terminal import tell
+
 
 class TrainingEnv(Protocol):
     """What the trainer asks of an environment: N robots whose episodes begin anew by themselves.
@@ -51,26 +57,26 @@ class TrainingEnv(Protocol):
 class PPOConfig:
     """Hyperparameters; the defaults learn to walk in about two million steps."""
 
-    num_envs: int = 256
-    rollout_steps: int = 24
-    epochs: int = 4
-    minibatches: int = 4
-    clip: float = 0.2
-    discount: float = 0.97
-    trace: float = 0.95
-    entropy: float = 0.002
-    max_grad_norm: float = 1.0
-    learning_rate: float = 5e-4
+    num_envs: Count = 256
+    rollout_steps: Count = 24
+    epochs: Count = 4
+    minibatches: Count = 4
+    clip: Positive = 0.2
+    discount: Between0And1 = 0.97
+    trace: Share = 0.95
+    entropy: NonNegative = 0.002
+    max_grad_norm: Positive = 1.0
+    learning_rate: Positive = 5e-4
     learning_rate_range: tuple[float, float] = (1e-4, 1.5e-3)
-    value_learning_rate: float | None = None
+    value_learning_rate: Positive | None = None
     """Of the values alone, and constant; None: as the policy's."""
-    kl_high: float = 0.03
+    kl_high: Positive = 0.03
     """Above it the epochs of an iteration end and the learning rate falls; below `kl_low` it rises."""
-    kl_low: float = 0.01
+    kl_low: NonNegative = 0.01
     hidden: tuple[int, int] = (256, 128)
-    start_std: float = 0.5
+    start_std: Positive = 0.5
     std_range: tuple[float, float] = (0.1, 0.8)
-    value_iterations: int = 0
+    value_iterations: Whole = 0
     """First iterations in which values alone are learned, of a policy that is not to be spoilt by wrong ones."""
 
 
@@ -221,6 +227,7 @@ class PPO:
             policy = agent.policy(normalized)
             action = policy.sample()
             reached, reward, terminated, truncated = self.env.step(action)
+            self._check(reached, reward)
             raw.append(observation)
             gathered.append(
                 Rollout(
@@ -240,6 +247,16 @@ class PPO:
         self._raw = torch.cat(raw)
         fields = Rollout.__dataclass_fields__
         return Rollout(**{name: torch.stack([getattr(step, name) for step in gathered]) for name in fields})
+
+    def _check(self, reached: Tensor, reward: Tensor) -> None:
+        """Refuse what would spoil the networks, and with them every checkpoint from now on."""
+        finite = torch.isfinite(reward) & torch.isfinite(reached).all(dim=-1)
+        if not finite.all():
+            broken = int(torch.nonzero(~finite)[0])
+            raise PhysicsError(
+                f"reward or observation of environment {broken} is not finite in iteration {self.iteration}, after "
+                f"{self.env_steps} environment steps; nothing of it was kept: go on from the last checkpoint"
+            )
 
     def _count_lengths(self, ended: Tensor) -> None:
         self._length += 1
@@ -295,7 +312,12 @@ class PPO:
             loss = loss - self.config.entropy * policy.entropy().sum(-1).mean()
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise NonFiniteLoss(
+                f"the gradient is not finite in iteration {self.iteration}; nothing of it was kept: go on from the "
+                "last checkpoint, with a smaller learning rate if it recurs"
+            )
         self.optimizer.step()
 
     def counts(self) -> dict[str, Any]:
@@ -366,10 +388,7 @@ class PPOTrainer(PPO):
             "mean_length": self.mean_length,
             "rng": torch.get_rng_state(),
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.checkpoint.with_suffix(".tmp")
-        torch.save(content, scratch)
-        os.replace(scratch, self.checkpoint)
+        save_checkpoint(self.checkpoint, content)
 
     def begin_with(self, weights: dict[str, Tensor], env_steps: int) -> None:
         """Begin with the networks of an earlier training, whose steps count along."""
@@ -377,12 +396,29 @@ class PPOTrainer(PPO):
         self.env_steps = env_steps
 
     def resume(self) -> bool:
-        """Go on from the checkpoint if there is one; episodes begin anew. Returns whether there was one."""
+        """Go on from the checkpoint if there is one; episodes begin anew. Returns whether there was one.
+
+        A damaged one is set aside.
+
+        Raises:
+            BadInput: it was made with networks of another size.
+        """
         if not self.checkpoint.is_file():
             return False
-        content = torch.load(self.checkpoint, weights_only=True)
+        try:
+            content = load_checkpoint(self.checkpoint)
+        except CorruptFile as error:
+            os.replace(self.checkpoint, aside := self.checkpoint.with_name(self.checkpoint.name + ".damaged"))
+            tell(f"{error}; set aside as {aside.name}, so the training begins anew")
+            return False
+        refuse_changed("ppo.", content["ppo"], asdict(self.config), ["hidden"])
         self.agent.load_state_dict(content["agent"])
         self.optimizer.load_state_dict(content["optimizer"])
+        rates = [self.config.learning_rate, self.config.value_learning_rate]
+        before = [content["ppo"]["learning_rate"], content["ppo"]["value_learning_rate"]]
+        for group, rate, then in zip(self.optimizer.param_groups, rates, before, strict=False):
+            if rate != then:  # what the user changed holds; else the rate stays as it was adapted
+                group["lr"] = rate
         self.iteration, self.env_steps = content["iteration"], content["env_steps"]
         self.env.preferred_speed, self.mean_length = content["preferred_speed"], content["mean_length"]
         torch.set_rng_state(content["rng"])

@@ -174,8 +174,15 @@ class SaveConfig(SaveConfigCallback):
         write_text(self.folder / CONFIG, self._text())
 
     def _text(self) -> str:
-        """The configuration as it is kept: the store's address in it may hold a password."""
-        return redacted(self.parser.dump(self.config, skip_none=False))
+        """The configuration of what is made, without what was said of how to go about it this time.
+
+        The store's address in it may hold a password.
+        """
+        config = self.config.clone()
+        for key, unsaid in (("resume", False), ("force", False), ("progress_file", None)):
+            if key in config:
+                config[key] = unsaid
+        return redacted(self.parser.dump(config, skip_none=False))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the configuration, and write the run's id for a later resume."""

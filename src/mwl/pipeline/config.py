@@ -15,6 +15,7 @@ from mwl import files as disk
 from mwl.errors import ConfigError, CorruptFile
 from mwl.pipeline.config_errors import did_you_mean, explain, locate
 from mwl.pipeline.seeds import spread_seeds
+from mwl.ranges import Count, Seed, Whole
 
 _REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
 
@@ -58,8 +59,8 @@ class EvaluateStage:
     """Hand-over folder, `expert:<name>` or `run:<MLflow id>`."""
     name: str | None = None
     """What the agent is called in tables; default: what its hand-over folder says."""
-    episodes: int = 5
-    seed: int = 1000
+    episodes: Count = 5
+    seed: Seed = 1000
     suite: str = "embedded"
     instruction: str | None = None
     act: Literal["mean", "best", "sample", "policy"] | None = None
@@ -85,9 +86,9 @@ class FollowStage:
     agents: dict[str, str]
     """Skill name -> agent that carries it out."""
     task: str = "h1-walk"
-    steps_per_clause: int = 250
+    steps_per_clause: Count = 250
     """Control steps after which a step of the plan is left, done or not."""
-    look_every: int = 100
+    look_every: Whole = 100
     """Control steps between two looks at the scene; 0: only one, at the beginning."""
     planner: str = "clip"
     """`clip`, or `chat` for a language model at `chat_url`, behind which clip stands by."""
@@ -97,7 +98,7 @@ class FollowStage:
     """The CLIP that the semantic head was fitted on, if not a built-in one; a hand-over can't choose it."""
     pretrained: str | None = None
     """Its weights, a tag or a file."""
-    seed: int = 1000
+    seed: Seed = 1000
     suite: str = "embedded"
 
 
@@ -124,7 +125,7 @@ class Pipeline:
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None
     """MLflow experiment; default the pipeline's name."""
-    max_parallel: int = 0
+    max_parallel: Whole = 0
     """Stages that run at the same time; 0: one per CPU core, at most 4."""
 
     @property
@@ -204,6 +205,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
         raw = merge(read_yaml(parent), raw)
     for assignment in overrides:
         _assign(raw, assignment)
+    _check_stages(raw, files)
     pipeline = _parse(Pipeline, raw, files, "")
     try:
         specs = spread_seeds(pipeline.stages)
@@ -246,7 +248,9 @@ def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
     default = default_file(path)
     config = read_yaml(default) if default else {}
     config = merge(config, read_yaml(path))
-    filled: dict[str, Any] = substitute(merge(config, stage.overrides), folder)
+    config = merge(config, stage.overrides)
+    check_sections(config, f"{path}, with overrides")
+    filled: dict[str, Any] = substitute(config, folder)
     return filled
 
 
@@ -266,8 +270,9 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         value = disk.parse_yaml(text, f"--set {dotted.strip()}")
     except CorruptFile as error:
         raise ConfigError(str(error)) from error
-    if keys[0] == "stages" and len(keys) > 1 and keys[1] not in raw.get("stages", {}):
-        raise ConfigError(f"--set {assignment}: no stage {keys[1]!r}{did_you_mean(keys[1], raw.get('stages', {}))}")
+    stages = raw.get("stages") or {}
+    if keys[0] == "stages" and len(keys) > 1 and (not isinstance(stages, dict) or keys[1] not in stages):
+        raise ConfigError(f"--set {assignment}: no stage {keys[1]!r}{did_you_mean(keys[1], map(str, stages))}")
     node = raw
     for key in keys[:-1]:
         node = node.setdefault(key, {})
@@ -276,15 +281,62 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
     node[keys[-1]] = value
 
 
+def check_sections(config: Any, where: str) -> None:
+    """Refuse sections of a stage's configuration that stand there without keys, as YAML reads those as nothing.
+
+    Args:
+        config: what `mwl fit` gets.
+        where: file, or stage, for the message.
+
+    Raises:
+        ConfigError: the message names the section.
+    """
+    for key in ("model", "data", "trainer"):
+        if key in config and (config[key] is None or isinstance(config[key], list | int | float)):
+            raise ConfigError(f"{where}: `{key}` is empty or no section; give it keys, or leave it out")
+        section = config.get(key)
+        if isinstance(section, Mapping) and "init_args" in section and not isinstance(section["init_args"], Mapping):
+            raise ConfigError(f"{where}: `{key}.init_args` is empty or no section; give it keys, or leave it out")
+
+
+def _check_stages(raw: Mapping[str, Any], files: list[Path]) -> None:
+    """Refuse what would not be told as the mistake that it is: empty sections, names that YAML reads as no text."""
+    for key in raw:
+        if not isinstance(key, str):
+            raise ConfigError(f"{files[-1]}: the key {key!r} is read as no text; put it in quotes")
+    stages = raw.get("stages")
+    if not isinstance(stages, Mapping) or not stages:
+        raise ConfigError(f"{locate('stages', files)}: `stages` is empty or no section; name at least one stage in it")
+    for name, spec in stages.items():
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"{locate(str(name), files)}: the stage name {name!r} is read as no text; put it in quotes"
+            )
+        where = locate(name, files)
+        if not isinstance(spec, Mapping):
+            raise ConfigError(f"{where}: stage {name!r} is empty or no section; it needs a `kind` and what that takes")
+        for key, value in spec.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{where}: key {key!r} of stage {name!r} is read as no text; put it in quotes")
+            if key in ("overrides", "agents") and not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{where}: `{key}` of stage {name!r} is empty or no section; give it keys, or leave it out"
+                )
+
+
 def _parse_stage(name: str, spec: Any, files: list[Path]) -> Stage:
     where = locate(name, files)
     if not re.fullmatch(r"[\w.\-]+", name) or name.startswith((".", "_")):
         raise ConfigError(f"{where}: stage name {name!r} may hold letters, digits, '_', '-' and '.' only")
+    if len(name) > disk.MAX_NAME_BYTES:  # it names a folder
+        raise ConfigError(f"{where}: stage name {disk.shown(name)} is longer than {disk.MAX_NAME_BYTES} letters")
     if not isinstance(spec, dict) or "kind" not in spec:
         raise ConfigError(f"{where}: stage {name!r} needs a `kind`, one of {', '.join(KINDS)}")
     kind = spec["kind"]
-    if kind not in KINDS:
-        raise ConfigError(f"{where}: stage {name!r} has unknown kind {kind!r}; choose from {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(
+            f"{where}: stage {name!r} has unknown kind {disk.shown(kind)}; choose from {', '.join(KINDS)}"
+        )
     stage: Stage = _parse(KINDS[kind], {key: value for key, value in spec.items() if key != "kind"}, files, name)
     return stage
 

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mwl.files import shown
+
 _UNKNOWN_KEY = (
     re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<key>[^']+)'"),
     re.compile(r"Option '(?P<key>[^']+)' is not accepted"),
@@ -19,6 +21,11 @@ _BAD_VALUE = re.compile(r"Parser key \"(?P<key>[^\"]+)\":\s*(?P<reason>Expected 
 _BAD_UNION = re.compile(
     r"Parser key \"(?P<key>[^\"]+)\":\s+Does not validate[^\n]*\s+Subtypes: \[(?P<types>[^\n]*)\]\s+Errors:\s+"
     r"(?:- Expected [^\n]*\s+)+Given value type: [^\n]*\s+Given value: (?P<value>[^\n]*)"
+)
+_OUT_OF_RANGE = re.compile(
+    r"Parser key \"(?P<key>[^\"]+)\":(?:(?!Parser key).)*?Input (?P<reason>should be [^\[]*?) \[type="
+    r"(?:(?!Parser key).)*?(?:Got|Given) value: (?P<value>[^\n]*)",
+    re.DOTALL,
 )
 _CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 _BAD_CLASS = re.compile(r"No module named '[^']+'|module '[^']+' has no attribute '[^']+'")
@@ -61,6 +68,16 @@ def _readable(reason: str) -> str:
     return " ".join(re.sub(r"<class '([^']+)'>", r"\1", reason).split())
 
 
+def _unquoted(reason: str) -> str:
+    """What to do where a word was wanted that YAML reads as a truth value."""
+    for read, words in (("False", ("off", "no")), ("True", ("on", "yes"))):
+        if f"Got value: {read}" in reason:
+            for word in words:
+                if re.search(rf"['\"]{word}['\"]", reason):
+                    return f"; YAML reads {word} as {read.lower()}: write it in quotes, '{word}'"
+    return ""
+
+
 def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ()) -> str:
     """One line for people out of a parser's message.
 
@@ -85,13 +102,20 @@ def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ())
     found = _BAD_CLASS.search(message)
     if found:
         return f"{locate('class_path', files)}: cannot load class {class_path!r}: {found[0]}"
+    found = _OUT_OF_RANGE.search(message)
+    if found:
+        key, value = found["key"], shown(Path(found["value"]))
+        reason = found["reason"].replace("less than inf", "a finite number")
+        return f"{locate(key, files)}: bad value for {key!r}: {reason}. Got value: {value}"
     found = _BAD_VALUE.search(message)
     if found:
-        return f"{locate(found['key'], files)}: bad value for {found['key']!r}: {_readable(found['reason'])}"
+        reason = _readable(found["reason"])
+        return f"{locate(found['key'], files)}: bad value for {found['key']!r}: {reason}{_unquoted(reason)}"
     found = _BAD_UNION.search(message)
     if found:
         key, types, value = found["key"], _readable(found["types"]).replace("NoneType", "null"), found["value"]
-        return f"{locate(key, files)}: bad value for {key!r}: Expected one of {types}. Got value: {value}"
+        reason = f"Expected one of {types}. Got value: {value}"
+        return f"{locate(key, files)}: bad value for {key!r}: {reason}{_unquoted(reason)}"
     lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
     where = f"{files[-1]}: " if files else ""
     return where + "; ".join(lines[:3])[:300]

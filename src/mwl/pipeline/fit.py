@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from mwl import tracking
 from mwl.errors import BadInput, ConfigError, MissingFile, MwlError
-from mwl.files import output_folder, read_text
+from mwl.files import output_folder, read_text, shown
 from mwl.pipeline.callbacks import (
     CONFIG,
     RUN_ID,
@@ -35,10 +35,11 @@ from mwl.pipeline.callbacks import (
     RandomState,
     SaveConfig,
 )
-from mwl.pipeline.config import default_file
-from mwl.pipeline.config_errors import explain
+from mwl.pipeline.config import check_sections, default_file, read_yaml
+from mwl.pipeline.config_errors import explain, locate
 from mwl.pipeline.lock import held
 from mwl.pipeline.resume import MoreRounds, OptimiserSettings, WholeFiles, has_checkpoint, usable_checkpoint
+from mwl.ranges import Count, NonNegative
 
 WORK = "_work"
 Arguments = Sequence[str] | dict[str, Any]
@@ -105,9 +106,9 @@ class StageCLI(LightningCLI):
         parser.add_argument("--output", type=str, default=None, help="result folder; default runs/<config name>")
         parser.add_argument("--experiment", type=str, default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
         parser.add_argument("--parent_run", type=str | None, default=None, help="MLflow run this one is shown below")
-        parser.add_argument("--checkpoint_every_s", type=float, default=30.0, help="seconds between checkpoints")
+        parser.add_argument("--checkpoint_every_s", type=NonNegative, default=30.0, help="seconds between checkpoints")
         parser.add_argument("--progress_file", type=str | None, default=None, help="report progress to this file")
-        parser.add_argument("--threads", type=int | None, default=None, help="CPU threads for torch")
+        parser.add_argument("--threads", type=Count | None, default=None, help="CPU threads for torch")
         parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
         parser.add_argument("--force", action="store_true", help="replace what is there")
 
@@ -117,13 +118,27 @@ class StageCLI(LightningCLI):
         Raises:
             ConfigError: unknown key, bad value, unknown class, missing file or malformed YAML.
         """
+        where = str(self.files[-1]) if self.files else "command line"
+        if isinstance(args, dict):
+            check_sections(args, where)
+        else:
+            for file in self.files:
+                check_sections(read_yaml(file), str(file))
         try:
             self.config = parser.parse_object(args) if isinstance(args, dict) else parser.parse_args(args)
         except (ArgumentError, argparse.ArgumentError) as error:
             known = [key for action in parser._actions if (key := action.dest)]
             raise ConfigError(explain(str(error), self.files, known)) from error
+        except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:  # what the parser trips over
+            raise ConfigError(f"{where}: can't be read as a configuration ({type(error).__name__}: {error})") from error
+        seed = self.config.seed_everything
+        if seed is not None and not 0 <= int(seed) < 2**32:
+            raise ConfigError(
+                f"{locate('seed_everything', self.files)}: bad value for 'seed_everything': should be a "
+                f"whole number from 0 to {2**32 - 1}. Got value: {shown(seed)}"
+            )
         if self.config.model is None:
-            raise ConfigError(f"{self.files[-1] if self.files else 'command line'}: no `model` with a class_path given")
+            raise ConfigError(f"{where}: no `model` with a class_path given")
         if self.config.output is None:
             self.config.output = f"runs/{self.files[-1].stem if self.files else 'stage'}"
 
@@ -198,6 +213,9 @@ class StageCLI(LightningCLI):
         plugins = self.config_init.trainer.plugins or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeFiles()]
         self.trainer_defaults = {"callbacks": callbacks}
+        clip = self.config.trainer.gradient_clip_val
+        if clip is not None and clip < 0:
+            raise ConfigError(f"trainer.gradient_clip_val is {clip}; it can't be negative")
         try:
             trainer = super().instantiate_trainer(enable_checkpointing=True, **kwargs)
         except (MisconfigurationException, ValueError, TypeError) as error:

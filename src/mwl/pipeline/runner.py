@@ -21,6 +21,7 @@ from mwl.errors import MwlError, StageFailed
 from mwl.files import output_folder, read_json, read_text, write_json, write_text
 from mwl.machine import cpu_cores, omp_threads
 from mwl.pipeline import fingerprint, worker
+from mwl.pipeline.checks import check_stage
 from mwl.pipeline.config import (
     DemonstrationsStage,
     FitStage,
@@ -34,6 +35,7 @@ from mwl.pipeline.config import (
     stage_config,
     substitute,
 )
+from mwl.pipeline.config_errors import locate
 from mwl.pipeline.display import Display
 from mwl.pipeline.fit import WORK, resolved_config, work_folder
 from mwl.pipeline.lock import held
@@ -91,6 +93,8 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     started = time.monotonic()
     console = console or Console(stderr=True)
     pipeline, stages = load(path, overrides)
+    for name, stage in stages.items():
+        check_stage(name, stage, stages, locate(name, [path]))
     plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
     folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
     with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from mwl.errors import BadInput
+from mwl.ranges import Count, Seed, Share, ShareBelowOne
 from mwl.semantics.scenes import render_scenes
 
 NOTHING = -1  # label of pictures that show no scene
@@ -34,14 +35,14 @@ class FrameData(pl.LightningDataModule):
     def __init__(
         self,
         scenes: dict[str, str],
-        frames_per_scene: int = 400,
-        batch_size: int = 64,
-        batches: int = 250,
-        image_size: int = 160,
-        validation_share: float = 0.15,
-        seed: int = 0,
+        frames_per_scene: Count = 400,
+        batch_size: Count = 64,
+        batches: Count = 250,
+        image_size: Count = 160,
+        validation_share: ShareBelowOne = 0.15,
+        seed: Seed = 0,
         cameras: dict[str, list[str]] | None = None,
-        nothing_share: float = 0.125,
+        nothing_share: Share = 0.125,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl.errors import BadInput, MissingFile
+from mwl.ranges import NonNegative, Positive, Whole
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns
@@ -46,11 +47,11 @@ class SemanticModule(pl.LightningModule):
         development: str = "data/semantics/development.yaml",
         clip: str = "sentence",
         pretrained: str | None = None,
-        lr: float = 1e-3,
-        temperature: float = 0.07,
+        lr: Positive = 1e-3,
+        temperature: Positive = 0.07,
         phrases: str = "data/semantics/phrases.yaml",
-        adapter_steps: int = 300,
-        stay: float = 7.0,
+        adapter_steps: Whole = 300,
+        stay: NonNegative = 7.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mwl.errors import BadInput
+from mwl.ranges import Between0And1, Count, NonNegative, Positive, Share, ShareBelowOne, Whole
 
 
 def _require(condition: bool, message: str) -> None:
@@ -17,9 +18,9 @@ class NetworkConfig:
 
     size: str = "1M"
     """One of `mwl.world_model.network.SIZES`."""
-    num_q: int | None = 5
+    num_q: Count | None = 5
     """Q networks, of which two are drawn each time; None takes the size's own number."""
-    dropout: float = 0.01
+    dropout: ShareBelowOne = 0.01
     """In the first block of every Q network."""
     activation: Literal["mish", "silu"] = "mish"
     """`mish` as in TD-MPC2, or `silu`, a third of the cost on a CPU."""
@@ -31,26 +32,26 @@ class NetworkConfig:
 class LearningConfig:
     """Losses, optimisers and how often they run."""
 
-    horizon: int = 3
+    horizon: Count = 3
     """Steps over which the model is unrolled, in learning and in planning."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Sequences per update."""
-    updates_per_step: float = 1.0
+    updates_per_step: Positive = 1.0
     """Updates per environment step, counted over all environments."""
-    seed_steps: int = 5000
+    seed_steps: Whole = 5000
     """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
-    learning_starts: int = 1000
+    learning_starts: Whole = 1000
     """Environment steps before the first update, not counting those of tuning."""
-    discount: float | None = None
+    discount: Between0And1 | None = None
     """None derives it from the episode length, see `losses.discount_for`."""
-    lr: float = 3e-4
-    encoder_lr_scale: float = 0.3
-    consistency_weight: float = 20.0
-    reward_weight: float = 0.1
-    value_weight: float = 0.1
-    termination_weight: float = 1.0
-    entropy_weight: float = 1e-4
-    rho: float = 0.5
+    lr: Positive = 3e-4
+    encoder_lr_scale: Positive = 0.3
+    consistency_weight: NonNegative = 20.0
+    reward_weight: NonNegative = 0.1
+    value_weight: NonNegative = 0.1
+    termination_weight: NonNegative = 1.0
+    entropy_weight: NonNegative = 1e-4
+    rho: Share = 0.5
     """Weight of each further step of the unrolled model."""
     center_values: bool = False
     """Let Q count from the value of earning the seed phase's mean reward forever (reward centring, arXiv 2405.09999).
@@ -63,18 +64,18 @@ class LearningConfig:
 
     `uniform` weighs them alike, `value` by the softmax of their Q within the batch (BOOM, arXiv 2511.00423).
     """
-    policy_constraint_weight: float = 0.3
+    policy_constraint_weight: NonNegative = 0.3
     """Weight of that term, times A / 61 as there."""
     demonstrations: list[str] | None = None
     """Recorded demonstrations with rewards, of which a share of every batch is drawn early on."""
-    demonstration_share: float = 0.5
-    demonstration_steps: int = 20_000
+    demonstration_share: ShareBelowOne = 0.5
+    demonstration_steps: Whole = 20_000
     """Environment steps after which batches hold own experience alone."""
-    target_rate: float = 0.01
+    target_rate: Share = 0.01
     """Share by which the target Q networks follow per update."""
     compile: Literal["off", "default"] = "off"
     """Compile the losses by `torch.compile`, up to a minute at the start; needs a C++ compiler."""
-    grad_clip: float = 20.0
+    grad_clip: Positive = 20.0
 
     def __post_init__(self) -> None:
         _require(self.horizon >= 1, f"learning.horizon is {self.horizon}; it must be at least 1")
@@ -90,16 +91,16 @@ class LearningConfig:
 class PlannerConfig:
     """Model predictive path integral control in latent space."""
 
-    samples: int = 512
+    samples: Count = 512
     """Action sequences per iteration, those of policy and experts included."""
-    iterations: int = 6
-    elites: int = 64
-    policy_samples: int = 24
-    temperature: float = 0.5
-    min_std: float = 0.05
+    iterations: Count = 6
+    elites: Count = 64
+    policy_samples: Whole = 24
+    temperature: Positive = 0.5
+    min_std: Positive = 0.05
     """Smallest standard deviation of unguided search; under guidance the same share of the spread."""
-    max_std: float = 2.0
-    interval: int = 1
+    max_std: Positive = 2.0
+    interval: Count = 1
     """Plan every so many steps; between, the last plan is followed."""
     acting: Literal["sample", "mean", "best", "policy"] = "sample"
     """What is executed in training: an elite drawn by score (as in TD-MPC2), their mean, the best, or no plan."""
@@ -131,10 +132,10 @@ class GuidanceConfig:
     """Instruction from which a semantic head computes the weights; it replaces `semantic_weights`."""
     semantic: str = "embedded"
     """The semantic head that does."""
-    alpha: float = 0.5
+    alpha: Share = 0.5
     """Weight of the instruction against the gate."""
     mode: Literal["mixture", "top1"] = "mixture"
-    margin: float = 0.1
+    margin: NonNegative = 0.1
     """Under `top1`, by how much another expert must weigh more before it takes over."""
     planner_candidates: bool = True
     """Expert sequences are candidates of the planner, scored by the model like any other."""
@@ -150,47 +151,47 @@ class GuidanceConfig:
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
-    tune_steps: int = 0
+    tune_steps: Whole = 0
     """Environment steps, before the seed phase, in which the leading expert is tuned to the task, see `Tuner`."""
-    race_steps: int = 12_800
+    race_steps: Count = 12_800
     """Environment steps after those in which what the search found competes with the experts as they are."""
     tune_window: int = 100
     """Steps for which an environment tries a variant."""
-    tune_step_size: float = 0.5
+    tune_step_size: Positive = 0.5
     """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
-    tune_setting_off: int = 0
+    tune_setting_off: Whole = 0
     """Steps from the beginning of an episode that are tuned by themselves, as setting off differs from going on; 0
     tunes all steps alike."""
-    tune_setting_off_steps: int = 13_440
+    tune_setting_off_steps: Whole = 13_440
     """Of the steps of tuning those in which setting off is searched, first."""
-    tune_setting_off_step_size: float = 0.6
+    tune_setting_off_step_size: Positive = 0.6
     """First standard deviation of that search."""
     tune_alone: bool = False
     """The gate has no say while one expert is tuned: others that act in between hide what a variant earns, though they
     also catch falls."""
     tune_mirrored: bool = True
     """Left and right share their numbers; for a task whose left and right differ, as at a door, they should not."""
-    tune_smoothness: float = 0.0
+    tune_smoothness: NonNegative = 0.0
     """What a variant is charged per step in search and race for the mean square jerk of its joints: this much, in units
     of reward, where it is the experts' own, and in proportion; 0: nothing."""
     limbs: dict[str, str] | None = None
     """Expert that has a limb to itself, by limb (legs, torso, arms, left_arms, ...); None shares all by weight."""
     lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
     """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
-    lambda_weight: float = 3.0
-    lambda_steps: int = 50_000
+    lambda_weight: NonNegative = 3.0
+    lambda_steps: Count = 50_000
     """Environment steps over which `decay` falls to zero."""
-    gate_lr: float = 0.0
+    gate_lr: NonNegative = 0.0
     """Step size with which the gate learns online from the Q of the experts' actions; 0 keeps it as it is."""
-    gate_entropy_floor: float = 0.1
+    gate_entropy_floor: Share = 0.1
     """Share of ln K below which the gate's entropy is penalised."""
-    trust_initial: float = 0.03
+    trust_initial: Positive = 0.03
     """The planner's first standard deviation around the reference, rad."""
-    trust_growth: float = 1.15
+    trust_growth: Positive = 1.15
     """Factor per window in which the plans earned what the experts would have; where not, the spread is halved."""
-    trust_window: int = 25
+    trust_window: Count = 25
     """Steps per environment after which trust is adjusted."""
-    trust_tolerance: float = 0.02
+    trust_tolerance: NonNegative = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""
     trust_controls: bool = False
     """The environments that begin without noise go on following the experts, and plans are compared with them; needed

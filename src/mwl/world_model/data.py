@@ -15,6 +15,7 @@ from torchrl.envs import EnvBase
 from mwl import keys
 from mwl.checkpoints import load_checkpoint, save_checkpoint
 from mwl.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
+from mwl.ranges import Count, Seed
 from mwl.resuming import refuse_changed
 from mwl.simulation import get_task, make_env
 from mwl.simulation.robot import RADIANS_PER_ACTION
@@ -75,14 +76,14 @@ class WorldModelData(pl.LightningDataModule):
     def __init__(
         self,
         task: str = "h1-walk",
-        env_steps: int = 20_000,
-        num_envs: int = 8,
-        steps_per_round: int = 1,
-        capacity: int = 1_000_000,
-        seed: int = 0,
+        env_steps: Count = 20_000,
+        num_envs: Count = 8,
+        steps_per_round: Count = 1,
+        capacity: Count = 1_000_000,
+        seed: Seed = 0,
         sidecar: str | None = None,
         suite: Literal["embedded", "humanoid_bench"] = "embedded",
-        num_threads: int | None = None,
+        num_threads: Count | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
