@@ -229,6 +229,13 @@ def test_yaml_that_is_no_plain_sound_value_is_refused_in_a_short_line(text: str,
     assert len(str(refusal.value)) < 300
 
 
+def test_a_message_never_repeats_a_megabyte() -> None:
+    message = str(CorruptFile(f"x.yaml: bad value {'v' * 10**6}; expected a number"))
+    assert len(message) <= 500
+    assert message.startswith("x.yaml: bad value vvv")
+    assert message.endswith("vvv; expected a number")
+
+
 def test_yaml_with_aliases_and_merges_is_read_as_it_says(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: &a {k: 1}\nb: {<<: *a, k: 2, l: [*a, *a]}\n")
     assert files.read_yaml(tmp_path / "x.yaml") == {"a": {"k": 1}, "b": {"k": 2, "l": [{"k": 1}, {"k": 1}]}}

@@ -4,11 +4,20 @@ The command line prints the message alone, without a traceback, and exits with `
 bad (nothing has been started), 1 when a run that had started failed.
 """
 
+MAX_MESSAGE = 500  # characters; a message may repeat a bad value, and that may be a megabyte
+
 
 class MwlError(Exception):
     """Base of every error that `mwl` raises on purpose."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= MAX_MESSAGE:
+            return text
+        half = (MAX_MESSAGE - 5) // 2
+        return f"{text[:half]} ... {text[-half:]}"
 
 
 class BadInput(MwlError):

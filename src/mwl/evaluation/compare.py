@@ -11,7 +11,9 @@ from mwl.errors import MissingFile
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
+from mwl.files import read_json, shown
 from mwl.handoff import atomic_folder
+from mwl.plain import from_plain
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
@@ -154,11 +156,15 @@ def read_rows(folder: Path) -> list[Row]:
 
     Raises:
         MissingFile: there are none.
+        CorruptFile: they are none.
     """
     file = folder / JSON_FILE
-    if not file.is_file():
-        raise MissingFile(f"{file}: no comparison there")
-    return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+    return from_plain(_Rows, read_json(file), shown(file), unknown=True).rows
+
+
+@dataclass(frozen=True)
+class _Rows:
+    rows: list[Row]
 
 
 HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds", "paper")

@@ -100,11 +100,15 @@ class LoadedGate(NamedTuple):
         settings = entries["hyper_parameters"]
         gate = load_module(lambda: Gate(**settings), entries["state_dict"], "gate")
         cards, size = entries["card_embeddings"], gate.sizes["card_size"]
-        if not isinstance(cards, Mapping) or any(getattr(card, "shape", None) != (size,) for card in cards.values()):
+        if not isinstance(cards, Mapping) or not all(_is_embedding(card, size) for card in cards.values()):
             raise CorruptFile(f"gate: its card embeddings are not {size} numbers each; fit the gate again")
         if not (gate.std > 0).all():
             raise CorruptFile("gate: its normaliser has a spread that is not above 0; fit the gate again")
-        return cls(gate.eval(), dict(cards))
+        return cls(gate.eval(), {str(name): card.float() for name, card in cards.items()})
+
+
+def _is_embedding(card: Any, size: int) -> bool:
+    return isinstance(card, Tensor) and card.shape == (size,) and bool(card.float().isfinite().all())
 
 
 def load_gate(folder: Path | str) -> LoadedGate:

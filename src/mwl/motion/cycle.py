@@ -13,11 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.errors import CorruptFile, MissingFile
+from mwl.errors import CorruptFile
+from mwl.files import read_json, shown
+from mwl.plain import from_plain
 from mwl.simulation.robot import JOINT_NAMES
 
 ROOT_CHANNELS = ("z", "roll", "pitch", "yaw")
 CHANNELS = (*JOINT_NAMES, *ROOT_CHANNELS)
+MAX_BYTES = 2**20  # of a file
+LARGEST = 100.0  # rad, m, s and m/s: beyond it nothing is meant
 LEG_LENGTH = 0.85  # m, hip to sole with the knee a little bent
 
 
@@ -128,26 +132,43 @@ class GaitCycle:
             MissingFile: no such file.
             CorruptFile: not a gait cycle of this robot.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MissingFile(f"{path}: no such gait cycle")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            count = int(content["harmonics"])
-            columns = torch.tensor([content["channels"][name] for name in CHANNELS], dtype=torch.float32)
-            mean, cosine, sine = columns.T.split([1, count, count])
-            return cls(
-                content["name"],
-                mean[0],
-                cosine,
-                sine,
-                period=float(content["period"]),
-                speed=float(content["speed"]),
-                stride=StrideLaw(**content["stride"]),
-                provenance=content["provenance"],
+        where = shown(Path(path))
+        stored = from_plain(_Stored, read_json(path, limit=MAX_BYTES), where, unknown=True)
+        count = stored.harmonics
+        missing = [name for name in CHANNELS if len(stored.channels.get(name, ())) != 1 + 2 * count]
+        if count < 1 or missing:
+            raise CorruptFile(
+                f"{where}: not a gait cycle of this robot: {shown(missing)} have not 1 + 2 x {count} numbers"
             )
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise CorruptFile(f"{path}: not a gait cycle of this robot ({type(error).__name__}: {error})") from error
+        columns = torch.tensor([stored.channels[name] for name in CHANNELS], dtype=torch.float32)
+        law = stored.stride
+        sound = columns.abs().max() <= LARGEST and 0 < stored.period <= LARGEST and 0 < abs(stored.speed) <= LARGEST
+        if not sound or not 0 < law.shortest <= law.longest <= LARGEST:
+            raise CorruptFile(f"{where}: not a gait cycle of this robot: coefficients, times or speed are out of range")
+        mean, cosine, sine = columns.T.split([1, count, count])
+        return cls(
+            stored.name,
+            mean[0],
+            cosine,
+            sine,
+            period=stored.period,
+            speed=stored.speed,
+            stride=law,
+            provenance=stored.provenance,
+        )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `save` writes."""
+
+    name: str
+    period: float
+    speed: float
+    stride: StrideLaw
+    provenance: dict[str, str]
+    harmonics: int
+    channels: dict[str, list[float]]
 
 
 def fit_cycle(

@@ -8,12 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from mwl.errors import BadInput, CorruptFile
-from mwl.files import read_text, shown
+from mwl.files import read_yaml, shown
 
 LANDMARKS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 SIDED = tuple(f"{side}_{mark}" for side in ("left", "right") for mark in LANDMARKS)
@@ -71,11 +68,7 @@ def read_joint_map(path: Path | str) -> dict[str, str]:
         CorruptFile: no YAML of names.
         BadInput: a landmark that there is not.
     """
-    try:
-        content: Any = yaml.safe_load(read_text(path, limit=2**16))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = shown(Path(" ".join(str(error).split())), 120)
-        raise CorruptFile(f"{shown(Path(path))}: is no YAML ({why})") from error
+    content = read_yaml(path, limit=2**16)
     if not isinstance(content, dict) or not content:
         raise CorruptFile(f"{shown(Path(path))}: names no joints; a line is 'left_hip: JOINT'")
     strange = [key for key in content if key not in SIDED]

@@ -24,7 +24,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mwl import tracking
-from mwl.errors import BadInput, ConfigError, MissingFile, MwlError
+from mwl.errors import BadInput, ConfigError, MwlError
 from mwl.files import output_folder, read_text, shown
 from mwl.pipeline.callbacks import (
     CONFIG,
@@ -360,13 +360,13 @@ def _config_files(args: Sequence[str]) -> list[Path]:
 
     Raises:
         MissingFile: one of them does not exist.
+        ConfigError: one is no YAML within bounds, which the parser below would not notice.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", default=[])
     files = [Path(name) for name in parser.parse_known_args(list(args))[0].config]
     for file in files:
-        if not file.is_file():
-            raise MissingFile(f"{file}: no such configuration file")
+        read_yaml(file)
     return files
 
 
