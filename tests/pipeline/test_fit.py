@@ -11,13 +11,14 @@ import torch
 import yaml
 
 from mwl import tracking
+from mwl.checkpoints import save_checkpoint
 from mwl.errors import BadInput, ConfigError, MissingFile, WriteFailed
 from mwl.handoff import read_checkpoint, read_manifest
 from mwl.pipeline.callbacks import PeriodicCheckpoint, RandomState
 from mwl.pipeline.fit import Interrupted, fit, work_folder
 from mwl.pipeline.lock import held
 from mwl.pipeline.logger import _without
-from mwl.pipeline.resume import BEFORE, LAST
+from mwl.pipeline.resume import BEFORE, LAST, usable_checkpoint
 
 
 def final_weight(folder: Path) -> float:
@@ -383,6 +384,30 @@ def test_another_seed_is_refused_at_a_resume(stage: Path, monkeypatch: pytest.Mo
     with pytest.raises(BadInput, match="seed_everything is 2, but the checkpoint was made with 1"):
         fit([*args, "--resume", "--seed_everything", "2"])
     assert (work_folder("runs/line") / "config.yaml").read_text() == described
+
+
+def test_networks_of_another_size_are_told_at_a_resume(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited(stage, model__class_path="toy.Wide", model__init_args={"width": 1})
+    args = ["--config", str(stage), "--output", "runs/line"]
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted):
+            fit(args)
+    with pytest.raises(BadInput, match=r"another size .*weight"):
+        fit([*args, "--resume", "--model.init_args.width", "2"])
+
+
+def test_a_replay_buffer_that_is_gone_is_as_a_damaged_checkpoint(tmp_path: Path) -> None:
+    buffer = tmp_path / "replay.pt"
+    for name in (BEFORE, LAST):
+        save_checkpoint(tmp_path / name, {"Data": {"replay": str(buffer)}, "of": name})
+    save_checkpoint(buffer, {"rows": None})
+    assert usable_checkpoint(tmp_path) == (tmp_path / LAST, [])
+    save_checkpoint(tmp_path / BEFORE, {"Data": {"replay": {}}})
+    buffer.unlink()
+    path, notices = usable_checkpoint(tmp_path)
+    assert path == tmp_path / BEFORE
+    assert "replay.pt: no such file; set aside as last.ckpt.damaged" in notices[0]
 
 
 def test_a_refused_stage_leaves_no_run(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,3 +137,11 @@ class Settled(Line):
 
     def __init__(self, share: Share = 0.5, switch: Literal["off", "default"] = "off") -> None:
         super().__init__()
+
+
+class Wide(Line):
+    """Has as many weights as it is told."""
+
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(width, 1))

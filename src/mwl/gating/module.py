@@ -18,6 +18,7 @@ from mwl.gating.network import STAGE, Gate, LoadedGate
 from mwl.gating.situation import SITUATION_SIZE
 from mwl.gating.trials import TrialData
 from mwl.ranges import Count, NonNegative, Positive, Share
+from mwl.resuming import refuse_changed
 from mwl.simulation.robot import ROBOT
 
 
@@ -90,6 +91,15 @@ class GateModule(pl.LightningModule):
         embeddings = embed_cards(self.library, self.semantic)
         self.register_buffer("card_embeddings", embeddings)
         self.gate = Gate(SITUATION_SIZE, embeddings.shape[-1], self.hidden, self.key_size)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse settings that what was learned depends on.
+
+        Raises:
+            BadInput: one of them changed.
+        """
+        fixed = ("experts", "semantic", "hidden", "key_size")
+        refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
 
     def on_fit_start(self) -> None:
         """Read the recorded states, or make the first trials, unless a checkpoint brought them."""

@@ -304,6 +304,14 @@ def _run(cli: StageCLI, checkpoint: Path | None) -> None:
         raise Interrupted(received[0] if received else signal.SIGTERM) from error
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
+    except (RuntimeError, ValueError) as error:
+        if checkpoint is not None and "state" in str(error) and "dict" in str(error) and "load" in str(error):
+            first = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
+            raise BadInput(
+                f"--resume: {checkpoint} is of networks or optimisers of another size ({' '.join(first)}); put the "
+                "settings back, or fit without --resume"
+            ) from error
+        raise
     if cli.trainer.state.status != TrainerStatus.FINISHED:
         raise Interrupted(signal.SIGTERM)
 

@@ -12,6 +12,7 @@ import yaml
 
 from mwl import tracking
 from mwl.errors import ConfigError, MwlError
+from mwl.files import write_text
 from mwl.handoff import MANIFEST, atomic_folder
 from mwl.terminal import tell
 
@@ -92,7 +93,7 @@ def record_to_folder(
 
 def _written(settings: dict[str, Any], work: Path) -> Path:
     path = work / "config.yaml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    write_text(path, yaml.safe_dump(settings))
     return path
 
 

@@ -8,7 +8,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mwl.checkpoints import load_checkpoint, save_checkpoint
-from mwl.errors import CorruptFile
+from mwl.errors import CorruptFile, MissingFile
 
 LAST = "last.ckpt"
 FRESH = ".last.ckpt"  # the last one until it gets its name
@@ -53,8 +53,11 @@ def usable_checkpoint(work: Path) -> tuple[Path | None, list[str]]:
         if not path.is_file() or (name == BEFORE and not notices):
             continue
         try:
-            load_checkpoint(path)
-        except CorruptFile as error:
+            for state in load_checkpoint(path).values():
+                beside = state.get("replay") if isinstance(state, dict) else None
+                if isinstance(beside, str):  # a replay buffer in a file of its own
+                    load_checkpoint(beside)
+        except (CorruptFile, MissingFile, AttributeError) as error:  # the last: it holds no checkpoint at all
             os.replace(path, aside := path.with_name(name + DAMAGED))
             notices.append(f"{error}; set aside as {aside.name}")
             continue

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mwl.errors import BadInput, MissingFile
 from mwl.ranges import NonNegative, Positive, Whole
+from mwl.resuming import refuse_changed
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns
@@ -91,6 +92,15 @@ class SemanticModule(pl.LightningModule):
         """Bring the tower to where pictures will be: a frozen one is no part of this module."""
         assert self.encoder is not None
         self.encoder.visual.to(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse settings that what was learned depends on.
+
+        Raises:
+            BadInput: one of them changed.
+        """
+        fixed = ("clip", "pretrained", "phrases", "adapter_steps", "stay")
+        refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
 
     PICTURE_RANK = 128
 
