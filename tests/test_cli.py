@@ -104,6 +104,9 @@ def test_unknown_run(capfd: pytest.CaptureFixture[str]) -> None:
         ("instruct", "walk", "--frame", "no.png"),
         ("compare", "--experiment", "never"),
         ("play", "walk", "--agents", "walk"),
+        ("play", "walk", "--agents", "walk=a", "--steps-per-clause", "0"),
+        ("play", "walk", "--agents", "walk=a", "--look-every", "-1"),
+        (*EVALUATE, "expert:walk", "--experiment", " "),
     ],
 )
 def test_other_bad_input(capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:

@@ -252,6 +252,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.keep and not Path(options.agent).is_dir():
         raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
+    if not options.experiment.strip():
+        raise BadInput("--experiment is empty; name one")
     if options.keep and options.act:
         raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act")
     config = EvaluationConfig(
@@ -310,6 +312,8 @@ def _play(options: argparse.Namespace) -> int:
     from mwl.pipeline.follow import follow
     from mwl.pipeline.instruct_view import decisions
 
+    if options.steps_per_clause < 1 or options.look_every < 0:
+        raise BadInput("--steps-per-clause must be at least 1, --look-every at least 0 (a look at the beginning alone)")
     agents = {}
     for pair in options.agents:
         skill, equals, address = pair.partition("=")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mwl import tracking
-from mwl.errors import MissingFile
+from mwl.errors import MissingFile, MwlError
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
 from mwl.files import read_json, shown
 from mwl.handoff import atomic_folder
 from mwl.plain import from_plain
+from mwl.terminal import tell
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
@@ -116,7 +117,7 @@ def compare_experiment(experiment: str) -> list[Row]:
         MissingFile: no such experiment.
     """
     if tracking.experiment_id(experiment, create=False) is None:
-        raise MissingFile(f"no experiment {experiment!r} in {tracking.tracking_uri()}; `mwl run` makes one")
+        raise MissingFile(f"no experiment {shown(experiment)} in {tracking.shown_uri()}; `mwl run` makes one")
     found = tracking.find_runs(experiment, f"tags.`{tracking.KIND_TAG}` = 'evaluation' and status = 'FINISHED'")
     store = tracking.client()
     records = []
@@ -140,8 +141,14 @@ def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str
         (folder / JSON_FILE).write_text(json.dumps(to_json(rows), indent=2) + "\n", encoding="utf-8")
         (folder / TABLE_FILE).write_text(markdown(rows), encoding="utf-8")
         plot_comparison(records, curves, folder / PLOT_FILE)
-        with tracking.run(experiment, output.name, parent=parent, tags={tracking.KIND_TAG: "comparison"}) as run_id:
+
+        def log(run_id: str) -> None:
             tracking.client().log_artifacts(run_id, str(folder))
+
+        try:
+            tracking.record(experiment, output.name, log, parent=parent, tags={tracking.KIND_TAG: "comparison"})
+        except MwlError as error:
+            tell(f"{error}; the comparison is not in MLflow, it lies in {output}")
     return rows
 
 
@@ -209,5 +216,5 @@ def newest_experiment() -> str:
     experiments = {experiment.experiment_id: experiment.name for experiment in store.search_experiments()}
     runs = store.search_runs(list(experiments), f"tags.`{tracking.KIND_TAG}` = 'evaluation'", max_results=1)
     if not runs:
-        raise MissingFile(f"no evaluation in {tracking.tracking_uri()}; `mwl evaluate` and `mwl run` make some")
+        raise MissingFile(f"no evaluation in {tracking.shown_uri()}; `mwl evaluate` and `mwl run` make some")
     return str(experiments[runs[0].info.experiment_id])

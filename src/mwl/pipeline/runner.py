@@ -42,6 +42,7 @@ from mwl.pipeline.lock import held
 from mwl.pipeline.produce import check_settings
 from mwl.pipeline.resume import usable_checkpoint
 from mwl.pipeline.worker import Job
+from mwl.terminal import tell
 
 STATE = "state.json"
 PARENT = "mlflow_parent_run"
@@ -293,8 +294,13 @@ class _Run:
         return self._parent
 
     def _close_parent(self, status: str) -> None:
-        if self._parent is not None:
-            tracking.client().set_terminated(self._parent, status)
+        if self._parent is None:
+            return
+        try:
+            with tracking.telling():
+                tracking.client().set_terminated(self._parent, status)
+        except MwlError as error:  # the stages' results are there, and what ended them early says more
+            tell(f"{error}; the run in MLflow stays open")
 
 
 def _dependents(name: str, plans: Mapping[str, Plan]) -> set[str]:
