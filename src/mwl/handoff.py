@@ -72,8 +72,6 @@ class _Steps:
 class _Entries:
     """The entries of a manifest that anything here reads, for their types; others may stand beside them."""
 
-    stage: str = ""
-    name: str = ""
     robot: str | None = None
     task: str | None = None
     mlflow_run_id: str | None = None
@@ -372,6 +370,30 @@ class _Sound:
 
     def _refused(self, name: str, what: str) -> CorruptFile:
         return CorruptFile(f"{self.where}: {shown(name.removeprefix('.'))[1:-1]} {what}; fit the stage again")
+
+
+@contextmanager
+def checkpoint_of(what: str, folder: Path | str) -> Iterator[None]:
+    """Name the folder where its checkpoint turns out, in the block, to be none of a kind of stage.
+
+    Args:
+        what: the stage in words, for example `a gate`.
+        folder: its hand-over folder.
+
+    Raises:
+        CorruptFile: entries are missing or of another type.
+        BadInput: as the block raised it, behind the folder's name.
+    """
+    where = shown(Path(folder))
+    try:
+        yield
+    except BadInput as error:
+        if where in str(error):
+            raise
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:  # whatever constructors say of entries that are not theirs
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise CorruptFile(f"{where}: not the checkpoint of {what} ({why}); fit it again") from error
 
 
 def load_module(make: Callable[[], M], weights: Any, where: str) -> M:

@@ -161,3 +161,38 @@ def test_a_teacher_that_several_learned_from_is_counted_once() -> None:
 
     shared = ExpertLibrary([expert("walk", {"t": 1000}, 10), expert("approach", {"t": 1000, "s": 200}, 30)])
     assert shared.env_steps == 1240
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda c: c["state_dict"]["layers.0.weight"].fill_(torch.nan), r"state_dict\.layers\.0\.weight is not finite"),
+        (lambda c: c["state_dict"]["input_std"].zero_(), "spread that is not above 0"),
+        (lambda c: c["state_dict"]["layers.2.weight"].fill_(3e38), "weights beyond"),
+        (lambda c: c["hyper_parameters"].update(hidden=[10**9, 10**9]), "the network takes"),
+        (lambda c: c["hyper_parameters"].update(hidden=[10**30]), "64 bits"),
+        (lambda c: c["hyper_parameters"].update(hidden=[]), "hidden is"),
+        (lambda c: c["hyper_parameters"].update(default_command=["x", 0.0, 0.0]), "default_command"),
+        (lambda c: c["hyper_parameters"].update(task="h1-fly"), "h1-fly"),
+        (lambda c: c["hyper_parameters"].update(surprise=1), "surprise"),
+        (lambda c: c.pop("hyper_parameters"), "lacks hyper_parameters"),
+        (lambda c: c.update(state_dict=[1]), "no weights"),
+    ],
+)
+def test_a_checkpoint_that_is_no_sound_expert_is_refused(change, match, tmp_path):
+    expert = make_expert("walk", command="velocity")
+    checkpoint = {"hyper_parameters": expert.spec.to_plain(), "state_dict": dict(expert.network.state_dict())}
+    change(checkpoint)
+    entries = expert.spec.to_manifest()
+    write_handoff(tmp_path / "e", stage="expert", name="walk", checkpoint=checkpoint, card={}, **entries)
+    with pytest.raises(BadInput, match=match):
+        Expert.load(tmp_path / "e")
+
+
+def test_half_written_experts_beside_sound_ones_do_not_count(tmp_path):
+    save(make_expert("a"), tmp_path / "a")
+    save(make_expert("a"), tmp_path / ".a.abcdefgh")
+    assert ExpertLibrary.load(tmp_path).names == ["a"]
+    (tmp_path / "policy.onnx").write_bytes(b"x")
+    with pytest.raises(MissingFile, match="is an ONNX file"):
+        ExpertLibrary.load(tmp_path / "policy.onnx")

@@ -18,6 +18,7 @@ from mwl.simulation import TASKS, get_task
 from mwl.simulation.robot import ROBOT
 
 STAGE = "expert"
+_LARGEST = 1e6  # of a weight, far above those of any that was fitted and far below where float32 overflows
 
 
 class Expert:
@@ -64,6 +65,10 @@ class Expert:
         network = load_module(lambda: network_of(spec), entries["state_dict"], where)
         if not ((network.input_std > 0).all() and (network.action_std > 0).all()):
             raise SpecMismatch(f"{where}: its normaliser has a spread that is not above 0; fit the expert again")
+        if max(float(weight.detach().abs().max()) for weight in network.parameters()) > _LARGEST:
+            raise SpecMismatch(
+                f"{where}: holds weights beyond {_LARGEST:g}, whose action may not be finite; fit it again"
+            )
         return cls(spec, network, manifest)
 
     def to_plain(self) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import BadInput, CorruptFile, SpecMismatch
-from mwl.files import shown
+from mwl.errors import CorruptFile, SpecMismatch
 from mwl.gating.situation import SITUATION_SIZE
-from mwl.handoff import load_module, read_checkpoint, read_manifest
+from mwl.handoff import checkpoint_of, load_module, read_checkpoint, read_manifest
 
 STAGE = "gate"
 INPUT_LIMIT = 5.0  # standard deviations; a state never seen in training cannot push the gate further
@@ -119,13 +118,8 @@ def load_gate(folder: Path | str) -> LoadedGate:
         SpecMismatch: the gate was made for other features of a situation.
     """
     read_manifest(folder, stage=STAGE)
-    try:
+    with checkpoint_of("a gate", folder):
         loaded = LoadedGate.from_plain(read_checkpoint(folder))
-    except BadInput as error:
-        raise type(error)(f"{shown(Path(folder))}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        why = " ".join(str(error).split())[:120]
-        raise CorruptFile(f"{shown(Path(folder))}: not the checkpoint of a gate ({why}); fit the gate again") from error
     size = loaded.gate.sizes["feature_size"]
     if size != SITUATION_SIZE:
         raise SpecMismatch(f"{folder}: a gate that sees {size} features, this version {SITUATION_SIZE}; fit it again")

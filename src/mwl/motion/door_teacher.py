@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.handoff import read_checkpoint, read_manifest, write_handoff
+from mwl.handoff import checkpoint_of, load_module, read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
 from mwl.motion.door_controller import ACTION_SIZE, DoorController
 from mwl.motion.door_env import DoorConfig, DoorEnv
@@ -138,15 +138,16 @@ class HandlePull:
     def load(cls, folder: Path | str) -> "HandlePull":
         """Load a hand-over folder that `train_door_teacher` wrote."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        checkpoint = read_checkpoint(folder)
-        parts = checkpoint["hyper_parameters"]
-        config = door_config_from_plain(parts["teacher"])
-        walker_weights = _part(checkpoint["state_dict"], "walker.")
-        walker = TrackingPolicy.from_parts(parts["walker"], walker_weights, manifest["provenance"]["walker"])
-        weights = _part(checkpoint["state_dict"], "policy.")
-        agent = ActorCritic(len(weights["normalizer.mean"]), ACTION_SIZE, config.ppo)
-        agent.load_state_dict(weights)
-        return cls(config, agent, walker, manifest["provenance"])
+        with checkpoint_of("a teacher", folder):
+            checkpoint = read_checkpoint(folder)
+            parts, provenance = checkpoint["hyper_parameters"], manifest["provenance"]
+            config = door_config_from_plain(parts["teacher"])
+            walker_weights = _part(checkpoint["state_dict"], "walker.")
+            walker = TrackingPolicy.from_parts(parts["walker"], walker_weights, provenance["walker"])
+            weights = _part(checkpoint["state_dict"], "policy.")
+            size = len(weights["normalizer.mean"])
+            agent = load_module(lambda: ActorCritic(size, ACTION_SIZE, config.ppo), weights, "teacher")
+            return cls(config, agent, walker, provenance)
 
     @property
     def env_steps(self) -> int:

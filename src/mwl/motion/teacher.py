@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mwl.errors import ConfigError
-from mwl.handoff import read_checkpoint, read_manifest, write_handoff
+from mwl.handoff import checkpoint_of, load_module, read_checkpoint, read_manifest, write_handoff
 from mwl.motion import frames
 from mwl.motion.cycle import GaitCycle
 from mwl.motion.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
@@ -211,9 +211,11 @@ class TrackingPolicy:
     def load(cls, folder: Path | str, command: Tensor | None = None, **options: Any) -> "TrackingPolicy":
         """Load a teacher's hand-over folder; `options` are the other arguments by name."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        checkpoint = read_checkpoint(folder)
-        provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
-        return cls.from_parts(checkpoint["hyper_parameters"], checkpoint["state_dict"], provenance, command, **options)
+        with checkpoint_of("a teacher", folder):
+            checkpoint = read_checkpoint(folder)
+            provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
+            parts = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+            return cls.from_parts(*parts, provenance, command, **options)
 
     @classmethod
     def load_with_starter(
@@ -247,8 +249,7 @@ class TrackingPolicy:
     ) -> "TrackingPolicy":
         """Build it from what a checkpoint holds."""
         config = config_from_plain({"teacher": hyper_parameters})
-        agent = ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo)
-        agent.load_state_dict(weights)
+        agent = load_module(lambda: ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo), weights, "teacher")
         return cls(config, agent, GaitCycle.load(config.cycle), provenance, command, **options)
 
     @property

@@ -13,7 +13,7 @@ from mwl import keys
 from mwl.errors import BadInput, CorruptFile, UnknownAgent
 from mwl.files import shown
 from mwl.gating import ExpertAgent, Guidance
-from mwl.handoff import load_module, read_checkpoint, read_manifest
+from mwl.handoff import checkpoint_of, load_module, read_checkpoint, read_manifest
 from mwl.plain import from_plain
 from mwl.simulation.robot import ROBOT
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
@@ -283,10 +283,5 @@ def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
         return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest["name"]: 1.0}))
     if manifest["stage"] != STAGE:
         raise UnknownAgent(f"{folder}: holds a {manifest['stage']}, which can't act; name a world model or an expert")
-    try:
+    with checkpoint_of("a world model", path):
         return agent_from_plain(read_checkpoint(path))
-    except BadInput as error:
-        raise type(error)(f"{shown(path)}: {error}") from error
-    except Exception as error:  # whatever constructors say of entries that are not theirs
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise CorruptFile(f"{shown(path)}: not the checkpoint of a world model ({why}); fit it again") from error
