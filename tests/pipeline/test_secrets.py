@@ -47,6 +47,7 @@ def test_a_configuration_that_is_kept_holds_no_password(
     assert "hush" not in kept
 
 
+@pytest.mark.slow
 def test_a_pipeline_whose_store_does_not_answer(
     mwl: Callable[..., "subprocess.CompletedProcess[str]"], stage: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
