@@ -15,7 +15,7 @@ from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.motion import frames
 from mwl.motion.reach import reachable_targets
-from mwl.rollouts import Agent, rollout, run_episodes
+from mwl.rollouts import Agent, definitions, rollout, run_episodes
 from mwl.rollouts.falls import DOWN_HEAD
 from mwl.rollouts.pushes import Pushes
 from mwl.simulation import HumanoidEnv, make_env
@@ -90,6 +90,7 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int, seed
         "suite": "embedded",
         "episodes": episodes,
         "seed": seed,
+        "definitions": definitions(),
         **plain.figures(env.task.success_bar),
         "kick_std": PUSHES["std"],
         "kick_return_mean": float(pushed.returns.mean()),
