@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mwl import keys
 from mwl.evaluation.agents import Agent, resolve
+from mwl.rollouts import rollout
 from mwl.simulation import HumanoidEnv, make_env
 
 _FROM, _TO, _WATCHED = 100, 200, 300  # control steps
@@ -26,27 +27,22 @@ def left_at(env: HumanoidEnv, agent: Agent, seed: int) -> tuple[Tensor, Tensor]:
     count = env.num_envs
     when = torch.randint(_FROM, _TO + 1, (count,), generator=torch.Generator().manual_seed(seed))
     env.set_seed(seed)
-    now = env.reset()
-    agent.reset()
-    qpos, qvel = (part.clone() for part in env.state)
-    for step in range(_TO + 1):
-        chosen = when == step
+    qpos, qvel = (torch.zeros_like(part) for part in env.state)
+    for step in rollout(env, agent, _TO):
+        chosen = when == step.index + 1
         for kept, present in zip((qpos, qvel), env.state, strict=True):
             kept[chosen] = present[chosen]
-        now = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT].exclude(keys.REWARD)
     return qpos, qvel
 
 
-def falls(env: HumanoidEnv, turns: list[tuple[Agent, int]], states: tuple[Tensor, Tensor]) -> int:
+def count_falls(env: HumanoidEnv, turns: list[tuple[Agent, int]], states: tuple[Tensor, Tensor]) -> int:
     """How many of the robots fall that agents take over in these states, each for its number of control steps."""
     now = env.set_state(*(part.clone() for part in states))
     fell = torch.zeros(env.num_envs, dtype=torch.bool)
     for agent, steps in turns:
-        agent.reset()
-        for _ in range(steps):
-            after = env.step(now.set(keys.ACTION, agent.act(now[keys.OBSERVATION])))[keys.NEXT]
-            fell |= after[keys.TERMINATED].squeeze(-1)
-            now = after.exclude(keys.REWARD)
+        for step in rollout(env, agent, steps, start=now):
+            fell |= step.after[keys.TERMINATED].squeeze(-1)
+        now = env.set_state(*env.state, env.simulation.warmstart)  # who fell begins anew, and is counted already
     return int(fell.sum())
 
 
@@ -68,7 +64,7 @@ def main() -> None:
         states = left_at(env, resolve(first).agent, options.seed)
         between = [(resolve(options.between).agent, options.between_steps)] if options.between else []
         turns = [[*between, (resolve(other).agent, _WATCHED)] for other in options.agents]
-        table.add_row(first, *(str(falls(env, turn, states)) for turn in turns))
+        table.add_row(first, *(str(count_falls(env, turn, states)) for turn in turns))
     Console().print(table)
 
 

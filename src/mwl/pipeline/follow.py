@@ -193,7 +193,7 @@ def _episode(
         recorder(step, env, agent)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         total += float(after[keys.REWARD])
-        fell = bool(after[keys.TERMINATED])
+        fell = bool(after[keys.TERMINATED]) and not env.succeeded[0]
         if bool(after[keys.DONE]):
             break
         state = after.exclude(keys.REWARD)
