@@ -7,12 +7,13 @@ EXTRAS := dev,retarget,semantic,export,datasets
 PIPELINE ?= conf/pipelines/demo.yaml
 WORKERS ?= 2
 
-.PHONY: help setup demo test bench lint clean
+.PHONY: help setup demo test results bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, run the whole demo (about 20 minutes on 2 cores), show the results"
 	@echo "make test   set up, run the tests in random order; WORKERS=4 takes four processes instead of two"
+	@echo "make results  measure what ships again and write the tables of the documents (hours; goes on where it stopped)"
 	@echo "make setup  only set up $(VENV);  make lint  ruff and mypy;  make bench  measure speed"
 
 setup: $(STAMP)
@@ -38,6 +39,10 @@ demo: setup
 # worker that has run out of tests takes some from the other.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# One thread: figures that several threads sum up in another order would differ in their last digits.
+results: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m mwl.evaluation.results
 
 bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -13,11 +13,9 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mwl.errors import BadInput, MwlError
 from mwl.evaluation.agents import resolve
@@ -25,8 +23,9 @@ from mwl.evaluation.compare import short
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
 from mwl.experts.remeasure import measure
-from mwl.files import read_text, write_json, write_text
+from mwl.files import read_text, read_yaml, write_json, write_text
 from mwl.handoff import MODEL, read_manifest
+from mwl.plain import from_plain
 from mwl.rollouts import definitions
 
 CONFIG = Path("conf/results.yaml")
@@ -41,13 +40,22 @@ class Table:
     Args:
         head: titles of the columns.
         cells: what stands in each, as `str.format` patterns over a row's entries.
-        rows: entries by name; those that name a record or an expert's folder show its figures (`Shown`), and texts
-            are patterns as well.
+        rows: entries by name; texts are patterns as well.
+        figures: entries that name an evaluation or an expert's folder and stand for its figures (`Shown`).
     """
 
     head: list[str]
     cells: list[str]
     rows: list[dict[str, Any]]
+    figures: list[str]
+
+
+@dataclass(frozen=True)
+class MeasuredExperts:
+    """Folders that `mwl experts measure` renews, and with how many episodes."""
+
+    episodes: int
+    folders: list[str]
 
 
 @dataclass(frozen=True)
@@ -57,38 +65,29 @@ class Results:
     Args:
         folder: where records lie.
         documents: files with tables.
-        experts: folders that `mwl experts measure` renews, and with how many episodes.
+        experts: see there.
         evaluations: by name, entries of an `EvaluationConfig`; with `keep` the agent's manifest gets the figures too.
         tables: by name.
     """
 
-    folder: Path
-    documents: list[Path]
-    experts: list[Path] = field(default_factory=list)
-    experts_episodes: int = 20
-    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    folder: str
+    documents: list[str]
+    experts: MeasuredExperts
+    evaluations: dict[str, dict[str, Any]]
+    tables: dict[str, Table]
 
     @classmethod
     def read(cls, path: Path) -> "Results":
         """Read the configuration.
 
         Raises:
-            MissingFile: there is none.
-            BadInput: it does not fit.
+            MissingFile, CorruptFile: there is none, or it does not fit.
         """
-        content = yaml.safe_load(read_text(path))
-        try:
-            return cls(
-                folder=Path(content["folder"]),
-                documents=[Path(name) for name in content["documents"]],
-                experts=[Path(name) for name in content["experts"]["folders"]],
-                experts_episodes=content["experts"]["episodes"],
-                evaluations=content["evaluations"],
-                tables={name: Table(**table) for name, table in content["tables"].items()},
-            )
-        except (KeyError, TypeError) as error:
-            raise BadInput(f"{path}: {error} is missing or does not belong there") from error
+        return from_plain(cls, read_yaml(path), str(path))
+
+    def record(self, name: str) -> Path:
+        """Where an evaluation is stored."""
+        return Path(self.folder) / f"{name}.json"
 
 
 class Shown:
@@ -150,23 +149,23 @@ def _rounded(value: float) -> str:
 
 def measure_all(results: Results, *, again: bool = False) -> None:
     """Measure what is missing (or everything), record by record; each counts as soon as it is there."""
-    for folder in results.experts:
-        if again or not _expert_is_current(folder, results.experts_episodes):
-            print(f"{folder}: {results.experts_episodes} episodes, plain and pushed", file=sys.stderr, flush=True)
-            measure(folder, results.experts_episodes)
+    for folder in results.experts.folders:
+        if again or not _expert_is_current(folder, results.experts.episodes):
+            print(f"{folder}: {results.experts.episodes} episodes, plain and pushed", file=sys.stderr, flush=True)
+            measure(folder, results.experts.episodes)
     for name, entries in results.evaluations.items():
         config = EvaluationConfig(**{key: value for key, value in entries.items() if key != "keep"})
-        file = results.folder / f"{name}.json"
+        file = results.record(name)
         if again or not _record_is_current(file, config):
             print(f"{name}: {config.agent} on {config.task}, {config.episodes} episodes", file=sys.stderr, flush=True)
-            results.folder.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             record = replace(evaluate(config), env_steps_per_s=0.0)  # the speed of this machine is no result
             write_json(file, {**asdict(record), "extra": {"definitions": definitions()}})
         if entries.get("keep"):
             keep(Record.read(file), Path(_AGENT_FOLDERS) / config.agent.removeprefix("agent:"))
 
 
-def _expert_is_current(folder: Path, episodes: int) -> bool:
+def _expert_is_current(folder: str, episodes: int) -> bool:
     metrics = read_manifest(folder)["metrics"]
     return (metrics.get("episodes"), metrics.get("definitions")) == (episodes, definitions())
 
@@ -190,7 +189,7 @@ def render(table: Table, results: Results) -> str:
     """
     lines = [table.head, ["---"] * len(table.head)]
     for row in table.rows:
-        entries = {name: _entry(value, results) for name, value in row.items()}
+        entries = {key: _figures(value, results) if key in table.figures else value for key, value in row.items()}
         try:
             notes = {name: value.format(**entries) for name, value in entries.items() if isinstance(value, str)}
             lines.append([cell.format(**{**entries, **notes}) for cell in table.cells])
@@ -199,18 +198,21 @@ def render(table: Table, results: Results) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _entry(value: Any, results: Results) -> Any:
-    """Figures of a record or an expert, where a value names one; else the value itself."""
-    if isinstance(value, str) and value in results.evaluations:
-        record = Record.read(results.folder / f"{value}.json")
-        return Shown(asdict(record))
-    if isinstance(value, str) and Path(value) in results.experts:
-        manifest = read_manifest(value)
-        return Shown(manifest["metrics"])
-    return value
+def _figures(name: str, results: Results) -> Shown:
+    """Figures of an evaluation, or of an expert as its manifest has them.
+
+    Raises:
+        BadInput: the configuration has neither of that name.
+        MissingFile: it was not measured.
+    """
+    if name in results.evaluations:
+        return Shown(asdict(Record.read(results.record(name))))
+    if name in results.experts.folders:
+        return Shown(read_manifest(name)["metrics"])
+    raise BadInput(f"{name}: neither an evaluation nor an expert of the configuration")
 
 
-def write_tables(results: Results) -> list[Path]:
+def write_tables(results: Results) -> list[str]:
     """Write all tables into their documents, between `<!-- results:NAME -->` and `<!-- /results -->`.
 
     Returns:
@@ -221,17 +223,17 @@ def write_tables(results: Results) -> list[Path]:
     """
     changed = []
     for document in results.documents:
-        before = read_text(document)
+        before = read_text(Path(document))
         after = before
         for block in _BLOCK.finditer(before):
             after = after.replace(block[0], block[1] + _table(block["name"], document, results) + block[3])
         if after != before:
-            write_text(document, after)
+            write_text(Path(document), after)
             changed.append(document)
     return changed
 
 
-def _table(name: str, document: Path, results: Results) -> str:
+def _table(name: str, document: str, results: Results) -> str:
     if name not in results.tables:
         raise BadInput(f"{document}: no table {name!r} in the configuration; there are {', '.join(results.tables)}")
     return render(results.tables[name], results)
