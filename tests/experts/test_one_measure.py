@@ -4,12 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from mwl import make_env
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts.library import Expert
-from mwl.experts.measure import SEED, measure_expert
+from mwl.experts.measure import SEED, Alone, measure_expert
 from mwl.experts.remeasure import measure
 from mwl.handoff import read_manifest
+from mwl.rollouts import rollout
+from mwl.world_model import load_agent
 
 FIGURES = (
     *("return_mean", "return_std", "return_ci95", "length_mean", "success_rate", "fall_rate", "down_rate"),
@@ -39,3 +43,16 @@ def test_the_stage_s_own_metrics_are_those_of_the_commands(data_folder: Path, tm
     assert figures(stage) == figures(measure(tmp_path / "walk", episodes=3))
     record = evaluate(EvaluationConfig("h1-walk", str(tmp_path / "walk"), episodes=3, seed=SEED))
     assert figures(vars(record)) == figures(stage)
+
+
+def test_an_expert_with_a_memory_acts_alone_as_it_is_evaluated(data_folder: Path) -> None:
+    """To the last bit, and beginning anew where an episode does."""
+    folder = data_folder / "experts" / "approach"
+    alone, evaluated = Alone(Expert.load(folder)), load_agent(folder)
+    done = torch.tensor([False, True, False])
+    for agent_step, step in enumerate(rollout(make_env("h1-reach", 3, seed=2), alone, 30)):
+        if agent_step == 20:
+            evaluated.reset(done)
+        assert torch.equal(step.action, evaluated.act(step.observation, step.index))
+        if agent_step == 19:
+            alone.reset(done)

@@ -45,6 +45,7 @@ def record_table(record: "Record") -> Table:
         "length": f"{record.length_mean:.0f} steps",
         "success": f"{record.success_rate:.0%}",
         "falls": f"{record.fall_rate:.0%}",
+        **({} if record.down_rate is None else {"on the floor": f"{record.down_rate:.0%}"}),
         "action rate": f"{record.action_rate:.4f} per step",
         "jerk": f"{record.jerk:.0f} rad/s³",
         "energy": f"{record.energy:.0f} W",
