@@ -42,30 +42,29 @@ class HandKinematics:
         """Hand `[N, 3]` in the pelvis frame, in m, at joint angles `[N, 19]` in rad."""
         return self._points.positions(joints)[:, 0]
 
-    def jacobian(self, joints: Tensor) -> Tensor:
-        """Derivative `[N, 3, 5]` of the hand's position by the angles of waist and arm, m/rad."""
-        step, arm = 1e-3, range(CHAIN.start, CHAIN.stop)
-        hand = self.position(joints)
-        moved = [self.position(joints + step * torch.eye(joints.shape[-1])[joint]) - hand for joint in arm]
-        return torch.stack(moved, dim=-1) / step
+    def linearised(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Hand `[N, 3]` in m, and its derivative `[N, 3, 5]` by the angles of waist and arm, m/rad, by differences."""
+        step = 1e-3
+        moved = joints + step * torch.eye(joints.shape[-1])[CHAIN].unsqueeze(1)  # [5, N, 19]
+        # all in one call: it is the number of operations that costs
+        hands = self.position(torch.cat([joints.unsqueeze(0), moved]).flatten(0, 1)).unflatten(0, (-1, len(joints)))
+        return hands[0], (hands[1:] - hands[0]).permute(1, 2, 0) / step
 
-    def arm_step(self, joints: Tensor, error: Tensor) -> Tensor:
-        """Damped least-squares change of waist and arm `[N, 5]` in rad that moves the hand by `error` `[N, 3]` in m."""
-        jacobian = self.jacobian(joints)
+    def arm_step(self, joints: Tensor, target: Tensor) -> Tensor:
+        """Damped least-squares change of waist and arm `[N, 5]` in rad that moves the hand to targets `[N, 3]` in m."""
+        hand, jacobian = self.linearised(joints)
         normal = jacobian @ jacobian.transpose(-1, -2) + _DAMPING**2 * torch.eye(3)
         inverse = torch.linalg.solve(normal, jacobian).transpose(-1, -2)  # [N, 5, 3]
         comfort = (_COMFORTABLE_ARM - joints[:, CHAIN]).clamp(-1, 1).unsqueeze(-1)
         free = comfort - inverse @ (jacobian @ comfort)
-        return (inverse @ error.unsqueeze(-1) + _COMFORT_GAIN * free).squeeze(-1)
+        return (inverse @ (target - hand).unsqueeze(-1) + _COMFORT_GAIN * free).squeeze(-1)
 
     def solve(self, target: Tensor, iterations: int = 100) -> tuple[Tensor, Tensor]:
         """Arm pose for targets `[N, 3]` in the pelvis frame: joint angles `[N, 5]` and remaining error `[N]` in m."""
         joints = torch.tensor(QPOS0[7:26], dtype=torch.float32).repeat(len(target), 1)
         joints[:, CHAIN] = _COMFORTABLE_ARM
         for _ in range(iterations):
-            error = target - self.position(joints)
-            arm = joints[:, CHAIN] + self.arm_step(joints, error).clamp(-0.3, 0.3)
-            joints[:, CHAIN] = _within_range(arm)
+            joints[:, CHAIN] = _within_range(joints[:, CHAIN] + self.arm_step(joints, target).clamp(-0.3, 0.3))
         return joints[:, CHAIN], (target - self.position(joints)).norm(dim=-1)
 
 
@@ -206,7 +205,7 @@ class Reach:
             self._unsolved = torch.zeros_like(self._unsolved)
         pose = joints.clone()
         pose[:, CHAIN] = self._solution
-        step = self._kinematics.arm_step(pose, target - self._kinematics.position(pose))
+        step = self._kinematics.arm_step(pose, target)
         self._solution = _within_range(self._solution + step.clamp(-0.1, 0.1))
 
     def act(self, observation: Tensor) -> Tensor:

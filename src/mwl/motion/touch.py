@@ -80,7 +80,7 @@ class Touch:
         self._approach.reset(observation, mask)
         self._reach.aim(observation[:, GOAL].clone())
         self._reach.reset(observation, mask)
-        within = self._miss(observation) < self.config.precision
+        within = self._miss(observation, mask) < self.config.precision
         self.skill = torch.where(mask, torch.where(within, REACH, APPROACH), self.skill)
 
     def act(self, observation: Tensor) -> Tensor:
@@ -95,12 +95,13 @@ class Touch:
         """Whose turn it is, robot by robot."""
         arrived = (self.skill == APPROACH) & self._arrived(observation)
         if arrived.any():
-            arrived &= self._miss(observation) < self.config.precision
+            arrived &= self._miss(observation, arrived) < self.config.precision
             self._reach.aim(observation[:, GOAL].clone(), arrived)
         lost = (self.skill == REACH) & (observation[:, 26:28].norm(dim=-1) > self.config.pushed)
         self._step += 1
         if self._step % _CHECK_INTERVAL == 0:
-            lost |= (self.skill == REACH) & (self._miss(observation) > self.config.lost)
+            reaching = self.skill == REACH
+            lost |= reaching & (self._miss(observation, reaching) > self.config.lost)
         if lost.any():
             self._approach.reset(observation, lost)
         self.skill = torch.where(arrived, REACH, torch.where(lost, APPROACH, self.skill))
@@ -121,6 +122,9 @@ class Touch:
         away = (in_heading(observation)[:, :2] - self._standoff).norm(dim=-1)
         return (away < self.config.nearness) & (observation[:, 26:29].norm(dim=-1) < self.config.stillness)
 
-    def _miss(self, observation: Tensor) -> Tensor:
-        """How far from the goal the hand would end, `[N]` in m."""
-        return self._reach.miss(observation, observation[:, GOAL])
+    def _miss(self, observation: Tensor, asked: Tensor) -> Tensor:
+        """How far from the goal the hand would end, `[N]` in m; only of those who are asked `[N]`, as it costs much."""
+        miss = torch.full((len(observation),), torch.inf)
+        if asked.any():
+            miss[asked] = self._reach.miss(observation[asked], observation[asked][:, GOAL])
+        return miss
