@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.errors import CorruptFile
+from mwl.errors import CorruptFile, MissingFile
 from mwl.files import read_json, shown
 from mwl.plain import from_plain
 from mwl.simulation.robot import JOINT_NAMES
@@ -133,6 +133,8 @@ class GaitCycle:
             CorruptFile: not a gait cycle of this robot.
         """
         where = shown(Path(path))
+        if not Path(path).is_file():
+            raise MissingFile(f"{where}: no such gait cycle")
         stored = from_plain(_Stored, read_json(path, limit=MAX_BYTES), where, unknown=True)
         count = stored.harmonics
         missing = [name for name in CHANNELS if len(stored.channels.get(name, ())) != 1 + 2 * count]
