@@ -11,7 +11,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   set up, run the whole demo (about 20 minutes on 2 cores), show the results"
+	@echo "make demo   set up, run the whole demo, show the results"
 	@echo "make test   set up, run the tests in random order; WORKERS=4 takes four processes instead of two"
 	@echo "make results  measure what ships again and write the tables of the documents (hours; goes on where it stopped)"
 	@echo "make setup  only set up $(VENV);  make lint  ruff and mypy;  make bench  measure speed"
