@@ -201,7 +201,7 @@ def test_a_field_that_the_kind_does_not_use_is_refused(tmp_path: Path) -> None:
         ["motion", "demonstrate", "none.yaml", "--out", "manifest"],
         ["motion", "export", "none.npz", "--format", "lerobot", "--out", "folder"],
         ["motion", "import", "none", "--format", "lerobot", "--out", "there.npz"],
-        ["motion", "train", "none.yaml", "--out", "folder"],
+        ["motion", "train", "none.yaml", "--out", "folder"],  # without a checkpoint of its training beside it
         ["experts", "export", "none", "--out", "there.onnx"],
     ],
 )

@@ -25,9 +25,10 @@ def train(config: str, out: str, report: Report | None = None, *, force: bool = 
         config: YAML with `teacher:` or `door_teacher:`, for example `conf/demonstrators/walk_teacher.yaml`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
         report: called with the metrics of every iteration; None prints every tenth to stderr.
-        force: replace what is in the folder.
+        force: replace what is in the folder; a training whose checkpoint lies beside it goes on without that.
     """
-    output_folder(out, force=force)
+    goes_on = Path(f"{Path(out)}.training.ckpt").is_file()
+    output_folder(out, force=force or goes_on)
     report = report or _print_every_tenth
     if is_door_config(config):
         return train_door_teacher(load_door_config(config), out, report)
