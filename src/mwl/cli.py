@@ -177,6 +177,7 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1", *_DATA_SETS))
     sub.add_argument("--out", type=Path, required=True, metavar="FILE")
     sub.add_argument("--task", help="whose observations a data set holds, where it does not say")
+    sub.add_argument("--reorder", action="store_true", help="sort rows and named columns of a data set")
     sub.add_argument("--fps", type=float, metavar="N", help="frames per second; overrides what the file says")
     sub.add_argument("--up", choices=("y", "z"), help="axis that points up, where the motion does not tell")
     sub.add_argument("--unit", choices=("m", "cm", "mm", "in", "cmu"), help="of lengths, where the file does not say")
@@ -357,9 +358,11 @@ def _motion_import(options: argparse.Namespace) -> int:
         told.only(options.format)
         if options.film:
             raise BadInput(f"--film means nothing for --format {options.format}")
-        return _wrote(import_data(options.clip, options.format, options.out, options.task, force=options.force))
-    if options.task:
-        raise BadInput(f"--task means nothing for --format {options.format}")
+        how = {"reorder": options.reorder, "force": options.force}
+        return _wrote(import_data(options.clip, options.format, options.out, options.task, **how))
+    for flag in ("task", "reorder"):
+        if getattr(options, flag):
+            raise BadInput(f"--{flag} means nothing for --format {options.format}")
     report = import_clip(options.clip, options.format, options.out, film=options.film, told=told, force=options.force)
     _print(options.json, report, lambda: _lines(report))
     return _wrote(Path(report["clip"]))

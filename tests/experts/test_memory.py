@@ -234,7 +234,7 @@ def test_the_manifest_states_the_memory(tmp_path):
         Expert.load(tmp_path / "b")
     forgotten = make_expert("c")
     save(Expert(ExpertSpec("c", "h1-walk", hidden=(32, 32), memory=6), forgotten.network, {}), tmp_path / "c")
-    with pytest.raises(SpecMismatch, match="weights do not fit"):
+    with pytest.raises(SpecMismatch, match="lacks weights"):
         Expert.load(tmp_path / "c")
 
 

@@ -42,7 +42,7 @@ class Head:
         self.cards = [Card("stand", "stand still"), Card("walk", "walk")]
 
     @classmethod
-    def load(cls, path: str) -> "Head":
+    def load(cls, path: str, encoder: str | None = None, pretrained: str | None = None) -> "Head":
         return cls()
 
     def set_cards(self, cards: list[Card]) -> None:

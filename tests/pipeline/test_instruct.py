@@ -16,7 +16,7 @@ from mwl.errors import BadInput, CorruptFile, MissingFile
 from mwl.pipeline.instruct import Question, instruct, read_picture
 from mwl.pipeline.instruct_view import view
 
-KEYS = {"instruction", "refused", "reason", "weights", "nearest", "plan", "notice"}
+KEYS = {"instruction", "refused", "reason", "weights", "nearest", "plan", "planner", "fallback", "notice"}
 
 
 def ask(text: str, **more: Any) -> dict[str, Any]:

@@ -106,7 +106,13 @@ def import_clip(
 
 
 def import_data(
-    folder: Path | str, format: str, out: Path | str, task: str | None = None, *, force: bool = False
+    folder: Path | str,
+    format: str,
+    out: Path | str,
+    task: str | None = None,
+    *,
+    reorder: bool = False,
+    force: bool = False,
 ) -> Path:
     """Read a data set of demonstrations and write it as a recording.
 
@@ -115,12 +121,13 @@ def import_data(
         format: `minari` or `lerobot`.
         out: file to write (.npz); its manifest goes beside it (.json).
         task: benchmark task whose observations it holds, where the data set does not say.
+        reorder: see `mwl.motion.exchange.import_demonstrations`.
         force: replace a recording that is there.
     """
     from mwl.motion.exchange import import_demonstrations
 
     target = _recording_file(out, force)
-    return import_demonstrations(folder, format, task).save(target, half=False)
+    return import_demonstrations(folder, format, task, reorder=reorder).save(target, half=False)
 
 
 def export_data(file: Path | str, format: str, out: Path | str, *, force: bool = False) -> Path:

@@ -21,7 +21,8 @@ from mwl.simulation.robot import JOINT_NAMES
 ROOT_CHANNELS = ("z", "roll", "pitch", "yaw")
 CHANNELS = (*JOINT_NAMES, *ROOT_CHANNELS)
 MAX_BYTES = 2**20  # of a file
-LARGEST = 100.0  # rad, m, s and m/s: beyond it nothing is meant
+LARGEST = 100.0  # rad, m and m/s: beyond it nothing is meant
+LONGEST = 1e6  # s, the period of a cycle that stands still
 LEG_LENGTH = 0.85  # m, hip to sole with the knee a little bent
 
 
@@ -144,8 +145,8 @@ class GaitCycle:
             )
         columns = torch.tensor([stored.channels[name] for name in CHANNELS], dtype=torch.float32)
         law = stored.stride
-        sound = columns.abs().max() <= LARGEST and 0 < stored.period <= LARGEST and 0 < abs(stored.speed) <= LARGEST
-        if not sound or not 0 < law.shortest <= law.longest <= LARGEST:
+        sound = columns.abs().max() <= LARGEST and 0 < stored.period <= LONGEST and 0 < abs(stored.speed) <= LARGEST
+        if not sound or not 0 < law.shortest <= law.longest <= LONGEST:
             raise CorruptFile(f"{where}: not a gait cycle of this robot: coefficients, times or speed are out of range")
         mean, cosine, sine = columns.T.split([1, count, count])
         return cls(

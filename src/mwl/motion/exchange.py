@@ -67,13 +67,16 @@ def export_demonstrations(file: Path | str, format: str, out: Path | str, *, for
     return out / where
 
 
-def import_demonstrations(folder: Path | str, format: str, task: str | None = None) -> Demonstrations:
+def import_demonstrations(
+    folder: Path | str, format: str, task: str | None = None, *, reorder: bool = False
+) -> Demonstrations:
     """Read a data set of another format.
 
     Args:
         folder: the data set.
         format: `minari` or `lerobot`.
         task: benchmark task whose observations it holds; None takes what the data set says, if this project wrote it.
+        reorder: put rows and named columns that are in another order into ours, instead of refusing them.
 
     Raises:
         MissingFile, CorruptFile: no such data set, or it cannot be read.
@@ -86,7 +89,7 @@ def import_demonstrations(folder: Path | str, format: str, task: str | None = No
     if not folder.is_dir():
         raise MissingFile(f"{shown(folder)}: no such data set")
     try:
-        episodes, manifest = read(folder, task)
+        episodes, manifest = read(folder, task, reorder)
     except MwlError:
         raise
     except Exception as error:  # h5py, pyarrow and minari each have a dozen kinds for damaged files
@@ -106,7 +109,7 @@ def import_demonstrations(folder: Path | str, format: str, task: str | None = No
 
 def _format(
     name: str,
-) -> tuple[Callable[..., Path], Callable[[Path, str | None], tuple[list[Episode], dict[str, Any]]]]:
+) -> tuple[Callable[..., Path], Callable[[Path, str | None, bool], tuple[list[Episode], dict[str, Any]]]]:
     if name not in FORMATS:
         raise BadInput(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
     if name == "minari":

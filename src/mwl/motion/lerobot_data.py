@@ -64,18 +64,17 @@ def write(demonstrations: Demonstrations, folder: Path, name: str) -> Path:
     return folder
 
 
-def read(folder: Path, task: str | None = None) -> tuple[list[Episode], dict[str, Any]]:
+def read(folder: Path, task: str | None = None, reorder: bool = False) -> tuple[list[Episode], dict[str, Any]]:
     """Episodes and manifest (empty where somebody else wrote it) of a LeRobotDataset v3.0.
-
-    Rows are put in the order of episodes and frames, columns in that of their names.
 
     Args:
         folder: the data set.
         task: whose observations it holds; None takes what the manifest says.
+        reorder: put rows in the order of episodes and frames, and columns in that of their names, where they are not.
 
     Raises:
         CorruptFile: another version, or steps, columns or counters are missing or contradict each other.
-        SpecMismatch: another rate, another robot, other joints, or several tasks.
+        SpecMismatch: another rate, another robot, other joints, several tasks, or another order than `reorder` allows.
     """
     manifest = read_json(folder / _MANIFEST) if (folder / _MANIFEST).is_file() else {}
     if task is None and isinstance(manifest, dict):
@@ -85,10 +84,14 @@ def read(folder: Path, task: str | None = None) -> tuple[list[Episode], dict[str
     table = _table(folder, info)
     episode, frame = table["episode_index"].astype(np.int64), table["frame_index"].astype(np.int64)
     order = np.lexsort((frame, episode))
+    if not reorder and (np.diff(order) < 0).any():
+        raise SpecMismatch(f"{folder}: its rows are not in the order of episodes and frames; --reorder sorts them")
     table = {name: values[order] for name, values in table.items()}
     starts = _checked_counters(table, info, folder)
     arrays = {
-        _COLUMNS[column]: _by_name(values, _names(features.get(column)), _own_names(column, task), column, folder)
+        _COLUMNS[column]: _by_name(
+            values, _names(features.get(column)), _own_names(column, task), reorder, f"{folder}: {column}"
+        )
         for column, values in table.items()
         if column in _COLUMNS
     }
@@ -201,21 +204,24 @@ def _checked_counters(table: dict[str, np.ndarray], info: dict[str, Any], folder
 
 
 def _by_name(
-    values: np.ndarray, names: list[str] | None, own: list[str] | None, column: str, folder: Path
+    values: np.ndarray, names: list[str] | None, own: list[str] | None, reorder: bool, where: str
 ) -> np.ndarray:
-    """The column's numbers in the order of the benchmark's own names, where it has some.
+    """The column's numbers in the order of the benchmark's own names, where it has some; `where` begins the message.
 
     Raises:
-        SpecMismatch: joints without names, or names of something else.
+        SpecMismatch: joints without names, names of something else, or in another order than `reorder` allows.
     """
     if own is None or (names is None and own != list(JOINT_NAMES)) or values.shape[1:] != (len(own),):
         return values  # another width is refused with the task's
     if names is None:
-        raise SpecMismatch(f"{folder}: {column} has no names, which tell the joints' order; add them to meta/info.json")
+        raise SpecMismatch(f"{where} has no names, which tell the joints' order; add them to meta/info.json")
     names = [name.removesuffix(".pos").removesuffix("_joint") for name in names]
     if sorted(names) != sorted(own):
         other = ", ".join(name for name in names if name not in own) or f"{len(names)}, not {len(own)}"
-        raise SpecMismatch(f"{folder}: the names of {column} are not the benchmark's ({shown(other)})")
+        raise SpecMismatch(f"{where} has names that are not the benchmark's ({shown(other)})")
+    if names != own and not reorder:
+        first = next(name for name, meant in zip(names, own, strict=True) if name != meant)
+        raise SpecMismatch(f"{where} has its numbers in another order ({first!r} first); --reorder puts them in ours")
     return values[:, [names.index(name) for name in own]]
 
 

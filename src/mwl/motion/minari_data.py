@@ -55,8 +55,10 @@ def _plain_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "-", name).strip("-") or "demonstrations"
 
 
-def read(folder: Path, task: str | None = None) -> tuple[list[Episode], dict[str, Any]]:
+def read(folder: Path, task: str | None = None, reorder: bool = False) -> tuple[list[Episode], dict[str, Any]]:
     """Episodes and manifest (empty where somebody else wrote it) of a Minari data set, or of the one in its `data`.
+
+    Its episodes are in order and its columns have no names, so there is nothing to `reorder`.
 
     Raises:
         CorruptFile: it does not say its spaces, is too large, or lacks steps.
