@@ -204,7 +204,7 @@ def spoiled(values: np.ndarray, row: int, value: float) -> np.ndarray:
         (lambda f: change_info(f, features=[]), "no mapping"),
         (lambda f: change_features(f, "action", {"names": ["a"] * 19}), "names of action are not the benchmark's"),
         (lambda f: change_features(f, "action", {"names": list(JOINT_NAMES[1:])}), "names of action"),
-        (lambda f: change_features(f, "action", {"names": None}), "action has no names"),
+        (lambda f: change_features(f, "action", {"names": None}), "names of action are missing"),
         (lambda f: change_features(f, "observation.state", {"names": ["x"] * 51}), "names of observation.state"),
         (lambda f: change_features(f, "action", {"shape": [18]}), "action has shape"),
         (lambda f: change_features(f, "action", {"dtype": "float64"}), "action holds float32"),

@@ -88,13 +88,11 @@ def read(folder: Path, task: str | None = None, reorder: bool = False) -> tuple[
         raise SpecMismatch(f"{folder}: its rows are not in the order of episodes and frames; --reorder sorts them")
     table = {name: values[order] for name, values in table.items()}
     starts = _checked_counters(table, info, folder)
-    arrays = {
-        _COLUMNS[column]: _by_name(
-            values, _names(features.get(column)), _own_names(column, task), reorder, f"{folder}: {column}"
-        )
-        for column, values in table.items()
-        if column in _COLUMNS
-    }
+    arrays = {}
+    for column in (name for name in table if name in _COLUMNS):
+        names, own = _names(features.get(column)), _own_names(column, task)
+        where = f"{folder}: the names of {column}"
+        arrays[_COLUMNS[column]] = _by_name(table[column], names, own, reorder, where)
     episodes = []
     for begin, end in pairwise([*starts, len(order)]):
         chosen = {name: values[begin:end] for name, values in arrays.items()}
@@ -214,14 +212,14 @@ def _by_name(
     if own is None or (names is None and own != list(JOINT_NAMES)) or values.shape[1:] != (len(own),):
         return values  # another width is refused with the task's
     if names is None:
-        raise SpecMismatch(f"{where} has no names, which tell the joints' order; add them to meta/info.json")
+        raise SpecMismatch(f"{where} are missing, which tell the joints' order; add them to meta/info.json")
     names = [name.removesuffix(".pos").removesuffix("_joint") for name in names]
     if sorted(names) != sorted(own):
         other = ", ".join(name for name in names if name not in own) or f"{len(names)}, not {len(own)}"
-        raise SpecMismatch(f"{where} has names that are not the benchmark's ({shown(other)})")
+        raise SpecMismatch(f"{where} are not the benchmark's ({shown(other)})")
     if names != own and not reorder:
         first = next(name for name, meant in zip(names, own, strict=True) if name != meant)
-        raise SpecMismatch(f"{where} has its numbers in another order ({first!r} first); --reorder puts them in ours")
+        raise SpecMismatch(f"{where} are in another order than ours ({first!r} first); --reorder sorts them")
     return values[:, [names.index(name) for name in own]]
 
 
