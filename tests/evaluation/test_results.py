@@ -79,3 +79,28 @@ def test_rows_show_plain_entries_and_patterns(place: Path) -> None:
     configured = Results.read(place / "results.yaml")
     table = Table(["a", "b"], ["{a}", "{b}"], [{"a": 7, "b": "{a} of 8"}], [])
     assert render(table, configured) == "| a | b |\n| --- | --- |\n| 7 | 7 of 8 |\n"
+
+
+def test_the_tables_of_the_documents_are_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = Results.read(ROOT / CONFIG)
+    for name in (*configured.documents, "data/results", "data/experts", "data/takeovers"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert write_tables(configured) == [], "run `make results`"
+    text = "".join(Path(name).read_text() for name in configured.documents)
+    shown = {match["name"] for match in results._BLOCK.finditer(text)}
+    assert shown == set(configured.tables), "every table stands somewhere"
+
+
+def test_stored_records_are_of_what_ships() -> None:
+    configured = Results.read(ROOT / CONFIG)
+    for name, entries in configured.evaluations.items():
+        record = Record.read(ROOT / configured.record(name))
+        asked = (entries["task"], entries["agent"], entries["episodes"], entries.get("seed", 0))
+        assert (record.task, record.address, record.episodes, record.seed) == asked
+        kind, _, which = entries["agent"].partition(":")
+        shipped = json.loads((ROOT / "data" / f"{kind}s" / which / "manifest.json").read_text())
+        assert record.agent_sha256 == shipped["files"]["model.ckpt"]
+        if entries.get("keep"):
+            assert shipped["evaluation"]["returns"] == record.returns

@@ -127,7 +127,9 @@ class Shown:
 
     @property
     def downs(self) -> str:
-        """In how many the robot was on the floor."""
+        """In how many the robot was on the floor; a dash where that was not counted."""
+        if self.down_rate is None:
+            return "-"
         return f"{round(self.down_rate * self.episodes)} of {self.episodes}"
 
     @property

@@ -54,7 +54,7 @@ def ci95(
     else:
         replicates = np.array([_of(np.concatenate([units[i] for i in draw]), statistic) for draw in draws])
     freedom = len(units) - 1
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(len(units) / freedom) * float(replicates.std())
+    half = float(stats.t.ppf(0.975, freedom) * np.sqrt(len(units) / freedom) * replicates.std())
     return estimate - half, estimate + half
 
 
