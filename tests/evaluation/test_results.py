@@ -1,5 +1,6 @@
 """`make results` in a small form, and that no table of the documents was typed by hand."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 
 from mwl.evaluation import results
 from mwl.evaluation.record import Record
-from mwl.evaluation.results import Results, Table, main, render
+from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
 from mwl.handoff import read_manifest
 
 ROOT = Path(__file__).parents[2]
