@@ -203,7 +203,8 @@ BAD: dict[str, tuple[Talk, str]] = {  # what the server does, and what is said o
     "unknown_address": (status(404), "no such model, or no chat"),
     "too_many": (status(429), "too many requests (429)"),
     "too_many_for_long": (status(429, "Retry-After: 3600"), "asks to wait 3600 s"),
-    "too_many_until": (status(429, f"Retry-After: {formatdate(time.time() + 7200)}"), "asks to wait 7"),
+    # 5,000,500,000 s from now: the hours that may pass until the test runs don't change the first four digits
+    "too_many_until": (status(429, f"Retry-After: {formatdate(time.time() + 5_000_500_000)}"), "asks to wait 5000"),
     "too_many_nonsense": (status(429, "Retry-After: soon"), "too many requests (429)"),
     "server_error": (status(500), "the server failed (500)"),
     "unavailable": (status(503, "Retry-After: 3600"), "the server failed (503)"),
