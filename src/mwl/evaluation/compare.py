@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mwl import tracking
-from mwl.errors import MissingFile, MwlError
+from mwl.errors import CorruptFile, MissingFile, MwlError
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
@@ -166,7 +166,10 @@ def read_rows(folder: Path) -> list[Row]:
         CorruptFile: they are none.
     """
     file = folder / JSON_FILE
-    return from_plain(_Rows, read_json(file), shown(file), unknown=True).rows
+    rows = from_plain(_Rows, read_json(file), shown(file), unknown=True).rows
+    if any(row.return_ci95 is not None and len(row.return_ci95) != 2 for row in rows):
+        raise CorruptFile(f"{shown(file)}: return_ci95 is no interval")
+    return rows
 
 
 @dataclass(frozen=True)
