@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,8 @@ def _serve(place: Path, port: int) -> "subprocess.Popen[bytes]":
     end = time.monotonic() + 240
     while time.monotonic() < end:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            asked = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1"
+            with urllib.request.urlopen(asked, timeout=60):  # the first answer takes longest
                 return server
         except OSError:
             time.sleep(0.5)
@@ -221,7 +223,8 @@ def _serve(place: Path, port: int) -> "subprocess.Popen[bytes]":
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    os.killpg(server.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
