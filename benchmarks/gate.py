@@ -10,9 +10,9 @@ import json
 
 import torch
 
+from mwl.core.artifact import read_checkpoint, read_manifest
 from mwl.evaluation.episodes import Episodes, run_episodes
-from mwl.gating import ExpertAgent, Guidance
-from mwl.handoff import read_checkpoint, read_manifest
+from mwl.selection import ExpertAgent, Guidance
 from mwl.simulation import HumanoidEnv, make_env
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mwl import keys
+from mwl.core import keys
 from mwl.evaluation.agents import Agent, resolve
 from mwl.rollouts import rollout
 from mwl.simulation import HumanoidEnv, make_env

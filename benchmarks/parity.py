@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from tensordict import TensorDict
 
-from mwl import keys
-from mwl.errors import MissingDependency
+from mwl.core import keys
+from mwl.core.errors import MissingDependency
 from mwl.evaluation.agents import Agent, resolve
 from mwl.simulation import HumanoidEnv, make_env
 

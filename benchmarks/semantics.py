@@ -18,8 +18,8 @@ import torch
 import yaml
 
 import mwl
-from mwl import keys
-from mwl.errors import NoSkillFits
+from mwl.core import keys
+from mwl.core.errors import NoSkillFits
 from mwl.semantics import Card
 from mwl.semantics.scenes import CAMERAS, differ
 from mwl.semantics.shipped import DATA

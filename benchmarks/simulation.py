@@ -27,11 +27,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mwl import keys
-from mwl.errors import MissingDependency
+from mwl.core import keys
+from mwl.core.errors import MissingDependency
 from mwl.experts.library import ExpertLibrary
+from mwl.robot.h1 import ACTION_SIZE
 from mwl.simulation import get_task, make_env
-from mwl.simulation.robot import ACTION_SIZE
 
 DATA = Path(__file__).parents[1] / "data"
 Policy = Callable[[Tensor], Tensor]

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import torch
 
-from mwl import keys
+from mwl.core import keys
 from mwl.evaluation.episodes import run_episodes
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import ExpertAgent, Guidance, Tuning
-from mwl.motion.symmetry import joint_mirror
+from mwl.robot.h1 import ACTION_SIZE, RADIANS_PER_ACTION
+from mwl.robot.symmetry import joint_mirror
 from mwl.rollouts.metrics import JOINT_VELOCITIES
+from mwl.selection import ExpertAgent, Guidance, Tuning
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import ACTION_SIZE, RADIANS_PER_ACTION
+from mwl.world_model.adaptation.tuner import Tuner
 from mwl.world_model.config import GuidanceConfig
-from mwl.world_model.tuner import Tuner
 
 ENVS, TUNE_STEPS, RACE_STEPS = 16, 28_800, 12_800  # conf/world_model_tuned.yaml
 EVALUATION_SEED = 1000

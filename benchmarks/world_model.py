@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mwl.world_model.compiling import compiled
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
-from mwl.world_model.losses import Batch, model_losses, policy_losses
+from mwl.world_model.learning.compiling import compiled
+from mwl.world_model.learning.losses import Batch, model_losses, policy_losses
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.network import WorldModel
 from mwl.world_model.planner import Planner

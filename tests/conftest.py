@@ -40,3 +40,9 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configurations name their files from the top of the repository, wherever pytest was started."""
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Where the shipped data are."""
+    return ROOT / "data"

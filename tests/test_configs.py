@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mwl.errors import ConfigError
+from mwl.core.errors import ConfigError
 from mwl.pipeline.config import FitStage, load, stage_config
-from mwl.pipeline.fit import resolved_config
+from mwl.training.fit import resolved_config
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = sorted(

@@ -18,12 +18,12 @@ QUICK = [
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_practice.py::test_practice_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
-    "gating/test_trials.py::test_it_resumes_as_if_never_stopped[3]",
+    "selection/test_monte_carlo.py::test_it_resumes_as_if_never_stopped[3]",
 ]
 WHOLE = [
     "world_model",
     "experts",
-    "gating",
+    "selection",
     "semantics/test_encoder.py",
     "--deselect=tests/experts/test_cloning.py::test_memory_mapped_steps_are_the_same",  # files are the CPU's
 ]

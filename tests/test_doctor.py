@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mwl.cli import main
+from mwl.app.cli import main
+from mwl.core.artifact import write_handoff
 from mwl.doctor import Finding, installation, storage
-from mwl.handoff import write_handoff
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_a_missing_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MWL_RENDERER", "vulkan")
     wrong(installation.renderer, "vulkan", "MWL_RENDERER")
     monkeypatch.setenv("MWL_RENDERER", "osmesa")
-    monkeypatch.setattr("mwl.simulation.rendering.works", lambda _: False)
+    monkeypatch.setattr("mwl.simulation.rendering.renderer.works", lambda _: False)
     wrong(installation.renderer, "osmesa", "unset MWL_RENDERER")
 
 

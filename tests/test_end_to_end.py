@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mwl import tracking
+from mwl.app.report import print_report
+from mwl.core.artifact import read_manifest
 from mwl.evaluation.record import Record
-from mwl.handoff import read_manifest
+from mwl.experiments import tracking
 from mwl.pipeline.config import load
-from mwl.pipeline.report import print_report
 from mwl.pipeline.runner import run_pipeline
 
 ROOT = Path(__file__).parents[1]

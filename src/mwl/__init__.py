@@ -7,7 +7,7 @@ The names below load their room on first use, so that `import mwl` itself is imm
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mwl import _gymnasium, _torchvision  # noqa: F401  # before anything that imports gymnasium or lightning
+from mwl import _gymnasium, _moved, _torchvision  # noqa: F401  # before anything that imports gymnasium or lightning
 
 if TYPE_CHECKING:
     from mwl.experts.library import ExpertLibrary

@@ -2,7 +2,7 @@
 
 import sys
 
-from mwl.cli import main
+from mwl.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

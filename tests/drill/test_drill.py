@@ -23,9 +23,9 @@ import pytest
 import yaml
 from children import in_child, killed, moments
 
-from mwl.checkpoints import load_checkpoint
-from mwl.cli import main
-from mwl.handoff import is_scratch, read_checkpoint, read_manifest
+from mwl.app.cli import main
+from mwl.core.artifact import is_scratch, read_checkpoint, read_manifest
+from mwl.core.checkpoints import load_checkpoint
 
 pytestmark = [
     pytest.mark.slow,
@@ -190,7 +190,7 @@ def test_a_full_disk_costs_nothing_that_was_there(
 
 
 def test_a_store_that_is_locked_for_a_while_gets_all_figures(place: Path) -> None:
-    from mwl import tracking
+    from mwl.experiments import tracking
 
     tracking.record("drill", "first", lambda run_id: None)  # makes the store
     held = sqlite3.connect(place / "mlflow.db", check_same_thread=False)
@@ -235,7 +235,7 @@ def test_a_tracking_server_that_goes_away_and_comes_back_has_all_points(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    logger = {"class_path": "mwl.pipeline.logger.StageLogger", "init_args": {"synchronous": False}}
+    logger = {"class_path": "mwl.experiments.logger.StageLogger", "init_args": {"synchronous": False}}
     write_stage(place / "stage.yaml", rounds, "slow_line.SlowLine", logger)
     server = _serve(place, port)
     codes: list[int] = []
@@ -251,7 +251,7 @@ def test_a_tracking_server_that_goes_away_and_comes_back_has_all_points(
         server = _serve(place, port)
         fitting.join()
         assert codes == [0], (place / "log").read_text()
-        from mwl import tracking
+        from mwl.experiments import tracking
 
         run = tracking.find_runs("mwl")[0]
         assert run.info.status == "FINISHED"

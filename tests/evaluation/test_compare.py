@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mwl import tracking
-from mwl.errors import CorruptFile, MissingFile
+from mwl.core.errors import CorruptFile, MissingFile
 from mwl.evaluation.compare import (
     LEARNING_CURVE,
     compare_experiment,
@@ -22,6 +21,7 @@ from mwl.evaluation.compare import (
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.table import comparison_table, record_table
+from mwl.experiments import tracking
 
 RECORD = Record(
     task="h1-walk",

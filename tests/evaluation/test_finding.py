@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mwl.errors import UnknownAgent
+from mwl.core.artifact import MANIFEST, MODEL, write_handoff
+from mwl.core.errors import UnknownAgent
 from mwl.evaluation.agents import find_expert
-from mwl.handoff import MANIFEST, MODEL, write_handoff
 
 SHIPPED = Path(__file__).parents[2] / "data/experts/stand"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.evaluation.record import FILE, Record
 
 RECORD = Record(

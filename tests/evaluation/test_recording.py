@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from mwl import tracking
-from mwl.cli import main
-from mwl.errors import WriteFailed
+from mwl.app.cli import main
+from mwl.core.errors import WriteFailed
 from mwl.evaluation import run as room
 from mwl.evaluation.agents import NamedAgent
 from mwl.evaluation.record import Record
-from mwl.films import Film
+from mwl.experiments import tracking
 from mwl.simulation import HumanoidEnv
+from mwl.simulation.rendering.films import Film
 
 
 class Still:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mwl.core.artifact import read_manifest
 from mwl.evaluation import results
 from mwl.evaluation.record import Record
 from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
-from mwl.handoff import read_manifest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = "# Title\n\n<!-- results:small -->\nwhat was here before\n<!-- /results -->\n\nText.\n"

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl import keys, make_env
-from mwl.cli import main
-from mwl.errors import BadInput, NoSkillFits, UnknownAgent
+from mwl import make_env
+from mwl.app.cli import main
+from mwl.core import keys
+from mwl.core.artifact import read_manifest
+from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.evaluation.agents import find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts import takeover
 from mwl.experts.takeover import left_behind
-from mwl.handoff import read_manifest
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.name for path in (ROOT / "data/agents").iterdir() if path.is_dir())

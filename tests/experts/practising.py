@@ -4,8 +4,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from mwl.experts.practice import LearningOn, PracticeData
-from mwl.pipeline.callbacks import RandomState
+from mwl.experts.finetuning.module import LearningOn, PracticeData
+from mwl.training.callbacks import RandomState
 
 
 class SaveAfter(pl.Callback):

@@ -4,13 +4,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from mwl import keys
-from mwl.errors import BadInput, SpecMismatch
-from mwl.experts.data import DemonstrationData
+from mwl.core import keys
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput, SpecMismatch
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.experts.cloning.data import DemonstrationData
+from mwl.experts.cloning.module import BehaviourCloning
 from mwl.experts.library import ExpertLibrary
-from mwl.experts.module import BehaviourCloning
-from mwl.handoff import write_handoff
-from mwl.motion.demonstrations import Demonstrations
 
 CARD = {"name": "lean", "description": "lean over", "paraphrases": ["tilt"]}
 

@@ -7,9 +7,9 @@ from torch import Tensor
 from mwl.experts import features
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.motion import frames
+from mwl.robot import frames
+from mwl.robot.h1 import QPOS0
 from mwl.simulation import get_task
-from mwl.simulation.robot import QPOS0
 
 LAYOUT = get_task("h1-walk").layout
 SPEC = ExpertSpec(name="walk", task="h1-walk", command="velocity", default_command=(1.1, 0.0, 0.0))

@@ -6,17 +6,18 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from mwl import keys, make_env
-from mwl.errors import BadInput
-from mwl.experts.dagger import Dagger, DaggerConfig
-from mwl.experts.data import DemonstrationData
+from mwl import make_env
+from mwl.core import keys
+from mwl.core.errors import BadInput
+from mwl.datasets.demonstrations import RecordingConfig, record_demonstrations
+from mwl.demonstrators.lqr import LQRStand
+from mwl.experts.cloning.dagger import Dagger, DaggerConfig
+from mwl.experts.cloning.data import DemonstrationData
+from mwl.experts.cloning.module import BehaviourCloning
 from mwl.experts.library import Expert
-from mwl.experts.module import BehaviourCloning
 from mwl.experts.network import Actor
 from mwl.experts.spec import ExpertSpec
-from mwl.motion.demonstrations import RecordingConfig, record_demonstrations
-from mwl.motion.lqr import LQRStand
-from mwl.simulation.robot import FRAME_SKIP
+from mwl.robot.h1 import FRAME_SKIP
 
 CARD = {"name": "s", "description": "stand", "paraphrases": []}
 SHORT = RecordingConfig(episodes=2, steps=20, noise_levels=(0.0,), drop_before_fall=0)

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from mwl import keys, make_env
+from mwl import make_env
+from mwl.core import keys
 from mwl.experts import features
 from mwl.experts.library import Expert
 from mwl.experts.measure import Alone
 from mwl.experts.measure_door import measure_opening
 from mwl.experts.spec import ExpertSpec
-from mwl.motion.door import grip_point
-from mwl.motion.door_teacher import HandlePull
 from mwl.simulation import get_task
+from mwl.teachers.door.geometry import grip_point
+from mwl.teachers.door.teacher import HandlePull
 
 BEFORE_SHUT_DOOR = (-0.8, 0.0, 0.0, 0.0, 0.0, 0.0)
 

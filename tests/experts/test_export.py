@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.errors import BadInput, MissingFile
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput, MissingFile
 from mwl.experts.export import export_onnx
 from mwl.experts.library import Expert
 from mwl.experts.network import PolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
-from mwl.handoff import write_handoff
+from mwl.robot.h1 import JOINT_NAMES, action_to_ctrl
 from mwl.simulation import get_task
-from mwl.simulation.robot import JOINT_NAMES, action_to_ctrl
 
 pytest.importorskip("onnxscript", reason="the export extra is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the export extra is not installed")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mwl.motion.demonstrators import load_demonstration_config
+from mwl.demonstrators.registry import load_demonstration_config
 
 ROOT = Path(__file__).parents[2]
 SECTION = re.search(r"## Make an expert in four steps\n(.*?)\n## ", (ROOT / "docs/experts.md").read_text(), re.S)

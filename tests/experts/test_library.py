@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
+from mwl.core.artifact import MANIFEST, write_handoff
+from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.handoff import MANIFEST, write_handoff
 from mwl.simulation import get_task
 
 WALK, REACH = get_task("h1-walk").layout, get_task("h1-reach").layout

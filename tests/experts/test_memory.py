@@ -7,18 +7,18 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mwl import keys
-from mwl.errors import BadInput, SpecMismatch
-from mwl.experts.batches import Lanes, in_lanes
-from mwl.experts.data import DemonstrationData
+from mwl.core import keys
+from mwl.core.artifact import MANIFEST, write_handoff
+from mwl.core.errors import BadInput, SpecMismatch
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.experts.cloning.batches import Lanes, in_lanes
+from mwl.experts.cloning.data import DemonstrationData
+from mwl.experts.cloning.module import BehaviourCloning
 from mwl.experts.library import Expert, ExpertLibrary
-from mwl.experts.module import BehaviourCloning
 from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
-from mwl.handoff import MANIFEST, write_handoff
-from mwl.motion.demonstrations import Demonstrations
-from mwl.pipeline.callbacks import RandomState
 from mwl.simulation import get_task
+from mwl.training.callbacks import RandomState
 
 CARD = {"name": "clap", "description": "clap", "paraphrases": []}
 LAYOUT = get_task("h1-walk").layout

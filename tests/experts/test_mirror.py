@@ -7,13 +7,13 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from mwl import keys
-from mwl.errors import BadInput
-from mwl.experts.data import DemonstrationData
-from mwl.experts.mirror import mirrored
+from mwl.core import keys
+from mwl.core.errors import BadInput
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.experts.cloning.data import DemonstrationData
+from mwl.experts.cloning.mirror import mirrored
 from mwl.experts.spec import ExpertSpec
-from mwl.motion.demonstrations import Demonstrations
-from mwl.motion.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
+from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.simulation import get_task
 
 LAYOUT = get_task("h1-walk").layout

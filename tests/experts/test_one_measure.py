@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mwl import make_env
+from mwl.core.artifact import read_manifest
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts.library import Expert
 from mwl.experts.measure import SEED, Alone, measure_expert
 from mwl.experts.remeasure import measure
-from mwl.handoff import read_manifest
 from mwl.rollouts import rollout
 from mwl.world_model import load_agent
 

@@ -8,14 +8,14 @@ import torch
 from practising import SaveAfter, run
 from torch import Tensor
 
-from mwl.errors import BadInput
-from mwl.experts import posture, practice_env
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput
+from mwl.experts.finetuning import env, posture
+from mwl.experts.finetuning.env import PracticeConfig
+from mwl.experts.finetuning.module import PracticeData
+from mwl.experts.finetuning.posture import Posture, PostureConfig
 from mwl.experts.library import Expert
-from mwl.experts.posture import Posture, PostureConfig
-from mwl.experts.practice import PracticeData
-from mwl.experts.practice_env import PracticeConfig
-from mwl.handoff import write_handoff
-from mwl.simulation.robot import RADIANS_PER_ACTION
+from mwl.robot.h1 import RADIANS_PER_ACTION
 
 ENVS, STEPS, JOINT = 24, 5, 3
 SHIFT = 0.12  # rad of one joint that pays best
@@ -103,7 +103,7 @@ def standing(rounds: int) -> PracticeData:
 
 @pytest.mark.parametrize("stopped_after", [2, 6])  # while searching, while learning
 def test_posture_resumes_as_if_never_stopped(data_folder, tmp_path, monkeypatch, stopped_after):
-    monkeypatch.setattr(practice_env, "KEPT_SHARE", 1.0)
+    monkeypatch.setattr(env, "KEPT_SHARE", 1.0)
     monkeypatch.setattr(posture, "_CERTAINTY", -100.0)  # learn whatever was found
     folder, config = data_folder / "experts/stand", replace(SMALL, steps=8, pays=(0.1, 0.2))
     whole = fit(folder, config, standing(8), callbacks=[SaveAfter(stopped_after, tmp_path / "some.ckpt")])
@@ -119,7 +119,7 @@ def test_posture_resumes_as_if_never_stopped(data_folder, tmp_path, monkeypatch,
 
 
 def test_where_nothing_pays_the_user_is_told(data_folder, monkeypatch):
-    monkeypatch.setattr(practice_env, "KEPT_SHARE", 1.0)
+    monkeypatch.setattr(env, "KEPT_SHARE", 1.0)
     with pytest.raises(BadInput, match=r"too few states that pay 3.0 .* lower model.posture.pays"):
         fit(data_folder / "experts/stand", replace(SMALL, steps=8, pays=(2.0, 3.0)), standing(8))
 

@@ -8,16 +8,16 @@ import torch
 from practising import SaveAfter, run
 from torch import Tensor
 
-from mwl.cli import main
-from mwl.errors import BadInput
+from mwl.app.cli import main
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput
 from mwl.experts import takeover
+from mwl.experts.finetuning.env import PracticeConfig, PracticeEnv
+from mwl.experts.finetuning.module import Practice, PracticeData, PractisingPolicy
 from mwl.experts.library import Expert
-from mwl.experts.practice import Practice, PracticeData, PractisingPolicy
-from mwl.experts.practice_env import PracticeConfig, PracticeEnv
 from mwl.experts.takeover import left_behind
-from mwl.handoff import write_handoff
-from mwl.motion.door_reward import DoorRewardConfig
-from mwl.motion.ppo import PPO, PPOConfig
+from mwl.teachers.door.rewards import DoorRewardConfig
+from mwl.teachers.ppo import PPO, PPOConfig
 
 TINY = PPOConfig(rollout_steps=4, epochs=1, minibatches=2, start_std=0.05, std_range=(0.01, 0.1), hidden=(16, 16))
 

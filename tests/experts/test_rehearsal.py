@@ -2,7 +2,7 @@
 
 import torch
 
-from mwl.experts.rehearsal import Turns, TurnsConfig
+from mwl.experts.cloning.interleaved import Turns, TurnsConfig
 
 
 class TwoSkills:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl import keys, make_env
-from mwl.errors import BadInput
+from mwl import make_env
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.measure import Alone, measure_reaching
 from mwl.experts.remeasure import measure
-from mwl.motion.clips import MotionClip, check_clip
+from mwl.mocap.clips import MotionClip, check_clip
 from mwl.rollouts import run_episodes
 
 WALKING_CLIP = Path(__file__).parents[2].parent / "shared/motion/h1_walk_cmu_mink.npz"

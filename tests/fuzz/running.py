@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mwl.errors import MwlError
+from mwl.core.errors import MwlError
 
 MEMORY = 2 * 2**30  # bytes on top of what the process has
 SECONDS = 20  # CPU, for one input

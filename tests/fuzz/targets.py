@@ -25,32 +25,32 @@ from mutations import (
 from running import Target
 from walking_bvh import write_bvh
 
-from mwl.checkpoints import load_checkpoint, save_checkpoint
+from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_handoff
+from mwl.core.checkpoints import load_checkpoint, save_checkpoint
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.datasets.exchange import export_demonstrations, import_demonstrations
 from mwl.evaluation.compare import Row, markdown, read_rows, to_json
 from mwl.evaluation.record import Record
 from mwl.experts.library import Expert, ExpertLibrary
-from mwl.gating.network import Gate, LoadedGate, load_gate
-from mwl.gating.situation import SITUATION_SIZE
-from mwl.handoff import MANIFEST, MODEL, read_manifest, sha256_of, write_handoff
-from mwl.motion.clips import MotionClip, check_clip
-from mwl.motion.cycle import GaitCycle
-from mwl.motion.demonstrations import Demonstrations
-from mwl.motion.exchange import export_demonstrations, import_demonstrations
-from mwl.motion.joint_names import read_joint_map
-from mwl.motion.readers import read_landmarks
-from mwl.motion.robot_clips import read_robot_clip
+from mwl.instructions.preview import read_picture
+from mwl.mocap.clips import MotionClip, check_clip
+from mwl.mocap.gait_cycle import GaitCycle
+from mwl.mocap.readers.joint_names import read_joint_map
+from mwl.mocap.readers.read import read_landmarks
+from mwl.mocap.robot_clips import read_robot_clip
 from mwl.pipeline.config import load as load_pipeline
-from mwl.pipeline.fit import resolved_config
-from mwl.pipeline.instruct import read_picture
+from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.network import Gate, LoadedGate, load_gate
 from mwl.semantics import SemanticHead
-from mwl.semantics.cache import EmbeddingCache
 from mwl.semantics.cards import load_cards
-from mwl.semantics.chat import ChatConfig, ChatPlanner
-from mwl.semantics.chat_request import _message
-from mwl.semantics.recipes import load_recipes
+from mwl.semantics.encoders.cache import EmbeddingCache
+from mwl.semantics.language.recipes import load_recipes
+from mwl.semantics.language.transitions import load_transitions
+from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
+from mwl.semantics.plan.chat_request import _message
 from mwl.semantics.shipped import DATA, load_labelled, load_phrases
-from mwl.semantics.transitions import load_transitions
 from mwl.simulation import get_task
+from mwl.training.fit import resolved_config
 from mwl.world_model.agent import load_agent
 
 ROOT = DATA.parent
@@ -464,13 +464,13 @@ def spoil_answer(rng: Rng, folder: Path) -> None:
 
 
 def planned(folder: Path) -> Any:
-    from mwl.errors import BadInput
+    from mwl.core.errors import BadInput
 
     def ask(*_: Any) -> str:
         return _message((folder / "x.json").read_bytes())
 
     planner = ChatPlanner(_Head(), ChatConfig("http://localhost", "m", retries=0))  # type: ignore[arg-type]
-    with mock.patch("mwl.semantics.chat.ask", ask), mock.patch("mwl.semantics.chat._log"):
+    with mock.patch("mwl.semantics.plan.chat.ask", ask), mock.patch("mwl.semantics.plan.chat._log"):
         plan = planner.plan("go")
     if planner.planned_by != "chat":
         raise BadInput(planner.fallback)
@@ -501,7 +501,7 @@ def spoil_cache(rng: Rng, folder: Path) -> None:
 def read_cache(folder: Path) -> Any:
     found = EmbeddingCache("e", folder).read([f"text {i}" for i in range(8)])
     if len(found) < 8:  # which means that the rest is embedded anew
-        from mwl.errors import CorruptFile
+        from mwl.core.errors import CorruptFile
 
         finite(dict(found))
         raise CorruptFile("not everything was there")

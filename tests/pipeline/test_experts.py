@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.pipeline.config import load, merge, references
 from mwl.pipeline.runner import run_pipeline

@@ -10,15 +10,15 @@ import pytest
 import torch
 import yaml
 
-from mwl import tracking
-from mwl.checkpoints import save_checkpoint
-from mwl.errors import BadInput, ConfigError, MissingFile, WriteFailed
-from mwl.handoff import read_checkpoint, read_manifest
-from mwl.pipeline.callbacks import PeriodicCheckpoint, RandomState
-from mwl.pipeline.fit import Interrupted, fit, work_folder
-from mwl.pipeline.lock import held
-from mwl.pipeline.logger import _without
-from mwl.pipeline.resume import BEFORE, LAST, usable_checkpoint
+from mwl.core.artifact import read_checkpoint, read_manifest
+from mwl.core.checkpoints import save_checkpoint
+from mwl.core.errors import BadInput, ConfigError, MissingFile, WriteFailed
+from mwl.experiments import tracking
+from mwl.experiments.logger import _without
+from mwl.training.callbacks import PeriodicCheckpoint, RandomState
+from mwl.training.fit import Interrupted, fit, work_folder
+from mwl.training.lock import held
+from mwl.training.resume import BEFORE, LAST, usable_checkpoint
 
 
 def final_weight(folder: Path) -> float:
@@ -86,7 +86,7 @@ def test_a_stage_resumed_with_other_settings_stays_in_its_run(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    edited(stage, trainer__logger={"class_path": "mwl.pipeline.logger.StageLogger"})
+    edited(stage, trainer__logger={"class_path": "mwl.experiments.logger.StageLogger"})
     args = ["--config", str(stage), "--output", "runs/line"]
     stop_after(7, monkeypatch)
     with pytest.raises(Interrupted):
@@ -411,7 +411,7 @@ def test_a_replay_buffer_that_is_gone_is_as_a_damaged_checkpoint(tmp_path: Path)
 
 
 def test_a_refused_stage_leaves_no_run(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    edited(stage, trainer__logger={"class_path": "mwl.pipeline.logger.StageLogger"})
+    edited(stage, trainer__logger={"class_path": "mwl.experiments.logger.StageLogger"})
 
     def refuse(self: object, stage: str) -> None:
         raise MissingFile("data/nothing.npz: no such file")

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from mwl.cli import main
-from mwl.errors import BadInput, ConfigError, StageFailed
-from mwl.handoff import read_checkpoint
-from mwl.pipeline.callbacks import write_progress
+from mwl.app.cli import main
+from mwl.core.artifact import read_checkpoint
+from mwl.core.errors import BadInput, ConfigError, StageFailed
 from mwl.pipeline.config import dependencies, load, merge, references, substitute
 from mwl.pipeline.display import Display
 from mwl.pipeline.fingerprint import code_version, folder_digest
-from mwl.pipeline.lock import held
-from mwl.pipeline.resume import LAST
 from mwl.pipeline.runner import run_pipeline
 from mwl.pipeline.worker import PROGRESS
+from mwl.training.callbacks import write_progress
+from mwl.training.lock import held
+from mwl.training.resume import LAST
 
 LOOK = {"kind": "evaluate", "task": "h1-stand", "agent": "${first}"}
 FILM = {"kind": "follow", "instruction": "walk", "semantic": "embedded", "agents": {"walk": "${first}"}}
@@ -185,7 +185,7 @@ def test_code_version_follows_imports_and_nothing_else() -> None:
     original = fingerprint.sha256_of
     try:
         fingerprint.sha256_of = lambda path: files.add(path.name) or original(path)  # type: ignore[assignment, func-returns-value]
-        code_version(["mwl.handoff"])
+        code_version(["mwl.core.artifact"])
     finally:
         fingerprint.sha256_of = original
     assert {"handoff.py", "errors.py"} <= files
@@ -270,7 +270,7 @@ def test_another_address_of_mlflow_makes_nothing_again(
 ) -> None:
     """Finished stages stay, and one that was killed goes on from its checkpoint, in a run of the new store."""
     content = yaml.safe_load(stage.read_text())
-    content["trainer"]["logger"] = {"class_path": "mwl.pipeline.logger.StageLogger"}
+    content["trainer"]["logger"] = {"class_path": "mwl.experiments.logger.StageLogger"}
     stage.write_text(yaml.safe_dump(content))
     killing = [f"stages.second.overrides.{change}" for change in ("checkpoint_every_s=0", "model.init_args.kill_at=11")]
     with pytest.raises(StageFailed, match="'second'"):

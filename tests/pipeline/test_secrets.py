@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mwl.pipeline.fit import fit
+from mwl.training.fit import fit
 
 SECRETS = {"MWL_CHAT_KEY": "sk-hush-1", "MLFLOW_TRACKING_PASSWORD": "hush-2", "MLFLOW_TRACKING_TOKEN": "hush-3"}
 
@@ -27,7 +27,7 @@ def telling(place: Path) -> list[str]:
 
 def test_a_stage_that_is_logged(stage: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load(stage.read_text())
-    config["trainer"]["logger"] = {"class_path": "mwl.pipeline.logger.StageLogger"}
+    config["trainer"]["logger"] = {"class_path": "mwl.experiments.logger.StageLogger"}
     stage.write_text(yaml.safe_dump(config))
     fit(["--config", str(stage), "--output", "runs/line"])
     assert not telling(place)

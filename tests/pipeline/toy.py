@@ -11,7 +11,7 @@ import lightning.pytorch as lightning
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from mwl.ranges import Share
+from mwl.core.ranges import Share
 
 
 def first_time() -> bool:
@@ -34,7 +34,7 @@ class Line(lightning.LightningModule):
         self.lr = lr
         self.kill_at = kill_at
         if upstream is not None:
-            from mwl.handoff import read_checkpoint
+            from mwl.core.artifact import read_checkpoint
 
             with torch.no_grad():
                 self.weight.copy_(read_checkpoint(upstream)["state_dict"]["weight"])

@@ -5,11 +5,12 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mwl import keys, make_env
+from mwl import make_env
+from mwl.core import keys
+from mwl.robot.h1 import CONTROL_DT, QPOS0, ctrl_to_action
 from mwl.rollouts import rollout, run_episodes
 from mwl.rollouts.metrics import Motion, foot_skate, joint_jerk, sole_positions
 from mwl.rollouts.pushes import Pushes
-from mwl.simulation.robot import CONTROL_DT, QPOS0, ctrl_to_action
 
 
 class Limp:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mwl.robot.h1 import QPOS0
 from mwl.rollouts.metrics import floor_height, foot_skate, joint_jerk, sole_positions
-from mwl.simulation.robot import QPOS0
 
 
 def test_jerk_of_a_sine():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl.semantics.cache import EmbeddingCache, _check_sum, cache_folder
-from mwl.semantics.encoder import ClipEncoder
+from mwl.semantics.encoders.cache import EmbeddingCache, _check_sum, cache_folder
+from mwl.semantics.encoders.towers import ClipEncoder
 
 SIZE = 8
 
@@ -78,7 +78,7 @@ def test_embeddings_of_another_size_are_made_anew(tmp_path: Path, monkeypatch: p
 
 
 def test_the_cache_forgets_its_oldest_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mwl.semantics.cache._MAX_ROWS", 10)
+    monkeypatch.setattr("mwl.semantics.encoders.cache._MAX_ROWS", 10)
     cache = EmbeddingCache("e", tmp_path)
     for number in range(15):
         cache.write({str(number): torch.ones(SIZE)})

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from mwl.errors import BadInput, NoSkillFits
-from mwl.pipeline.planner import choose_planner, who_planned
+from mwl.core.errors import BadInput, NoSkillFits
+from mwl.instructions.planner import choose_planner, who_planned
 from mwl.semantics import SemanticHead
-from mwl.semantics.chat import MAX_KEPT, ChatConfig, ChatPlanner
+from mwl.semantics.plan.chat import MAX_KEPT, ChatConfig, ChatPlanner
 
 GOOD = {"steps": [{"text": "stand", "weights": {"stand": 2}}, {"text": "walk", "weights": {"walk": 1, "stand": 1}}]}
 STEP = {"text": "walk", "weights": {"walk": 1}}

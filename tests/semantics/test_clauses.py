@@ -2,7 +2,7 @@
 
 import pytest
 
-from mwl.semantics.clauses import coordinate, split
+from mwl.semantics.language.clauses import coordinate, split
 
 
 @pytest.mark.parametrize(

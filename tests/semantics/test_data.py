@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.semantics.data import NOTHING, FrameData, augment, patterns
 from mwl.semantics.scenes import differ, render_scenes
 

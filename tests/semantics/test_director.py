@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mwl.errors import NoSkillFits
+from mwl.core.errors import NoSkillFits
 from mwl.semantics import Clause, Director, DirectorConfig
 from mwl.simulation import get_task
 

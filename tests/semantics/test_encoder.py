@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
-from mwl.handoff import write_handoff
-from mwl.pipeline.fit import fit
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Card
-from mwl.semantics.encoder import open_clip_encoder
+from mwl.semantics.encoders.towers import open_clip_encoder
 from mwl.semantics.head import Calibration, SemanticHead
+from mwl.training.fit import fit
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

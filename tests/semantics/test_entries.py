@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics.cards import Card, load_cards
-from mwl.semantics.recipes import RecipeStep, load_recipes
+from mwl.semantics.language.recipes import RecipeStep, load_recipes
+from mwl.semantics.language.transitions import load_transitions
 from mwl.semantics.shipped import load_labelled, load_phrases
-from mwl.semantics.transitions import load_transitions
 
 CARD = "{name: walk, description: walk forward}"
 RECIPE = "- {name: n, phrases: [p], needs: [walk], steps: [{text: go, skill: needs, until: at_door, steps: 5}]}"

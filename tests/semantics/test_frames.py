@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mwl import keys
-from mwl.errors import NoSkillFits
+from mwl.core import keys
+from mwl.core.errors import NoSkillFits
 from mwl.semantics import Card, SemanticHead
 from mwl.semantics.scenes import CAMERAS, differ
 from mwl.simulation import make_env

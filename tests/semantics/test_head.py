@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.errors import BadInput, CorruptFile, MissingDependency, MissingFile, NoSkillFits
-from mwl.handoff import write_handoff
-from mwl.semantics import Card, SemanticHead, encoder
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import BadInput, CorruptFile, MissingDependency, MissingFile, NoSkillFits
+from mwl.semantics import Card, SemanticHead
 from mwl.semantics.calibration import auroc
-from mwl.semantics.mentions import asks_for_words
+from mwl.semantics.encoders import towers
+from mwl.semantics.language.mentions import asks_for_words
 
 
 def _first(weights: dict[str, float]) -> str:
@@ -202,7 +203,7 @@ def test_nearest_phrases_explain(head: SemanticHead) -> None:
 
 def test_card_embeddings_are_unit_vectors_in_the_order_of_the_cards(head: SemanticHead) -> None:
     embeddings = head.card_embeddings()
-    assert embeddings.shape == (3, encoder.EMBEDDING_SIZE)
+    assert embeddings.shape == (3, towers.EMBEDDING_SIZE)
     torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(3))
     head.set_cards(head.cards[::-1])
     torch.testing.assert_close(head.card_embeddings(), embeddings.flip(0))
@@ -281,13 +282,13 @@ def test_a_head_with_an_unsound_entry_is_refused(head: SemanticHead, tmp_path: P
 
 
 def test_a_missing_or_foreign_sentence_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder.sentence_folder.cache_clear()
+    towers.sentence_folder.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(encoder, "SENTENCE_PACKAGE", "no_such_package_here")
+        patch.setattr(towers, "SENTENCE_PACKAGE", "no_such_package_here")
         with pytest.raises(MissingDependency, match="pip install"):
-            encoder.sentence_encoder()
+            towers.sentence_encoder()
     with monkeypatch.context() as patch:
-        patch.setattr(encoder, "SENTENCE_SHA256", "0" * 64)
+        patch.setattr(towers, "SENTENCE_SHA256", "0" * 64)
         with pytest.raises(CorruptFile):
-            encoder.sentence_folder()
-    encoder.sentence_folder.cache_clear()
+            towers.sentence_folder()
+    towers.sentence_folder.cache_clear()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.errors import MissingDependency
-from mwl.semantics import Card, SemanticHead, encoder
+from mwl.core.errors import MissingDependency
+from mwl.semantics import Card, SemanticHead
 from mwl.semantics.calibration import auroc
+from mwl.semantics.encoders import towers
 from mwl.semantics.lexical import encode, stem
 
 
@@ -29,7 +30,7 @@ def test_embeddings_are_unit_and_near_where_words_are_shared() -> None:
 
 
 def test_without_the_package_the_fallback_answers_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "SENTENCE_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(towers, "SENTENCE_PACKAGE", "no_such_package_here")
     head = SemanticHead.load("embedded")
     assert "fallback" in head.notice
     weights = head.weights("please walk ahead")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput, CorruptFile, MissingFile
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Clause, Sequencer, SequencerConfig
-from mwl.semantics.clauses import ending
-from mwl.semantics.progress import met
-from mwl.semantics.recipes import load_recipes
+from mwl.semantics.language.clauses import ending
+from mwl.semantics.language.recipes import load_recipes
+from mwl.semantics.language.transitions import Transition, load_transitions
+from mwl.semantics.plan.progress import met
 from mwl.semantics.shipped import shipped_transitions
-from mwl.semantics.transitions import Transition, load_transitions
 from mwl.simulation import get_task
 
 REACH = get_task("h1-reach").layout

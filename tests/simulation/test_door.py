@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
+from mwl.robot.h1 import QPOS0
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import QPOS0
 
 HINGE, HATCH = 26, 27  # in qpos; one less in qvel, as the root quaternion has four numbers
 SECONDS = 3.0

@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
+from mwl.robot.h1 import FRAME_SKIP, QPOS0
 from mwl.simulation import Simulation, build_model, get_task
-from mwl.simulation.robot import FRAME_SKIP, QPOS0
 
 EVERYWHERE = slice(None)
 

@@ -12,10 +12,10 @@ from tensordict import TensorDict
 from torchrl.collectors import Collector
 from torchrl.envs.utils import check_env_specs
 
-from mwl import keys
-from mwl.errors import BadInput, MissingDependency, PhysicsError, UnknownTask
+from mwl.core import keys
+from mwl.core.errors import BadInput, MissingDependency, PhysicsError, UnknownTask
+from mwl.robot.h1 import QPOS0, ctrl_to_action
 from mwl.simulation import TASKS, HumanoidEnv, get_task, make_env
-from mwl.simulation.robot import QPOS0, ctrl_to_action
 
 HOLD = torch.from_numpy(ctrl_to_action(QPOS0[7:]))
 

@@ -12,10 +12,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from mwl._gymnasium import TASK_NAMES
-from mwl.errors import BadInput, PhysicsError
+from mwl.core.errors import BadInput, PhysicsError
+from mwl.robot.h1 import QPOS0, ctrl_to_action
 from mwl.simulation import TASKS
 from mwl.simulation.gym import HumanoidGymEnv
-from mwl.simulation.robot import QPOS0, ctrl_to_action
 
 HOLD = ctrl_to_action(QPOS0[7:])
 

@@ -8,10 +8,10 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
-from mwl import keys
-from mwl.errors import UnknownTask
+from mwl.core import keys
+from mwl.core.errors import UnknownTask
+from mwl.robot.h1 import QPOS0, ctrl_to_action
 from mwl.simulation import TASKS, make_env
-from mwl.simulation.robot import QPOS0, ctrl_to_action
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("humanoid_bench", "dm_control", "imageio")),

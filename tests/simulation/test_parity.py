@@ -6,7 +6,7 @@ import torch
 from recorded import TASKS, load, measurement
 from tensordict import TensorDict
 
-from mwl import keys
+from mwl.core import keys
 from mwl.simulation import get_task, make_env
 
 ZEROS, HOLD = 0, 1  # the recorded policies

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mwl.errors import BadInput, MissingDependency
+from mwl.core.errors import BadInput, MissingDependency
 from mwl.simulation import make_env
-from mwl.simulation.viewer import watch
+from mwl.simulation.rendering.viewer import watch
 
 
 def test_the_robot_is_in_the_picture() -> None:
@@ -63,7 +63,7 @@ def test_unknown_camera_and_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broken_opengl_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mwl.simulation.rendering.works", lambda backend: False)
+    monkeypatch.setattr("mwl.simulation.rendering.renderer.works", lambda backend: False)
     env = make_env("h1-walk", num_envs=1)
     with pytest.raises(MissingDependency, match="MWL_RENDERER=raycast"):
         env.render(width=31, height=17, backend="osmesa")

@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
+from mwl.robot.h1 import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, action_to_ctrl, ctrl_to_action
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import CTRL_HIGH, CTRL_LOW, JOINT_NAMES, QPOS0, action_to_ctrl, ctrl_to_action
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.skills import Bridge, SkillAgent, SkillEnv, SkillSpace

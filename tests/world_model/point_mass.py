@@ -11,7 +11,7 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from mwl import keys
+from mwl.core import keys
 from mwl.world_model.data import EnvSpec, WorldModelData
 from mwl.world_model.module import WorldModelModule
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.world_model import PlannerConfig
-from mwl.world_model.compiling import compiled
-from mwl.world_model.losses import Batch, model_losses, policy_losses
+from mwl.world_model.learning.compiling import compiled
+from mwl.world_model.learning.losses import Batch, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
 from mwl.world_model.planner import Advice, Planner
 

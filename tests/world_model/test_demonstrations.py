@@ -6,11 +6,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mwl import keys
-from mwl.errors import BadInput, SpecMismatch
-from mwl.motion.demonstrations import Demonstrations
-from mwl.world_model.demonstrations import transitions
-from mwl.world_model.replay import Replay
+from mwl.core import keys
+from mwl.core.errors import BadInput, SpecMismatch
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.world_model.learning.demonstrations import transitions
+from mwl.world_model.learning.replay import Replay
 
 
 def recorded(folder: Path, reward: bool = True) -> Path:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import Gate, Guidance, LoadedGate
-from mwl.gating.situation import SITUATION_SIZE
+from mwl.selection import Gate, Guidance, LoadedGate
+from mwl.selection.context import SITUATION_SIZE
 from mwl.simulation import get_task
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
-from mwl.world_model.learner import Learner
-from mwl.world_model.losses import Batch, RunningScale
+from mwl.world_model.learning.learner import Learner
+from mwl.world_model.learning.losses import Batch, RunningScale
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.network import WorldModel
 from mwl.world_model.planner import Use

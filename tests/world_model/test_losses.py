@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mwl.world_model.losses import (
+from mwl.world_model.learning.losses import (
     Batch,
     RunningScale,
     consistency_loss,

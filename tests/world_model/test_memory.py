@@ -12,10 +12,10 @@ from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, StopAfter, ToyData, ToyModule
 from torch import Tensor
 
-from mwl import keys
+from mwl.core import keys
 from mwl.experts.features import Layout
-from mwl.gating import Guidance
-from mwl.pipeline.callbacks import RandomState
+from mwl.selection import Guidance
+from mwl.training.callbacks import RandomState
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 
 ENVS, ROUNDS, PER_ROUND = 6, 14, 5

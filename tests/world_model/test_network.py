@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.world_model.layers import Ensemble, SimNorm
 from mwl.world_model.network import InputNorm, WorldModel
 

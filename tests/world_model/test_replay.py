@@ -4,10 +4,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
+from mwl.world_model.learning.replay import Replay
 from mwl.world_model.observation import Observer
-from mwl.world_model.replay import Replay
 
 N, H, B = 4, 3, 32
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mwl.world_model.roughness import Roughness
+from mwl.world_model.adaptation.jerk import Roughness
 
 
 def play(roughness: Roughness, velocity: torch.Tensor, learning: bool) -> torch.Tensor:

@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PointMass, StopAfter, ToyData, ToyGuidance, ToyModule
 
-from mwl import keys
-from mwl.errors import BadInput, NonFiniteLoss, PhysicsError
-from mwl.gating import Guidance
-from mwl.pipeline.callbacks import RandomState
-from mwl.pipeline.resume import MoreRounds, OptimiserSettings
+from mwl.core import keys
+from mwl.core.errors import BadInput, NonFiniteLoss, PhysicsError
+from mwl.selection import Guidance
 from mwl.simulation import get_task
+from mwl.training.callbacks import RandomState
+from mwl.training.resume import MoreRounds, OptimiserSettings
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.observation import Observer

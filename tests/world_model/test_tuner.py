@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import Guidance, Tuning
+from mwl.selection import Guidance, Tuning
 from mwl.simulation import get_task
+from mwl.world_model.adaptation.race import Race
+from mwl.world_model.adaptation.tuner import Tuner, make_tuner
 from mwl.world_model.config import GuidanceConfig
 from mwl.world_model.data import EnvSpec
-from mwl.world_model.race import Race
-from mwl.world_model.tuner import Tuner, make_tuner
 
 N, WINDOW, WINDOWS = 4, 5, 7
 DATA = Path(__file__).parents[2] / "data"

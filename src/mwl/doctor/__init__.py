@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from mwl.core.errors import MwlError
 from mwl.doctor import installation, storage
 from mwl.doctor.finding import Finding
-from mwl.errors import MwlError
 
 __all__ = ["Finding", "diagnose"]
 

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mwl.core.errors import MwlError
+from mwl.core.machine import cpu_cores, omp_threads
 from mwl.doctor.finding import Finding
-from mwl.errors import MwlError
-from mwl.machine import cpu_cores, omp_threads
 
 _CONSTRAINTS = Path("constraints.txt")
 _OPTIONAL = {
@@ -115,7 +115,7 @@ def simulation() -> Iterator[Finding]:
 def renderer() -> Iterator[Finding]:
     """Whether pictures can be drawn, by whatever `MWL_RENDERER` names."""
     from mwl.simulation import make_env
-    from mwl.simulation.rendering import chosen_backend
+    from mwl.simulation.rendering.renderer import chosen_backend
 
     remedy = "unset MWL_RENDERER  # the ray caster needs no library"
     env = make_env("h1-stand")

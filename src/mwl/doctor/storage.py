@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mwl import store, tracking
+from mwl.core.artifact import MANIFEST, read_manifest, sha256_of
+from mwl.core.errors import MwlError
+from mwl.core.files import read_json, shown
+from mwl.core.terminal import redacted
 from mwl.doctor.finding import Finding
-from mwl.errors import MwlError
-from mwl.files import read_json, shown
-from mwl.handoff import MANIFEST, read_manifest, sha256_of
-from mwl.terminal import redacted
+from mwl.experiments import store, tracking
 
 _DATA, _RUNS = Path("data"), Path("runs")
 _TIME_S = 20.0  # for each of the folders; one of a thousand runs is not read to its end

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mwl import tracking
-from mwl.errors import BadInput, NoSkillFits, UnknownAgent
-from mwl.files import shown
-from mwl.handoff import MANIFEST, is_scratch, read_manifest
+from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
+from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
+from mwl.core.files import shown
+from mwl.experiments import tracking
 from mwl.rollouts.episodes import Agent
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mwl import tracking
-from mwl.errors import CorruptFile, MissingFile, MwlError
+from mwl.core.artifact import atomic_folder
+from mwl.core.errors import CorruptFile, MissingFile, MwlError
+from mwl.core.files import read_json, shown
+from mwl.core.plain import from_plain
+from mwl.core.terminal import tell
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.statistics import ci95, convergence_step, iqm
-from mwl.files import read_json, shown
-from mwl.handoff import atomic_folder
-from mwl.plain import from_plain
-from mwl.terminal import tell
+from mwl.experiments import tracking
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mwl.errors import CorruptFile
-from mwl.files import parse_json, read_text, shown
-from mwl.plain import from_plain
+from mwl.core.errors import CorruptFile
+from mwl.core.files import parse_json, read_text, shown
+from mwl.core.plain import from_plain
 
 FILE = "evaluation.json"
 MAX_RECORD_BYTES = 16 * 2**20

@@ -17,15 +17,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import BadInput, MwlError
+from mwl.core.artifact import MODEL, read_manifest
+from mwl.core.errors import BadInput, MwlError
+from mwl.core.files import read_text, read_yaml, write_json, write_text
+from mwl.core.plain import from_plain
 from mwl.evaluation.agents import resolve
 from mwl.evaluation.compare import short
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
 from mwl.experts.remeasure import measure
-from mwl.files import read_text, read_yaml, write_json, write_text
-from mwl.handoff import MODEL, read_manifest
-from mwl.plain import from_plain
 from mwl.rollouts import definitions
 
 CONFIG = Path("conf/results.yaml")

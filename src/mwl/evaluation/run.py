@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mwl import tracking
-from mwl.errors import BadInput, MwlError, SpecMismatch, WriteFailed
+from mwl.core.artifact import MODEL, atomic_folder, update_manifest
+from mwl.core.errors import BadInput, MwlError, SpecMismatch, WriteFailed
+from mwl.core.files import new_file, write_text
+from mwl.core.terminal import tell
 from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.episodes import Episodes, run_episodes
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.video import Recorder
-from mwl.files import new_file, write_text
-from mwl.handoff import MODEL, atomic_folder, update_manifest
+from mwl.experiments import tracking
 from mwl.simulation import make_env
-from mwl.terminal import tell
 
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mwl.terminal import plain, printable
+from mwl.core.terminal import plain, printable
 
 if TYPE_CHECKING:
     from mwl.doctor import Finding

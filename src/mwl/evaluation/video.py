@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mwl import keys
-from mwl.errors import WriteFailed
+from mwl.core import keys
+from mwl.core.errors import WriteFailed
 from mwl.evaluation.agents import Agent
-from mwl.films import Film
+from mwl.simulation.rendering.films import Film
 
 if TYPE_CHECKING:
     from mwl.simulation import HumanoidEnv
@@ -31,7 +31,7 @@ class Recorder:
     As a context manager: the film appears at the end of the block, if that ends well and there was a frame.
 
     Args:
-        path: file to write, see `mwl.films.ENDINGS`.
+        path: file to write, see `mwl.simulation.rendering.films.ENDINGS`.
         caption: lines shown at the top; may be changed while recording.
         every: control steps per frame; the film runs in real time.
         size: (width, height) in pixels, even numbers.

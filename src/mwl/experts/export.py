@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import MissingDependency
+from mwl.core.errors import MissingDependency
+from mwl.core.files import output_file, writing
 from mwl.experts.library import Expert
-from mwl.files import output_file, writing
+from mwl.robot.h1 import CONTROL_DT, CTRL_LOW, QPOS0, RADIANS_PER_ACTION
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import CONTROL_DT, CTRL_LOW, QPOS0, RADIANS_PER_ACTION
 
 OPSET = 18
 

@@ -10,12 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mwl.errors import SpecMismatch
-from mwl.motion import frames
-from mwl.motion.door import DOOR_X, DoorGeometry
-from mwl.motion.kinematics import HANDS, PointKinematics
+from mwl.core.errors import SpecMismatch
+from mwl.robot import frames
+from mwl.robot.h1 import build_model
+from mwl.robot.kinematics import HANDS, PointKinematics
 from mwl.simulation import get_task
-from mwl.simulation.robot import build_model
+from mwl.teachers.door.geometry import DOOR_X, DoorGeometry
 
 EGOCENTRIC_SIZE = 50
 HAND_TARGET_SIZE = 6

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
+from mwl.core.artifact import MANIFEST, check_entries, is_scratch, load_module, read_checkpoint, read_manifest
+from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
+from mwl.core.files import shown
 from mwl.experts import features
 from mwl.experts.features import Layout
 from mwl.experts.network import PolicyNetwork, StackedPolicies, network_of
 from mwl.experts.spec import COMMANDS, ExpertSpec
-from mwl.files import shown
-from mwl.handoff import MANIFEST, check_entries, is_scratch, load_module, read_checkpoint, read_manifest
+from mwl.robot.h1 import ROBOT
 from mwl.simulation import TASKS, get_task
-from mwl.simulation.robot import ROBOT
 
 STAGE = "expert"
 _LARGEST = 1e6  # of a weight, far above those of any that was fitted and far below where float32 overflows

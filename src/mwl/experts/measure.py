@@ -7,19 +7,19 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from mwl import keys
+from mwl.core import keys
+from mwl.demonstrators.reach import reachable_targets
 from mwl.experts.features import robot_state
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.experts.measure_door import measure_opening
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.motion import frames
-from mwl.motion.reach import reachable_targets
+from mwl.robot import frames
+from mwl.robot.h1 import CONTROL_DT, QPOS0
 from mwl.rollouts import Agent, definitions, rollout, run_episodes
 from mwl.rollouts.falls import DOWN_HEAD
 from mwl.rollouts.pushes import Pushes
 from mwl.simulation import HumanoidEnv, make_env
-from mwl.simulation.robot import CONTROL_DT, QPOS0
 
 SEED = 10_000  # far from the seeds of the demonstrations
 PUSHES = {"std": 0.4, "interval": 2.0}  # m/s in x and y; s

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl import keys
-from mwl.motion.door import RATCHET
+from mwl.core import keys
 from mwl.rollouts import Agent, rollout
 from mwl.simulation import HumanoidEnv
+from mwl.teachers.door.geometry import RATCHET
 
 TURNED = 1.0  # rad of the hatch
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mwl.errors import SpecMismatch
+from mwl.core.errors import SpecMismatch
 from mwl.experts.spec import ExpertSpec
 
 IGNORED = 1e9  # standard deviation that makes a feature vanish

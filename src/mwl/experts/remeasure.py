@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import BadInput
+from mwl.core.artifact import update_manifest
+from mwl.core.errors import BadInput
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
-from mwl.handoff import update_manifest
 
 
 def measure(folder: Path | str, episodes: int = 20) -> dict[str, Any]:

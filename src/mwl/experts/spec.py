@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.errors import SpecMismatch
+from mwl.core.errors import SpecMismatch
+from mwl.core.files import shown
+from mwl.core.plain import from_plain
 from mwl.experts import features
 from mwl.experts.features import Layout
-from mwl.files import shown
-from mwl.plain import from_plain
+from mwl.robot.h1 import JOINT_NAMES, ROBOT
 from mwl.simulation import get_task
-from mwl.simulation.robot import JOINT_NAMES, ROBOT
 
 FEATURES = "egocentric/1"  # name and version of the feature set; an expert of another version is refused
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.measure import Alone
 from mwl.rollouts import rollout

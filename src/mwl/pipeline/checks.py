@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
-from mwl.errors import BadInput, ConfigError, MissingFile
-from mwl.files import shown
+from mwl.core.errors import BadInput, ConfigError, MissingFile
+from mwl.core.files import shown
 from mwl.pipeline.config import CompareStage, EvaluateStage, FitStage, FollowStage, Stage, references
 
 _WHOLE = re.compile(r"\$\{([\w.\-]+)\}")
@@ -47,8 +47,8 @@ def _check_world(task: str, suite: str) -> None:
 
 def _check_agent(address: str, stages: Mapping[str, Stage]) -> None:
     """Refuse an address behind which nothing is, unless a stage makes it."""
+    from mwl.core.artifact import read_manifest
     from mwl.evaluation.agents import find_agent, find_expert
-    from mwl.handoff import read_manifest
 
     if any(True for _ in references(address)):
         _check_kind(address, FitStage, "fit", "hands over an agent", stages)
@@ -73,7 +73,7 @@ def _check_evaluations(stage: CompareStage, stages: Mapping[str, Stage]) -> None
 
 
 def _check_followed(stage: FollowStage, stages: Mapping[str, Stage]) -> None:
-    from mwl.handoff import read_manifest
+    from mwl.core.artifact import read_manifest
 
     _check_world(stage.task, stage.suite)
     if not stage.instruction.strip():

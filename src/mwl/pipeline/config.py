@@ -1,7 +1,6 @@
 """The typed configuration of a pipeline: reading a YAML file, overrides, references between stages, and checks."""
 
 import argparse
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,11 +10,13 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from mwl import files as disk
-from mwl.errors import ConfigError, CorruptFile
-from mwl.pipeline.config_errors import did_you_mean, explain, locate
-from mwl.pipeline.seeds import spread_seeds
-from mwl.ranges import Count, Seed, Whole
+from mwl.core import files as disk
+from mwl.core.errors import ConfigError, CorruptFile
+from mwl.core.ranges import Count, Seed, Whole
+from mwl.instructions.config import FollowStage
+from mwl.training.config_errors import did_you_mean, explain, locate
+from mwl.training.seeds import spread_seeds
+from mwl.training.stage_files import check_sections, default_file, merge, read_yaml
 
 _REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
 
@@ -76,32 +77,6 @@ class CompareStage:
     evaluations: list[str]
 
 
-@dataclass(frozen=True)
-class FollowStage:
-    """Carry out an instruction in one episode, each step of its plan by the agents of its skills; film it."""
-
-    instruction: str
-    semantic: str
-    """Hand-over folder of the semantic head, or `embedded`."""
-    agents: dict[str, str]
-    """Skill name -> agent that carries it out."""
-    task: str = "h1-walk"
-    steps_per_clause: Count = 250
-    """Control steps after which a step of the plan is left, done or not."""
-    look_every: Whole = 100
-    """Control steps between two looks at the scene; 0: only one, at the beginning."""
-    planner: str = "clip"
-    """`clip`, or `chat` for a language model at `chat_url`, behind which clip stands by."""
-    chat_url: str | None = None
-    chat_model: str | None = None
-    encoder: str | None = None
-    """The CLIP that the semantic head was fitted on, if not a built-in one; a hand-over can't choose it."""
-    pretrained: str | None = None
-    """Its weights, a tag or a file."""
-    seed: Seed = 1000
-    suite: str = "embedded"
-
-
 Stage = FitStage | TeacherStage | DemonstrationsStage | EvaluateStage | CompareStage | FollowStage
 KINDS: dict[str, type] = {
     "fit": FitStage,
@@ -120,7 +95,7 @@ class Pipeline:
     name: str
     stages: dict[str, dict[str, Any]]
     """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder.
-    With `seeds` a stage is carried out once per seed, see `mwl.pipeline.seeds`."""
+    With `seeds` a stage is carried out once per seed, see `mwl.training.seeds`."""
     output: str | None = None
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None
@@ -155,33 +130,6 @@ def substitute(value: Any, folder: Path) -> Any:
     if isinstance(value, list | tuple):
         return [substitute(item, folder) for item in value]
     return value
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A deep copy of `base` in which the leaves of `over` win; a mapping merges, anything else replaces."""
-    result = copy.deepcopy(dict(base))
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = merge(result[key], value)
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        MissingFile: no such file.
-        ConfigError: malformed YAML, or not a mapping.
-    """
-    try:
-        content = disk.read_yaml(path)
-    except CorruptFile as error:
-        raise ConfigError(str(error)) from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values")
-    return content
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str, Stage]]:
@@ -237,11 +185,6 @@ def dependencies(stage: Stage) -> set[str]:
     return {name for item in fields(stage) for name in references(getattr(stage, item.name))}
 
 
-def default_file(path: Path) -> Path | None:
-    """The `default.yaml` that is read before a stage's own configuration: beside it, or in the folder above."""
-    return next((file for folder in list(path.parents)[:2] if (file := folder / "default.yaml").is_file()), None)
-
-
 def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
     """What `mwl fit` gets: the defaults, the stage's file, the overrides; references filled in."""
     path = Path(stage.config)
@@ -279,24 +222,6 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"--set {assignment}: {key!r} holds a value, not a group of keys")
     node[keys[-1]] = value
-
-
-def check_sections(config: Any, where: str) -> None:
-    """Refuse sections of a stage's configuration that stand there without keys, as YAML reads those as nothing.
-
-    Args:
-        config: what `mwl fit` gets.
-        where: file, or stage, for the message.
-
-    Raises:
-        ConfigError: the message names the section.
-    """
-    for key in ("model", "data", "trainer"):
-        if key in config and (config[key] is None or isinstance(config[key], list | int | float)):
-            raise ConfigError(f"{where}: `{key}` is empty or no section; give it keys, or leave it out")
-        section = config.get(key)
-        if isinstance(section, Mapping) and "init_args" in section and not isinstance(section["init_args"], Mapping):
-            raise ConfigError(f"{where}: `{key}.init_args` is empty or no section; give it keys, or leave it out")
 
 
 def _check_stages(raw: Mapping[str, Any], files: list[Path]) -> None:

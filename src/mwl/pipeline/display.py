@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mwl.errors import MwlError
-from mwl.files import read_json
+from mwl.core.errors import MwlError
+from mwl.core.files import read_json
+from mwl.core.terminal import printable
 from mwl.pipeline.worker import PROGRESS
-from mwl.terminal import printable
 
 _LINE_EVERY_S = 20.0  # in a log, of every stage
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mwl
-from mwl.handoff import MANIFEST, sha256_of
+from mwl.core.artifact import MANIFEST, sha256_of
 
 _PACKAGE = Path(mwl.__file__).parent
 _VOLATILE_ENTRIES = ("mlflow_run_id", "versions")  # in a manifest, but no part of the result

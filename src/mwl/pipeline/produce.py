@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from mwl import tracking
-from mwl.errors import ConfigError, MwlError
-from mwl.files import write_text
-from mwl.handoff import MANIFEST, atomic_folder
-from mwl.terminal import tell
+from mwl.core.artifact import MANIFEST, atomic_folder
+from mwl.core.errors import ConfigError, MwlError
+from mwl.core.files import write_text
+from mwl.core.terminal import tell
+from mwl.experiments import tracking
 
 RECORDING = "recording"  # name of the files of a recording in its result folder: recording.npz and recording.json
 DEMONSTRATOR = "demonstrator.yaml"  # who was recorded, beside it: a stage that aggregates asks the same one
@@ -27,9 +27,9 @@ def check_settings(kind: str, settings: dict[str, Any], where: str) -> None:
     Raises:
         ConfigError: an entry that the configuration doesn't know, or a bad value.
     """
-    from mwl.motion.demonstrators import load_demonstration_config
-    from mwl.motion.door_teacher import is_door_config, load_door_config
-    from mwl.motion.teacher import load_config
+    from mwl.demonstrators.registry import load_demonstration_config
+    from mwl.teachers.door.teacher import is_door_config, load_door_config
+    from mwl.teachers.teacher import load_config
 
     with tempfile.TemporaryDirectory() as scratch:
         path = _written(settings, Path(scratch))
@@ -56,7 +56,7 @@ def train_to_folder(
         experiment, parent: MLflow experiment and run.
         report: called with (fraction done, text).
     """
-    from mwl.motion.commands import train
+    from mwl.teachers.train import train
 
     config = _written(settings, work)
     total = max((part["iterations"] for part in settings.values() if "iterations" in part), default=0)
@@ -80,7 +80,7 @@ def record_to_folder(
 
     The folder holds `recording.npz`, its manifest and the demonstrator's configuration.
     """
-    from mwl.motion.commands import demonstrate
+    from mwl.demonstrators.record import demonstrate
 
     config = _written(settings, work)
     with atomic_folder(output) as folder:

@@ -16,10 +16,11 @@ from typing import Any
 
 from rich.console import Console
 
-from mwl import tracking
-from mwl.errors import MwlError, StageFailed
-from mwl.files import output_folder, read_json, read_text, write_json, write_text
-from mwl.machine import cpu_cores, omp_threads
+from mwl.core.errors import MwlError, StageFailed
+from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
+from mwl.core.machine import cpu_cores, omp_threads
+from mwl.core.terminal import tell
+from mwl.experiments import tracking
 from mwl.pipeline import fingerprint, worker
 from mwl.pipeline.checks import check_stage
 from mwl.pipeline.config import (
@@ -35,25 +36,24 @@ from mwl.pipeline.config import (
     stage_config,
     substitute,
 )
-from mwl.pipeline.config_errors import locate
 from mwl.pipeline.display import Display
-from mwl.pipeline.fit import WORK, resolved_config, work_folder
-from mwl.pipeline.lock import held
 from mwl.pipeline.produce import check_settings
-from mwl.pipeline.resume import usable_checkpoint
 from mwl.pipeline.worker import Job
-from mwl.terminal import tell
+from mwl.training.config_errors import locate
+from mwl.training.fit import WORK, resolved_config, work_folder
+from mwl.training.lock import held
+from mwl.training.resume import usable_checkpoint
 
 STATE = "state.json"
 PARENT = "mlflow_parent_run"
 LOCK = "lock"
 _GRACE_S = 60.0  # a round of the world model may take this long; checkpoints are written between rounds
 _MODULES = {
-    "teacher": ("mwl.pipeline.produce", "mwl.motion.commands"),
-    "demonstrations": ("mwl.pipeline.produce", "mwl.motion.commands"),
+    "teacher": ("mwl.pipeline.produce", "mwl.teachers.train"),
+    "demonstrations": ("mwl.pipeline.produce", "mwl.demonstrators.record"),
     "evaluate": ("mwl.evaluation.run", "mwl.world_model", "mwl.experts", "mwl.simulation"),
     "compare": ("mwl.evaluation.compare",),
-    "follow": ("mwl.pipeline.follow", "mwl.world_model"),
+    "follow": ("mwl.instructions.follow", "mwl.world_model"),
 }
 
 
@@ -110,7 +110,7 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
     if isinstance(stage, FitStage):
         config = stage_config(stage, pipeline.folder)
         complete = resolved_config(config, files=[path, Path(stage.config)])
-        modules = {"mwl.pipeline.callbacks"} | fingerprint.class_modules(config)
+        modules = {"mwl.training.callbacks"} | fingerprint.class_modules(config)
     elif isinstance(stage, TeacherStage | DemonstrationsStage):
         settings = motion_settings(stage, pipeline.folder)
         check_settings(kind, settings, stage.config)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mwl.pipeline.callbacks import write_progress
 from mwl.pipeline.config import CompareStage, EvaluateStage, FollowStage
 from mwl.pipeline.worker import PROGRESS, Job
+from mwl.training.callbacks import write_progress
 
 Report = Callable[[float, str], None]
 
@@ -22,7 +22,7 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 
 def _fit(job: Job, report: Report) -> dict[str, Any]:
-    from mwl.pipeline.fit import fit
+    from mwl.training.fit import fit
 
     settings = {
         "output": job.output,
@@ -78,7 +78,7 @@ def _compare(job: Job, report: Report) -> dict[str, Any]:
 
 
 def _follow(job: Job, report: Report) -> dict[str, Any]:
-    from mwl.pipeline.follow import follow_to_folder
+    from mwl.instructions.follow import follow_to_folder
 
     stage = FollowStage(**job.config)
     return follow_to_folder(stage, Path(job.output), job.experiment, job.parent_run, report)

@@ -11,9 +11,9 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import MwlError, WriteFailed
-from mwl.files import write_json, write_text
-from mwl.terminal import redacted, told
+from mwl.core.errors import MwlError, WriteFailed
+from mwl.core.files import write_json, write_text
+from mwl.core.terminal import redacted, told
 
 LOG = "log.txt"
 ERROR = "error.txt"
@@ -21,12 +21,12 @@ FINISHED = "finished.json"
 PROGRESS = "progress.json"
 PRELOAD = (
     "mlflow",
-    "mwl.pipeline.fit",
+    "mwl.training.fit",
     "mwl.pipeline.stages",
     "mwl.evaluation.run",
-    "mwl.experts.module",
+    "mwl.experts.cloning.module",
     "mwl.semantics",
-    "mwl.gating.module",
+    "mwl.selection.module",
     "mwl.world_model.module",
     "scipy.stats",
     "transformers",

@@ -3,7 +3,7 @@
 import hashlib
 from functools import lru_cache
 
-from mwl.simulation.robot import ASSETS
+from mwl.robot.h1 import ASSETS
 
 _VERSION = 1  # counts up when a figure is defined anew
 

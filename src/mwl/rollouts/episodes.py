@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mwl import keys
+from mwl.core import keys
 from mwl.rollouts.falls import DOWN_HEAD, fell
 from mwl.rollouts.metrics import Motion
 from mwl.rollouts.pushes import Pushes

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mwl.robot.h1 import CONTROL_DT, FOOT_CORNERS, ROBOT_NQ, ROBOT_NV
 from mwl.simulation import build_model, get_task
-from mwl.simulation.robot import CONTROL_DT, FOOT_CORNERS, ROBOT_NQ, ROBOT_NV
 
 Array = NDArray[np.float64]
 Series = TypeVar("Series", NDArray[np.float64], torch.Tensor)

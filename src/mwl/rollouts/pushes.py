@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mwl.robot.h1 import CONTROL_DT
 from mwl.simulation import Simulation
-from mwl.simulation.robot import CONTROL_DT
 
 
 def push(simulation: Simulation, mask: Tensor, std: float, generator: torch.Generator, turn_std: float = 0.0) -> None:

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import mannwhitneyu
 
-from mwl.semantics.negation import without_negation
+from mwl.semantics.language.negation import without_negation
 
 SHORT_CARD = 3  # paraphrases of a terse card
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import BadInput
-from mwl.files import read_yaml
+from mwl.core.errors import BadInput
+from mwl.core.files import read_yaml
 from mwl.semantics import entries
 
 

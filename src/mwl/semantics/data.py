@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from mwl.errors import BadInput
-from mwl.ranges import Count, Seed, Share, ShareBelowOne
+from mwl.core.errors import BadInput
+from mwl.core.ranges import Count, Seed, Share, ShareBelowOne
 from mwl.semantics.scenes import render_scenes
 
 NOTHING = -1  # label of pictures that show no scene

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mwl.errors import CorruptFile
-from mwl.files import shown
+from mwl.core.errors import CorruptFile
+from mwl.core.files import shown
 
 MAX_TEXT = 400  # characters
 MAX_COUNT = 2000  # texts of a list, entries of a file

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput, NoSkillFits
-from mwl.files import shown
-from mwl.handoff import read_checkpoint, read_manifest
-from mwl.semantics import clauses
+from mwl.core.artifact import read_checkpoint, read_manifest
+from mwl.core.errors import BadInput, NoSkillFits
+from mwl.core.files import shown
 from mwl.semantics.cards import Card
-from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
-from mwl.semantics.mentions import asks_for_words
-from mwl.semantics.negation import asks_to_stop, without_negation
+from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
+from mwl.semantics.language import clauses
+from mwl.semantics.language.mentions import asks_for_words
+from mwl.semantics.language.negation import asks_to_stop, without_negation
+from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
-from mwl.semantics.recipes import Recipe, load_recipes
 from mwl.semantics.shipped import DATA, shipped_cards
 from mwl.semantics.stored import BUILT_IN, Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
@@ -45,7 +45,7 @@ class Clause:
     Args:
         text: its words.
         weights: over the experts, summing to 1.
-        until: the progress predicate that ends it (see `mwl.semantics.progress`).
+        until: the progress predicate that ends it (see `mwl.semantics.plan.progress`).
         steps: control steps after which it ends; 0 leaves that to who follows the plan.
         recipe: name of the recipe it comes from, if from one.
         seen: the words, such as "go on", that left it to a picture; empty where the words themselves decided.

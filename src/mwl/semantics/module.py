@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mwl.errors import BadInput, MissingFile
-from mwl.ranges import NonNegative, Positive, Whole
-from mwl.resuming import refuse_changed
+from mwl.core.errors import BadInput, MissingFile
+from mwl.core.ranges import NonNegative, Positive, Whole
+from mwl.core.resuming import refuse_changed
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns
-from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.head import STAGE, Calibration, SemanticHead
 from mwl.semantics.network import WordAdapter, fit_adapter
 from mwl.semantics.shipped import load_labelled, load_phrases

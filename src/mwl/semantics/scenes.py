@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl import keys
+from mwl.core import keys
 from mwl.simulation import make_env
 
 CAMERAS = ("follow", "side", "head")

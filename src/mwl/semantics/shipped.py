@@ -6,12 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mwl.errors import BadInput
-from mwl.files import read_yaml
-from mwl.handoff import MANIFEST, read_manifest
+from mwl.core.artifact import MANIFEST, read_manifest
+from mwl.core.errors import BadInput
+from mwl.core.files import read_yaml
 from mwl.semantics import entries
 from mwl.semantics.cards import Card, card_from, cards_from
-from mwl.semantics.transitions import Transition, load_transitions
+from mwl.semantics.language.transitions import Transition, load_transitions
 
 _log = logging.getLogger(__name__)
 DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")

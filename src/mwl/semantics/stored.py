@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mwl.errors import BadInput, CorruptFile
-from mwl.files import shown
-from mwl.handoff import check_weights, load_module
+from mwl.core.artifact import check_weights, load_module
+from mwl.core.errors import BadInput, CorruptFile
+from mwl.core.files import shown
 from mwl.semantics import entries
 from mwl.semantics.cards import Card, cards_from
-from mwl.semantics.encoder import LEXICAL, SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.network import WordAdapter
 
 MAX_RANK = 1024  # of an adapter

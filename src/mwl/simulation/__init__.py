@@ -1,8 +1,8 @@
 """The physical world: the robot, its tasks, and environments to act in. Knows nothing of learning."""
 
+from mwl.robot.h1 import ROBOT, build_model
 from mwl.simulation.engine import Simulation
 from mwl.simulation.env import HumanoidEnv
-from mwl.simulation.robot import ROBOT, build_model
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import ObservationLayout, Task, TaskSpec
 from mwl.simulation.tasks import TASKS, get_task

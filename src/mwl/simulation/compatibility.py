@@ -16,7 +16,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from mwl.errors import MissingDependency
+from mwl.core.errors import MissingDependency
 
 INSTALL = (
     "clone https://github.com/carlosferrazza/humanoid-bench and run `pip install --no-deps -e humanoid-bench "

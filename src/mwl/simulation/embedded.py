@@ -8,11 +8,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from mwl.errors import BadInput
-from mwl.files import shown
+from mwl.core.errors import BadInput
+from mwl.core.files import shown
+from mwl.robot.h1 import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
 from mwl.simulation.engine import Simulation
-from mwl.simulation.rendering import Image, make_renderer
-from mwl.simulation.robot import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
+from mwl.simulation.rendering.renderer import Image, make_renderer
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
 from mwl.simulation.tasks import TASKS
 from mwl.simulation.world import Mask, Outcome, World

@@ -10,7 +10,7 @@ import numpy as np
 from mujoco.rollout import Rollout
 from numpy.typing import NDArray
 
-from mwl.machine import cpu_threads
+from mwl.core.machine import cpu_threads
 from mwl.simulation.task import Array
 
 _FULL_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS

@@ -12,11 +12,11 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.engine import Simulation
-from mwl.simulation.rendering import Image
+from mwl.simulation.rendering.renderer import Image
 from mwl.simulation.task import Measurement, TaskSpec
 from mwl.simulation.world import World
 

@@ -9,9 +9,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from mwl.errors import BadInput
-from mwl.files import shown
-from mwl.simulation.rendering import Image
+from mwl.core.errors import BadInput
+from mwl.core.files import shown
+from mwl.simulation.rendering.renderer import Image
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import TaskSpec
 from mwl.simulation.world import World, valid_seed

@@ -7,10 +7,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from mwl.errors import BadInput, UnknownTask
-from mwl.files import shown
+from mwl.core.errors import BadInput, UnknownTask
+from mwl.core.files import shown
 from mwl.simulation.compatibility import import_humanoid_bench
-from mwl.simulation.rendering import Image, make_renderer
+from mwl.simulation.rendering.renderer import Image, make_renderer
 from mwl.simulation.task import Array, Measurement, ObservationLayout, SensorIndex, TaskSpec
 from mwl.simulation.tasks import TASKS
 from mwl.simulation.world import Mask, Outcome, World

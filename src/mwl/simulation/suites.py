@@ -5,9 +5,9 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 
-from mwl.errors import BadInput
-from mwl.files import shown
-from mwl.machine import free_memory
+from mwl.core.errors import BadInput
+from mwl.core.files import shown
+from mwl.core.machine import free_memory
 from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.task import Task, TaskSpec
 from mwl.simulation.tasks import get_task

@@ -10,9 +10,9 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mwl.errors import BadInput, PhysicsError
-from mwl.files import shown
-from mwl.simulation.rendering import Image
+from mwl.core.errors import BadInput, PhysicsError
+from mwl.core.files import shown
+from mwl.simulation.rendering.renderer import Image
 from mwl.simulation.task import Array, Measurement, TaskSpec
 
 Mask = NDArray[np.bool_]

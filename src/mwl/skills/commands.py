@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 
 _AXES = {  # names, units and widest ranges by kind of command, see `mwl.experts.spec.COMMANDS`
     "velocity": (("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6)),

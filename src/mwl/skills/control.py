@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.experts.features import Layout
 from mwl.skills.space import Decision, SkillSpace
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.simulation import HumanoidEnv
 from mwl.simulation.task import TaskSpec
 from mwl.skills.control import SkillControl

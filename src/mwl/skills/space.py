@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.skills.commands import Command, command_of
 

@@ -9,13 +9,13 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from mwl import keys
-from mwl.errors import BadInput, CorruptFile, UnknownAgent
-from mwl.files import shown
-from mwl.gating import ExpertAgent, Guidance
-from mwl.handoff import checkpoint_of, load_module, read_checkpoint, read_manifest
-from mwl.plain import from_plain
-from mwl.simulation.robot import ROBOT
+from mwl.core import keys
+from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
+from mwl.core.errors import BadInput, CorruptFile, UnknownAgent
+from mwl.core.files import shown
+from mwl.core.plain import from_plain
+from mwl.robot.h1 import ROBOT
+from mwl.selection import ExpertAgent, Guidance
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer

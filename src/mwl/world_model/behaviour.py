@@ -5,8 +5,8 @@ from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
-from mwl import keys
-from mwl.errors import BadInput
+from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.world_model.agent import WorldModelAgent
 
 DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mwl.errors import BadInput
-from mwl.ranges import Between0And1, Count, NonNegative, Positive, Share, ShareBelowOne, Whole
+from mwl.core.errors import BadInput
+from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, ShareBelowOne, Whole
 
 
 def _require(condition: bool, message: str) -> None:
@@ -158,7 +158,7 @@ class GuidanceConfig:
     tune_window: int = 100
     """Steps for which an environment tries a variant."""
     tune_step_size: Positive = 0.5
-    """First standard deviation of that search, in units of `mwl.gating.tuning.Tuning`."""
+    """First standard deviation of that search, in units of `mwl.selection.action_correction.Tuning`."""
     tune_setting_off: Whole = 0
     """Steps from the beginning of an episode that are tuned by themselves, as setting off differs from going on; 0
     tunes all steps alike."""

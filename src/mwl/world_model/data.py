@@ -12,15 +12,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from mwl import keys
-from mwl.checkpoints import load_checkpoint, save_checkpoint
-from mwl.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
-from mwl.ranges import Count, Seed
-from mwl.resuming import refuse_changed
+from mwl.core import keys
+from mwl.core.checkpoints import load_checkpoint, save_checkpoint
+from mwl.core.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
+from mwl.core.ranges import Count, Seed
+from mwl.core.resuming import refuse_changed
+from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task, make_env
-from mwl.simulation.robot import RADIANS_PER_ACTION
 from mwl.world_model.behaviour import Behaviour
-from mwl.world_model.replay import Replay
+from mwl.world_model.learning.replay import Replay
 
 _FINITE = {
     "action": keys.ACTION,

@@ -10,27 +10,27 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from mwl import keys
-from mwl.checkpoints import save_checkpoint
-from mwl.errors import BadInput, NonFiniteLoss
+from mwl.core import keys
+from mwl.core.checkpoints import save_checkpoint
+from mwl.core.errors import BadInput, NonFiniteLoss
+from mwl.core.resuming import refuse_changed
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
-from mwl.gating import Guidance, load_gate, weights_for
-from mwl.resuming import refuse_changed
+from mwl.robot.h1 import ROBOT
 from mwl.rollouts.metrics import JOINT_VELOCITIES
-from mwl.simulation.robot import ROBOT
+from mwl.selection import Guidance, load_gate, weights_for
+from mwl.world_model.adaptation.trust_region import TrustRegion
+from mwl.world_model.adaptation.tuner import Tuner, make_tuner
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
-from mwl.world_model.demonstrations import advised, transitions
-from mwl.world_model.learner import Learner, NonFiniteGradient
-from mwl.world_model.losses import RunningScale, discount_for, lambda_at
+from mwl.world_model.learning.demonstrations import advised, transitions
+from mwl.world_model.learning.learner import Learner, NonFiniteGradient
+from mwl.world_model.learning.losses import RunningScale, discount_for, lambda_at
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import Planner, Use
-from mwl.world_model.trust import TrustRegion
-from mwl.world_model.tuner import Tuner, make_tuner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
 Phase = Literal["tune", "race", "seed", "plan"]
@@ -373,7 +373,7 @@ class WorldModelModule(pl.LightningModule):
         self._return_so_far = state["return_so_far"]
 
     def handoff(self) -> dict[str, Any]:
-        """What the hand-over folder holds: everything acting needs (arguments of `mwl.handoff.write_handoff`)."""
+        """What the hand-over folder holds: everything acting needs (arguments of `mwl.core.artifact.write_handoff`)."""
         data = self._data()
         assert data.behaviour is not None
         agent = data.behaviour.agent

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mwl.errors import BadInput
+from mwl.core.errors import BadInput
 from mwl.world_model.distributional import TwoHot
 from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mwl.experts.features import egocentric, robot_state
-from mwl.motion import frames
+from mwl.robot import frames
 from mwl.simulation.task import ObservationLayout
 
 _POINTS = ("left_hand", "goal")  # places in the world, m

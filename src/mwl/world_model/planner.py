@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mwl.world_model.compiling import compiled
 from mwl.world_model.config import PlannerConfig
+from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.network import WorldModel
 
 

@@ -2,8 +2,8 @@
 
 import difflib
 
-from mwl.errors import UnknownTask
-from mwl.files import shown
+from mwl.core.errors import UnknownTask
+from mwl.core.files import shown
 from mwl.simulation.task import Task
 from mwl.simulation.tasks.climbing import SLIDE, STAIR
 from mwl.simulation.tasks.crawl import CRAWL

@@ -1,0 +1,165 @@
+"""Modules that have moved: their old names still import, so that scripts and configurations of users go on working."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "checkpoints": "core.checkpoints",
+    "cli": "app.cli",
+    "errors": "core.errors",
+    "experts.batches": "experts.cloning.batches",
+    "experts.dagger": "experts.cloning.dagger",
+    "experts.data": "experts.cloning.data",
+    "experts.evolution": "experts.finetuning.cmaes",
+    "experts.mirror": "experts.cloning.mirror",
+    "experts.module": "experts.cloning.module",
+    "experts.posture": "experts.finetuning.posture",
+    "experts.practice": "experts.finetuning.module",
+    "experts.practice_env": "experts.finetuning.env",
+    "experts.rehearsal": "experts.cloning.interleaved",
+    "files": "core.files",
+    "films": "simulation.rendering.films",
+    "gating.agent": "selection.agent",
+    "gating.data": "selection.data",
+    "gating.fusion": "selection.fusion",
+    "gating.guidance": "selection.guidance",
+    "gating.module": "selection.module",
+    "gating.network": "selection.network",
+    "gating.situation": "selection.context",
+    "gating.trials": "selection.monte_carlo",
+    "gating.tuning": "selection.action_correction",
+    "handoff": "core.artifact",
+    "host": "core.host",
+    "keys": "core.keys",
+    "machine": "core.machine",
+    "motion.acclaim": "mocap.readers.acclaim",
+    "motion.amass": "mocap.readers.amass",
+    "motion.approach": "demonstrators.approach",
+    "motion.archive": "teachers.reset_states",
+    "motion.bending": "demonstrators.squat",
+    "motion.bvh": "mocap.readers.bvh",
+    "motion.clips": "mocap.clips",
+    "motion.commands": "app.motion_commands",
+    "motion.conventions": "mocap.readers.conventions",
+    "motion.cycle": "mocap.gait_cycle",
+    "motion.cycle_from_clip": "mocap.cycle_from_clip",
+    "motion.demonstrations": "datasets.demonstrations",
+    "motion.demonstrators": "demonstrators.registry",
+    "motion.door": "teachers.door.geometry",
+    "motion.door_controller": "teachers.door.controller",
+    "motion.door_env": "teachers.door.env",
+    "motion.door_reward": "teachers.door.rewards",
+    "motion.door_teacher": "teachers.door.teacher",
+    "motion.exchange": "datasets.exchange",
+    "motion.footing": "mocap.contact_cleanup",
+    "motion.frames": "robot.frames",
+    "motion.gait": "teachers.gait",
+    "motion.joint_names": "mocap.readers.joint_names",
+    "motion.kinematics": "robot.kinematics",
+    "motion.landmarks": "mocap.readers.landmarks",
+    "motion.lerobot_data": "datasets.lerobot",
+    "motion.lqr": "demonstrators.lqr",
+    "motion.minari_data": "datasets.minari",
+    "motion.pickles": "mocap.readers.pickles",
+    "motion.plausibility": "mocap.plausibility",
+    "motion.ppo": "teachers.ppo",
+    "motion.preview": "mocap.preview",
+    "motion.reach": "demonstrators.reach",
+    "motion.readers": "mocap.readers.read",
+    "motion.retarget": "mocap.retarget",
+    "motion.robot_clips": "mocap.robot_clips",
+    "motion.robot_root": "mocap.readers.robot_root",
+    "motion.robot_table": "mocap.readers.robot_table",
+    "motion.slowing": "demonstrators.slow_down",
+    "motion.standoff": "robot.standoff",
+    "motion.stepping": "demonstrators.capture_steps",
+    "motion.symmetry": "robot.symmetry",
+    "motion.teacher": "teachers.teacher",
+    "motion.touch": "demonstrators.touch",
+    "motion.tracking": "teachers.env",
+    "motion.tracking_reward": "teachers.rewards",
+    "motion.user_policy": "demonstrators.external",
+    "motion.whole_body": "demonstrators.whole_body",
+    "pipeline.config_errors": "training.config_errors",
+    "pipeline.callbacks": "training.callbacks",
+    "pipeline.fit": "training.fit",
+    "pipeline.follow": "instructions.follow",
+    "pipeline.instruct": "instructions.preview",
+    "pipeline.instruct_view": "instructions.view",
+    "pipeline.lock": "training.lock",
+    "pipeline.logger": "experiments.logger",
+    "pipeline.planner": "instructions.planner",
+    "pipeline.report": "app.report",
+    "pipeline.resume": "training.resume",
+    "pipeline.seeds": "training.seeds",
+    "plain": "core.plain",
+    "ranges": "core.ranges",
+    "resuming": "core.resuming",
+    "semantics.cache": "semantics.encoders.cache",
+    "semantics.chat": "semantics.plan.chat",
+    "semantics.chat_request": "semantics.plan.chat_request",
+    "semantics.clauses": "semantics.language.clauses",
+    "semantics.director": "semantics.plan.director",
+    "semantics.encoder": "semantics.encoders.towers",
+    "semantics.mentions": "semantics.language.mentions",
+    "semantics.negation": "semantics.language.negation",
+    "semantics.progress": "semantics.plan.progress",
+    "semantics.recipes": "semantics.language.recipes",
+    "semantics.sequencer": "semantics.plan.sequencer",
+    "semantics.transitions": "semantics.language.transitions",
+    "semantics.vision": "semantics.encoders.vision",
+    "simulation.raycast": "simulation.rendering.raycast",
+    "simulation.robot": "robot.h1",
+    "simulation.viewer": "simulation.rendering.viewer",
+    "store": "experiments.store",
+    "terminal": "core.terminal",
+    "tracking": "experiments.tracking",
+    "world_model.compiling": "world_model.learning.compiling",
+    "world_model.demonstrations": "world_model.learning.demonstrations",
+    "world_model.learner": "world_model.learning.learner",
+    "world_model.losses": "world_model.learning.losses",
+    "world_model.race": "world_model.adaptation.race",
+    "world_model.replay": "world_model.learning.replay",
+    "world_model.roughness": "world_model.adaptation.jerk",
+    "world_model.trust": "world_model.adaptation.trust_region",
+    "world_model.tuner": "world_model.adaptation.tuner",
+}
+"""New names by old ones, both below `mwl`."""
+_EMPTIED = {f"mwl.{room}" for room in ("motion", "gating")}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Gives the module itself under its old name, the same object, so that there is one of each class."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str | bytes] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Spec of an old name; None for every other."""
+        if fullname in _EMPTIED:
+            return ModuleSpec(fullname, self, is_package=True)
+        if fullname.removeprefix("mwl.") in MOVED and fullname.startswith("mwl."):
+            return ModuleSpec(fullname, self)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The module of the new name."""
+        if spec.name in _EMPTIED:
+            return None
+        module = import_module(f"mwl.{MOVED[spec.name.removeprefix('mwl.')]}")
+        self._own = module.__spec__, module.__loader__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to execute; what the import system wrote over is put back."""
+        if module.__name__ == "mwl.gating":
+            module.__dict__.update(vars(import_module("mwl.selection")), __name__="mwl.gating")
+        elif module.__name__ not in _EMPTIED:
+            module.__spec__, module.__loader__ = self._own
+
+
+if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+    sys.meta_path.insert(0, _Moved())

@@ -1,0 +1,474 @@
+"""The `mwl` command: its flags, its exit codes, and which room carries out what.
+
+Exit codes: 0 done, 1 a run failed, 2 bad input (nothing was started), 130 stopped by Ctrl-C. Every error is one line
+on stderr; `MWL_DEBUG=1` adds the traceback. Rooms are imported by the command that needs them, so that help and
+mistyped flags are answered at once.
+"""
+
+import argparse
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mwl.core.errors import BadInput, MwlError, WriteFailed
+from mwl.core.files import output_file, shown, unused
+from mwl.core.terminal import plain, printable, redacted, told
+from mwl.experiments import tracking
+from mwl.simulation.rendering.films import ENDINGS
+
+_INTERRUPTED = 130
+_LONGEST = 1000  # characters of a message
+_GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
+    "fit": "the same command with --resume goes on from the last checkpoint",
+    "run": "the same command goes on from the last checkpoint",
+    "motion train": "the same command goes on from the last checkpoint",
+}
+_PLAY_VIDEO = Path("runs/play.mp4")
+_DATA_SETS = ("minari", "lerobot")
+_DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line."""
+        self.exit(2, f"{self.prog}: {_one_line(message)} (see `{self.prog} --help`)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that is no text in the terminal's encoding is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        if arguments[:1] == ["fit"]:  # its flags are those of LightningCLI, which parses them itself
+            return _fit(arguments[1:])
+        options = build_parser().parse_args(arguments)
+        code: int = options.run(options)
+        return code
+    except MwlError as error:
+        return _fail(error, str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        said = " ".join(arguments)
+        known = [advice for command, advice in _GOING_ON.items() if f"{said} ".startswith(f"{command} ")]
+        return _fail(error, "; ".join(["stopped", *known]), _INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # no file of that name can be there
+            return _fail(error, f"{shown(Path(str(error.filename)))}: the name is too long", BadInput.exit_code)
+        if _is_memory(error):
+            return _fail(error, "out of memory; ask for less at once, as with fewer episodes", 1)
+        what = " ".join(str(error).split())[:300]
+        return _fail(error, f"{type(error).__name__}: {what} (MWL_DEBUG=1 shows where)", 1)
+
+
+def _fail(error: BaseException, message: str, code: int) -> int:
+    if os.environ.get("MWL_DEBUG"):
+        print(redacted("".join(traceback.format_exception(error))), file=sys.stderr)
+    print(f"mwl: {_one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _one_line(message: str) -> str:
+    """A message that can be shown, whatever values it repeats."""
+    line = told(message)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch says so in a `RuntimeError`."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `fit` is listed, but parses its own flags."""
+    parser = Parser(prog="mwl", description=_DESCRIPTION)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *, as_json: bool = True) -> Any:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        if as_json:
+            sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+        return sub
+
+    command("fit", _unreachable, "fit one stage: --config conf/<stage>.yaml [--resume]", as_json=False)
+
+    sub = command("run", _run, "carry out a pipeline, skipping what did not change", as_json=False)
+    sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
+    sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help="override a value")
+
+    sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
+    sub.add_argument("--task", required=True, help="for example h1-walk")
+    sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id>")
+    sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
+    sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
+    sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
+    sub.add_argument("--episodes", type=int, default=10)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(ENDINGS)})")
+    _add_force(sub)
+    sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
+    sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
+
+    sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
+    sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
+
+    sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
+    sub.add_argument("instruction", help='for example "stand, then walk forward"')
+    sub.add_argument("--frame", type=Path, metavar="IMG", help="picture of the scene")
+    sub.add_argument("--plan", action="store_true", help="show the steps and what ends them")
+    _add_understanding(sub)
+
+    sub = command("play", _play, "carry out an instruction in one episode and film it")
+    sub.add_argument("instruction")
+    sub.add_argument("--agents", required=True, nargs="+", metavar="SKILL=AGENT", help="who carries out which skill")
+    _add_understanding(sub)
+    sub.add_argument("--task", default="h1-walk", help="whose world and reward")
+    sub.add_argument("--steps-per-clause", type=int, default=250, help="a step is left after so many, done or not")
+    sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--video", type=Path, metavar="FILE", help=f"default: {_PLAY_VIDEO}, or the next name that is free"
+    )
+    _add_force(sub)
+
+    _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
+    _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
+    command("doctor", _doctor, "what is installed, what works, what to do about the rest")
+    return parser
+
+
+def _add_force(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _add_understanding(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument("--encoder", metavar="CLIP", help="CLIP that such a folder was fitted on; default: MWL_ENCODER")
+    sub.add_argument("--pretrained", metavar="TAG|FILE", help="its weights; default: MWL_ENCODER_WEIGHTS")
+    sub.add_argument(
+        "--planner", default="clip", choices=("clip", "chat"), help="chat: a language model; clip stands by"
+    )
+    sub.add_argument("--chat-url", metavar="URL", help="OpenAI-compatible endpoint; default: MWL_CHAT_URL")
+    sub.add_argument("--chat-model", metavar="NAME", help="default: MWL_CHAT_MODEL; the key is read from MWL_CHAT_KEY")
+
+
+def _add_motion(motion: argparse.ArgumentParser) -> None:
+    actions = motion.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+
+    def action(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = action("import", _motion_import, "bring a clip to the robot, check and preview it; or a data set in")
+    sub.add_argument("clip", type=Path)
+    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1", *_DATA_SETS))
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE")
+    sub.add_argument("--task", help="whose observations a data set holds, where it does not say")
+    sub.add_argument("--reorder", action="store_true", help="sort rows and named columns of a data set")
+    sub.add_argument("--fps", type=float, metavar="N", help="frames per second; overrides what the file says")
+    sub.add_argument("--up", choices=("y", "z"), help="axis that points up, where the motion does not tell")
+    sub.add_argument("--unit", choices=("m", "cm", "mm", "in", "cmu"), help="of lengths, where the file does not say")
+    sub.add_argument("--quaternion", choices=("wxyz", "xyzw"), help="order in an h1 file that leaves it open")
+    sub.add_argument("--joint-map", type=Path, metavar="FILE", help="YAML, 'left_hip: JOINT' a line, for other names")
+    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
+    sub.add_argument("--force", action="store_true", help="replace what is there")
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    sub = action("check", _motion_check, "say whether a motion file is well-formed and plausible, with a preview")
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where preview and film go (default runs/motion)")
+    sub.add_argument("--force", action="store_true", help="replace what is there")
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    sub = action("export", _motion_export, "write a recording as a data set of another format")
+    sub.add_argument("file", type=Path, help="recording (.npz)")
+    sub.add_argument("--format", required=True, choices=_DATA_SETS)
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    _add_force(sub)
+    sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
+    sub.add_argument("config")
+    sub.add_argument("--out", required=True, metavar="FOLDER")
+    _add_force(sub)
+    sub = action("demonstrate", _motion_demonstrate, "record demonstrations: conf/demonstrators/<name>.yaml")
+    sub.add_argument("config")
+    sub.add_argument("--out", required=True, metavar="FILE")
+    _add_force(sub)
+
+
+def _add_experts(experts: argparse.ArgumentParser) -> None:
+    actions = experts.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    text = "write an expert as ONNX, normaliser inside, with joints, gains and scaling as metadata"
+    sub = actions.add_parser("export", help=text, description=text)
+    sub.set_defaults(run=_experts_export)
+    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
+    _add_force(sub)
+    text = "measure an expert again: return, falls, kicks, naturalness; renews its manifest"
+    sub = actions.add_parser("measure", help=text, description=text)
+    sub.set_defaults(run=_experts_measure)
+    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("--episodes", type=int, default=20)
+    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def _unreachable(options: argparse.Namespace) -> int:
+    raise BadInput("see `mwl fit --help`")
+
+
+def _fit(arguments: Sequence[str]) -> int:
+    from mwl.training.fit import fit
+
+    if not arguments:
+        raise BadInput("fit needs --config conf/<stage>.yaml (see `mwl fit --help`)")
+    folder = fit(arguments)
+    done = "tried out; nothing was kept" if folder is None else f"finished; hand-over in {folder}"
+    print(f"mwl: {done}", file=sys.stderr)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mwl.app.report import print_report
+    from mwl.pipeline.runner import run_pipeline
+
+    result = run_pipeline(options.pipeline, options.assignments)
+    print_report(result)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
+    from mwl.evaluation.table import record_table
+
+    if options.keep and not Path(options.agent).is_dir():
+        raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
+    if not options.experiment.strip():
+        raise BadInput("--experiment is empty; name one")
+    if options.keep and options.act:
+        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act")
+    config = EvaluationConfig(
+        task=options.task,
+        agent=options.agent,
+        episodes=options.episodes,
+        seed=options.seed,
+        suite=options.suite,
+        instruction=options.instruction,
+        act=options.act,
+    )
+    video = None if options.video is None else output_file(options.video, force=options.force, endings=ENDINGS)
+    failures: list[WriteFailed] = []
+    with _progress(options.agent) as report:
+        record = evaluate_with_film(config, options.experiment, video, report, failures.append)
+    _print(options.json, record.printed(), lambda: record_table(record))
+    if options.keep:
+        keep(record, Path(options.agent))
+    if failures:  # of the film; the figures are out by now
+        raise failures[0]
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json
+    from mwl.evaluation.table import comparison_table
+
+    tracking.check()
+    rows = compare_experiment(options.experiment or newest_experiment())
+    _print(options.json, to_json(rows), lambda: comparison_table(rows))
+    return 0
+
+
+def _instruct(options: argparse.Namespace) -> int:
+    from mwl.instructions.preview import Question, instruct
+    from mwl.instructions.view import view
+
+    answer = instruct(
+        Question(
+            text=options.instruction,
+            head=options.head,
+            encoder=options.encoder,
+            pretrained=options.pretrained,
+            frame=options.frame,
+            planner=options.planner,
+            chat_url=options.chat_url,
+            chat_model=options.chat_model,
+        )
+    )
+    _print(options.json, answer, lambda: view(answer, steps=options.plan))
+    return 0
+
+
+def _play(options: argparse.Namespace) -> int:
+    from mwl.instructions.config import FollowStage
+    from mwl.instructions.follow import follow
+    from mwl.instructions.view import decisions
+
+    if options.steps_per_clause < 1 or options.look_every < 0:
+        raise BadInput("--steps-per-clause must be at least 1, --look-every at least 0 (a look at the beginning alone)")
+    agents = {}
+    for pair in options.agents:
+        skill, equals, address = pair.partition("=")
+        if not equals:
+            raise BadInput(f"--agents {shown(pair)}: expected SKILL=AGENT, for example walk=expert:walk")
+        agents[skill] = address
+    stage = FollowStage(
+        instruction=options.instruction,
+        semantic=options.head,
+        encoder=options.encoder,
+        pretrained=options.pretrained,
+        agents=agents,
+        task=options.task,
+        steps_per_clause=options.steps_per_clause,
+        look_every=options.look_every,
+        planner=options.planner,
+        chat_url=options.chat_url,
+        chat_model=options.chat_model,
+        seed=options.seed,
+    )
+    video = output_file(options.video or unused(_PLAY_VIDEO), force=options.force, endings=ENDINGS)
+    with _progress(options.instruction) as report:
+        summary = follow(stage, video, report)
+    _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
+    return 0
+
+
+def _motion_import(options: argparse.Namespace) -> int:
+    from mwl.app.motion_commands import import_clip, import_data
+    from mwl.mocap.readers.conventions import Conventions
+    from mwl.mocap.readers.joint_names import read_joint_map
+
+    told = Conventions(
+        fps=options.fps,
+        up=options.up,
+        unit=options.unit,
+        quaternion=options.quaternion,
+        joint_map=read_joint_map(options.joint_map) if options.joint_map else {},
+    )
+    if options.format in _DATA_SETS:
+        told.only(options.format)
+        if options.film:
+            raise BadInput(f"--film means nothing for --format {options.format}")
+        how = {"reorder": options.reorder, "force": options.force}
+        return _wrote(import_data(options.clip, options.format, options.out, options.task, **how))
+    for flag in ("task", "reorder"):
+        if getattr(options, flag):
+            raise BadInput(f"--{flag} means nothing for --format {options.format}")
+    report = import_clip(options.clip, options.format, options.out, film=options.film, told=told, force=options.force)
+    _print(options.json, report, lambda: _lines(report))
+    return _wrote(Path(report["clip"]))
+
+
+def _motion_check(options: argparse.Namespace) -> int:
+    from mwl.app.motion_commands import check
+
+    report = check(options.file, options.film, options.out, force=options.force)
+    _print(options.json, report, lambda: _lines(report))
+    return 0
+
+
+def _motion_export(options: argparse.Namespace) -> int:
+    from mwl.app.motion_commands import export_data
+
+    return _wrote(export_data(options.file, options.format, options.out, force=options.force))
+
+
+def _lines(report: dict[str, Any]) -> str:
+    """One entry per line, numbers to four digits; what an entry holds itself follows it, indented."""
+    lines = []
+    for key, value in report.items():
+        if isinstance(value, dict | list) and value:
+            entries = [f"{name}: {entry}" for name, entry in value.items()] if isinstance(value, dict) else value
+            lines += [f"{key}:", *(f"  {entry}" for entry in entries)]
+        elif value != []:
+            lines.append(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    return "\n".join(lines)
+
+
+def _motion_train(options: argparse.Namespace) -> int:
+    from mwl.teachers.train import train
+
+    return _wrote(train(options.config, options.out, force=options.force))
+
+
+def _motion_demonstrate(options: argparse.Namespace) -> int:
+    from mwl.demonstrators.record import demonstrate
+
+    return _wrote(demonstrate(options.config, options.out, force=options.force))
+
+
+def _experts_export(options: argparse.Namespace) -> int:
+    from mwl.experts.export import export_onnx
+
+    return _wrote(export_onnx(options.folder, options.out, force=options.force))
+
+
+def _experts_measure(options: argparse.Namespace) -> int:
+    from mwl.experts.remeasure import measure
+
+    metrics = measure(options.folder, options.episodes)
+    _print(options.json, metrics, lambda: _lines(metrics))
+    return 0
+
+
+def _wrote(path: Path) -> int:
+    print(f"mwl: wrote {path}", file=sys.stderr)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mwl.doctor import diagnose
+    from mwl.evaluation.table import diagnosis_table
+
+    findings = diagnose()
+    _print(options.json, {"findings": [finding.to_dict() for finding in findings]}, lambda: diagnosis_table(findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> None:
+    """One JSON object, or a table for people, on stdout."""
+    if as_json:
+        print(json.dumps(answer), flush=True)
+        return
+    from rich.console import Console
+
+    content = table()
+    Console(width=None if sys.stdout.isatty() else 120).print(plain(content) if isinstance(content, str) else content)
+
+
+class _progress:  # reads as a function where it is used
+    """A progress bar on stderr; gives a function (fraction, text)."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(printable(title)[:40], total=1.0, text="")
+
+    def __enter__(self) -> Callable[[float, str], None]:
+        self.bar.start()
+
+        def report(fraction: float, text: str = "") -> None:
+            self.bar.update(self.task, completed=fraction, text=printable(text))
+
+        return report
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()

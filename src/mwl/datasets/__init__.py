@@ -1,0 +1,1 @@
+"""Demonstrations as data: the format, the recorder, and exchange with other formats."""

@@ -1,0 +1,173 @@
+"""The demonstrators by name, built from their configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+import torch
+
+from mwl.core.errors import ConfigError
+from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
+from mwl.demonstrators.approach import Approach, ApproachConfig
+from mwl.demonstrators.capture_steps import Stepping, SteppingConfig
+from mwl.demonstrators.external import UserPolicy, UserPolicyConfig
+from mwl.demonstrators.lqr import LQRConfig, LQRStand
+from mwl.demonstrators.reach import Reach, ReachConfig
+from mwl.demonstrators.slow_down import SlowDown, SlowDownConfig
+from mwl.demonstrators.touch import Touch, TouchConfig
+from mwl.robot.h1 import FRAME_SKIP
+from mwl.simulation import HumanoidEnv, make_env
+from mwl.teachers.door.teacher import HandlePull
+from mwl.teachers.env import CommandConfig
+from mwl.teachers.teacher import TrackingPolicy
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig:
+    """Who demonstrates what, and how it is recorded."""
+
+    kind: Literal[
+        "stand",
+        "reach",
+        "stepping",
+        "approach",
+        "touch",
+        "tracking",
+        "slow_down",
+        "handle_pull",
+        "policy",
+    ] = "stand"
+    task: str = "h1-stand"
+    teacher: str | None = None
+    """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
+    starter: str | None = None
+    """Hand-over folder of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
+    starter_seconds: float = 2.0
+    """For how long."""
+    walker: str | None = None
+    """Hand-over folder of the walking teacher that goes on after a run, for the kind `slow_down`."""
+    command: tuple[float, float, float] | None = None
+    """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
+    commands: CommandConfig | None = None
+    """Random commands within ranges instead, for a student that takes commands."""
+    command_gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """What the teacher is told per unit of command, for one that gives less than it is told."""
+    turning_drift: float = 0.0
+    """Sideways speed out of a turn, per forward speed and turning rate, that the teacher is told to make up for."""
+    balance: LQRConfig = field(default_factory=LQRConfig)
+    reach: ReachConfig = field(default_factory=ReachConfig)
+    stepping: SteppingConfig = field(default_factory=SteppingConfig)
+    approach: ApproachConfig = field(default_factory=ApproachConfig)
+    touch: TouchConfig = field(default_factory=TouchConfig)
+    slow_down: SlowDownConfig = field(default_factory=SlowDownConfig)
+    policy: UserPolicyConfig | None = None
+    """A policy of your own, for `kind: policy`."""
+    recording: RecordingConfig = field(default_factory=RecordingConfig)
+
+
+_OF_A_TEACHER = {"teacher", "starter", "starter_seconds", "command", "commands", "command_gain", "turning_drift"}
+_USED = {  # fields by kind; `kind`, `task` and `recording` are of all
+    "stand": {"balance"},
+    "reach": {"reach"},
+    "stepping": {"stepping"},
+    "policy": {"policy"},
+    "handle_pull": {"teacher"},
+    "approach": {"teacher", "approach"},
+    "touch": {"teacher", "approach", "reach", "touch"},
+    "slow_down": {*_OF_A_TEACHER, "walker", "slow_down"},
+    "tracking": _OF_A_TEACHER,
+}
+
+
+def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
+    """Read a YAML of the kind in `conf/demonstrators/`.
+
+    Raises:
+        ConfigError: missing, not YAML, or an entry that the configuration doesn't know or that its kind doesn't use.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DemonstrationConfig)
+    try:
+        config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
+    except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    plain = DemonstrationConfig()
+    for name in sorted(vars(config).keys() - {"kind", "task", "recording"} - _USED[config.kind]):
+        if getattr(config, name) != getattr(plain, name):
+            raise ConfigError(f"{path}: kind {config.kind} does not use {name}; leave it out, or choose another kind")
+    return config
+
+
+def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonstrator:
+    """The demonstrator that a configuration asks for, on an environment of its task.
+
+    Raises:
+        ConfigError: a teacher without its folder.
+    """
+    if config.kind == "stand":
+        return LQRStand(env.model, FRAME_SKIP, config.balance)
+    if config.kind == "reach":
+        return Reach(env.model, FRAME_SKIP, config.reach)
+    if config.kind == "stepping":
+        return Stepping(env.model, config.stepping)
+    if config.kind == "policy":
+        if config.policy is None:
+            raise ConfigError("kind: policy needs policy: file, observations and actions (docs/motion.md)")
+        return UserPolicy(config.policy)
+    if config.teacher is None:
+        raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
+    if config.kind == "handle_pull":
+        return HandlePull.load(config.teacher)
+    if config.kind == "approach":
+        return Approach(TrackingPolicy.load(config.teacher), config.approach)
+    if config.kind == "touch":
+        walker = TrackingPolicy.load(config.teacher)
+        return Touch(env.model, FRAME_SKIP, walker, config.approach, config.reach, config.touch)
+    if config.kind == "slow_down":
+        if config.walker is None:
+            raise ConfigError("kind: slow_down needs walker: the folder of a walking teacher")
+        walker = TrackingPolicy.load(config.walker, torch.tensor([config.slow_down.walk, 0.0, 0.0]))
+        return SlowDown(_tracking_policy(config), walker, config.slow_down, config.recording.seed)
+    return _tracking_policy(config)
+
+
+def _tracking_policy(config: DemonstrationConfig) -> TrackingPolicy:
+    assert config.teacher is not None
+    command = None if config.command is None else torch.tensor(config.command)
+    options: dict[str, Any] = {
+        "commands": config.commands,
+        "gain": config.command_gain,
+        "drift": config.turning_drift,
+        "seed": config.recording.seed,
+    }
+    if config.starter is None:
+        return TrackingPolicy.load(config.teacher, command, **options)
+    return TrackingPolicy.load_with_starter(config.teacher, config.starter, config.starter_seconds, command, **options)
+
+
+def record(config: DemonstrationConfig) -> Demonstrations:
+    """Record what a configuration asks for; the same configuration gives the same data."""
+    env = make_env(config.task, num_envs=config.recording.episodes, seed=config.recording.seed)
+    return record_demonstrations(build_demonstrator(config, env), env, config.recording)
+
+
+def load_demonstrations(
+    file: Path | str, recorder: Callable[[DemonstrationConfig], Demonstrations] = record
+) -> Demonstrations:
+    """Demonstrations from a recording (.npz), or recorded now as a demonstrator's configuration (.yaml) says.
+
+    Args:
+        file: either of the two.
+        recorder: how the latter is recorded.
+
+    Raises:
+        MissingFile, CorruptFile: the recording does not exist or is damaged.
+        ConfigError: the configuration is missing or wrong.
+    """
+    if Path(file).suffix not in (".yaml", ".yml"):
+        return Demonstrations.load(file)
+    demonstrations = recorder(load_demonstration_config(file))
+    demonstrations.manifest["config"] = str(file)
+    return demonstrations

@@ -1,0 +1,1 @@
+"""Behaviour cloning: the stage that fits an expert to demonstrations."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of an expert by reinforcement learning on its task."""

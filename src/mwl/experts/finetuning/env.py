@@ -1,0 +1,298 @@
+"""Where an expert practises: N robots on a task of the embedded suite, written for PPO alone.
+
+Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over how well it paid: so that
+what comes late in an episode is practised as much as its start. Some may begin shortly before a fall, so that what
+rarely goes wrong is seen often enough to be learned, and some where another expert leaves a robot, so that taking over
+is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mwl.core.errors import BadInput
+from mwl.experts.spec import ExpertSpec
+from mwl.robot import frames
+from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
+from mwl.rollouts.falls import AT_WORK
+from mwl.rollouts.pushes import at_random, push
+from mwl.simulation import Simulation, build_model, get_task
+from mwl.simulation.embedded import RESET_NOISE
+from mwl.simulation.task import Measurement, SensorIndex, Task
+from mwl.teachers.door.geometry import DoorGeometry
+from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
+from mwl.teachers.reset_states import Archive, BeforeFalls
+from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
+
+DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
+KEPT_SHARE = 0.02  # of the states that are reached
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """How episodes begin and end, and what is charged besides what the task pays."""
+
+    episode_steps: int = 500
+    start_share: float = 0.4
+    """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
+    fall_share: float = 0.0
+    """Share that begins in states shortly before a fall."""
+    takeover_share: float = 0.0
+    """Share that begins where one of the `predecessors` leaves a robot."""
+    predecessors: list[str] | None = None
+    """Folders of the experts to take over from."""
+    kick_std: float = 0.1  # m/s in x and y
+    kick_interval: float = 4.0  # s
+    lowest_root: float = AT_WORK.lowest_root  # m; lower is a fall
+    fall_cost: float = 2.0
+    """In units of the highest reward of one step."""
+    action_rate: float = 0.5
+    """Charge per rad^2 of the joint targets' mean square change from step to step."""
+
+    door: DoorRewardConfig | None = None
+    """Weights of the reward that the door's teachers learned by, instead of what the task pays: that has an optimum in
+    leaning on the shut door. Its charges for falls and actions are left out for those above."""
+
+    def __post_init__(self) -> None:
+        if self.episode_steps < 1 or not 0 < self.start_share <= 1:
+            raise BadInput(
+                f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
+                "1 step, and a share in (0, 1]"
+            )
+        others = (self.fall_share, self.takeover_share)
+        if min(others) < 0 or self.start_share + sum(others) > 1 + 1e-9:
+            raise BadInput(
+                f"practice: start_share is {self.start_share}, fall_share {self.fall_share}, takeover_share "
+                f"{self.takeover_share}; all together are at most 1, and none is negative"
+            )
+        if bool(self.predecessors) != (self.takeover_share > 0):
+            raise BadInput(
+                f"practice: takeover_share is {self.takeover_share} and predecessors are {self.predecessors}; to take "
+                "over, an expert needs both"
+            )
+
+
+def task_to_practise(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        BadInput: it draws goals or goes through stages, which this environment can't do.
+    """
+    task = get_task(name)
+    if task.goal_size or task.advance is not Task.advance:
+        raise BadInput(f"{name} can't be practised: it has goals or stages; practise a task of one skill")
+    return task
+
+
+class PracticeEnv:
+    """N robots that practise the task of an expert.
+
+    An action is a joint target in standard deviations about the mean, both of the expert's training data, as its
+    network puts it out before it is scaled.
+
+    Args:
+        spec: of the expert, whose features are observed.
+        action_mean, action_std: `[A]` of its network.
+        config: how episodes begin and end.
+        num_envs: N.
+        seed: of starts and kicks.
+        num_threads: of the physics; None takes one per core.
+        left_behind: `[S, W]` states in which others leave a robot; None where there is nobody to take over from.
+    """
+
+    preferred_speed = 0.0  # there is no curriculum
+
+    def __init__(
+        self,
+        spec: ExpertSpec,
+        action_mean: Tensor,
+        action_std: Tensor,
+        config: PracticeConfig,
+        num_envs: int,
+        seed: int = 0,
+        num_threads: int | None = None,
+        left_behind: Tensor | None = None,
+    ) -> None:
+        self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
+        self._spec, self._task = spec, task_to_practise(spec.task)
+        if config.door is not None and "door_qpos" not in self._task.layout.slices:
+            raise BadInput(f"practice: {spec.task} shows no door, so it can't be paid as the door's teachers are")
+        model = build_model(self._task, "full", FAST_TIMESTEP)
+        self._simulation = Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads)
+        self._geometry = DoorGeometry(model)
+        self._index = SensorIndex(model)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._action_mean, self._action_std = action_mean.clone(), action_std.clone()
+        self._radians = torch.as_tensor(RADIANS_PER_ACTION).float()
+        self._previous = torch.zeros(num_envs, self.action_size)
+        self._age = torch.zeros(num_envs, dtype=torch.int64)
+        self._from_start = torch.ones(num_envs, dtype=torch.bool)
+        self._takes_over = torch.zeros(num_envs, dtype=torch.bool)
+        self._left_behind = left_behind
+        self._earned = torch.zeros(num_envs)
+        self.archive = Archive(model.nq + model.nv, self._generator)
+        self.before_falls = BeforeFalls(num_envs, model.nq + model.nv, self._generator)
+        self._metrics = {"return": 0.0, "fallen": 0.0}
+        if left_behind is not None:
+            self._metrics["fallen_taking_over"] = 0.0
+
+    def reset(self) -> Tensor:
+        """Begin every episode at a random age, lest they all end at once; returns the features `[N, F]`."""
+        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
+        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
+        return self.observe()
+
+    def observe(self) -> Tensor:
+        """Features `[N, F]` of the present state."""
+        observation = torch.from_numpy(self._task.observation(self._measured()))
+        return self._spec.featurise(observation, self._task.layout)
+
+    def pay(self) -> Tensor:
+        """What the task pays for the present states `[N]`."""
+        return torch.from_numpy(self._task.reward(self._measured())).float()
+
+    def starts(self, count: int) -> Tensor:
+        """States `[count, W]` in which the benchmark's episodes begin."""
+        model = self._simulation.model
+        standing = torch.from_numpy(np.concatenate([QPOS0, self._task.object_qpos0]))
+        qpos = standing + RESET_NOISE * (2 * self._uniform(count, model.nq).double() - 1)
+        return torch.cat([qpos, torch.zeros(count, model.nv, dtype=torch.float64)], dim=-1)
+
+    def begin_in(self, states: Tensor) -> Tensor:
+        """Begin every episode in one of the states `[N, W]`; returns the features `[N, F]`."""
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool)
+        self._begin_in(everywhere, states)
+        return self.observe()
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance one control step of 20 ms with actions `[N, A]`; begin anew where an episode ended.
+
+        Returns:
+            features of the reached states `[N, F]` (before any new beginning), reward `[N]`, terminated and truncated
+            `[N]`, both bool.
+        """
+        config = self.config
+        target = (self._action_mean + self._action_std * action).clamp(-1, 1)
+        change = torch.where((self._age == 0).unsqueeze(-1), 0.0, self._radians * (target - self._previous))
+        self._previous = target
+        self._simulation.step(action_to_ctrl(target.numpy()))
+        self._age += 1
+        measured = self._measured()
+        paid = torch.from_numpy(self._task.reward(measured)).float()
+        root = torch.from_numpy(measured.qpos[:, :7]).float()
+        upright = frames.rotation_matrix(root[:, 3:7])[:, 2, 2]
+        terminated = (root[:, 2] < config.lowest_root) | (upright < AT_WORK.least_upright)
+        terminated = terminated | torch.from_numpy(self._task.terminated(measured) | self._simulation.unstable)
+        truncated = ~terminated & (self._age >= config.episode_steps)
+        earned = paid if config.door is None else self._earned_at_the_door(measured)
+        reward = earned - config.fall_cost * terminated.float()
+        reward = reward - config.action_rate * change.square().mean(dim=-1)
+        self._earned += paid
+        states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
+        self._keep(states, earned, fit=~terminated & (upright > 0.9))
+        self.before_falls.follow(states, terminated)
+        self._kick()
+        features = self.observe()
+        self._report(terminated | truncated, terminated)
+        self._begin(terminated | truncated)
+        return features, reward, terminated, truncated
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        """Return and falls, running means over the episodes that began as the benchmark's do; falls in taking over."""
+        return dict(self._metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides how the practice goes on, as plain values and tensors."""
+        return {
+            "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
+            "archive": (self.archive.states, self.archive.filled),
+            "before_falls": self.before_falls.state_dict(),
+            "episodes": (self._previous, self._age, self._from_start, self._takes_over, self._earned),
+            "generator": self._generator.get_state(),
+            "metrics": dict(self._metrics),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
+        self.archive.states, self.archive.filled = (part.clone() for part in state["archive"])
+        self.before_falls.load_state_dict(state["before_falls"])
+        episodes = (part.clone() for part in state["episodes"])
+        self._previous, self._age, self._from_start, self._takes_over, self._earned = episodes
+        self._generator.set_state(state["generator"])
+        self._metrics = dict(state["metrics"])
+
+    def _measured(self) -> Measurement:
+        physics, count = self._simulation, self.num_envs
+        nowhere, beginning = np.zeros((count, 0)), np.zeros(count, dtype=np.int64)
+        return Measurement(physics.qpos, physics.qvel, physics.sensordata, nowhere, beginning, self._index)
+
+    def _earned_at_the_door(self, measured: Measurement) -> Tensor:
+        """The teachers' reward `[N]`, less the charges that only concern them."""
+        assert self.config.door is not None
+        qpos, qvel = torch.from_numpy(measured.qpos).float(), torch.from_numpy(measured.qvel).float()
+        free, on_its_feet = torch.zeros(self.num_envs, 1), torch.zeros(self.num_envs, dtype=torch.bool)
+        states = door_states(self._geometry.measure(qpos), qpos, qvel, on_its_feet, free, free)
+        return DOOR_UNIT * door_reward(states, self.config.door)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._generator)
+
+    def _keep(self, states: Tensor, earned: Tensor, fit: Tensor) -> None:
+        """Put a few of the present states `[N, W]` into the archive, where they are `fit` `[N]`."""
+        chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
+        if len(chosen):
+            self.archive.add(states[chosen], earned[chosen])
+
+    def _kick(self) -> None:
+        """Push roots with a sudden velocity, at random moments."""
+        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
+        if self.config.kick_std > 0 and kicked.any():
+            push(self._simulation, kicked, self.config.kick_std, self._generator)
+
+    def _begin(self, mask: Tensor) -> None:
+        """Start new episodes where `mask` `[N]` holds."""
+        if not mask.any():
+            return
+        config, states = self.config, self.starts(self.num_envs)
+        drawn = self._uniform(self.num_envs)
+        first, takes_over = torch.ones_like(mask), torch.zeros_like(mask)
+        reached = self.archive.draw(self.num_envs)
+        if reached is not None:
+            first = drawn < config.start_share
+            states = torch.where(first.unsqueeze(-1), states, reached)
+        fallen = self.before_falls.draw(self.num_envs) if config.fall_share else None
+        if fallen is not None:
+            chosen = drawn >= 1 - config.fall_share
+            first, states = first & ~chosen, torch.where(chosen.unsqueeze(-1), fallen, states)
+        if self._left_behind is not None:
+            rest = 1 - config.fall_share
+            takes_over = (drawn >= rest - config.takeover_share) & (drawn < rest)
+            drawn_from = torch.randint(len(self._left_behind), (self.num_envs,), generator=self._generator)
+            first = first & ~takes_over
+            states = torch.where(takes_over.unsqueeze(-1), self._left_behind[drawn_from], states)
+        self._begin_in(mask, states)
+        self._from_start = torch.where(mask, first, self._from_start)
+        self._takes_over = torch.where(mask, takes_over, self._takes_over)
+
+    def _begin_in(self, mask: Tensor, states: Tensor) -> None:
+        qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
+        self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
+        self.before_falls.begin(mask, states)
+        self._age = torch.where(mask, 0, self._age)
+        self._from_start, self._takes_over = self._from_start & ~mask, self._takes_over & ~mask
+        self._earned = torch.where(mask, 0.0, self._earned)
+
+    def _report(self, ended: Tensor, fallen: Tensor) -> None:
+        from_start, takes_over = ended & self._from_start, ended & self._takes_over
+        for name, values in (
+            ("return", self._earned[from_start]),
+            ("fallen", fallen[from_start]),
+            ("fallen_taking_over", fallen[takes_over]),
+        ):
+            for value in values.tolist():
+                self._metrics[name] += 0.02 * (value - self._metrics[name])

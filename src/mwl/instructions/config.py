@@ -1,0 +1,31 @@
+"""The typed configuration of an instruction that is carried out."""
+
+from dataclasses import dataclass
+
+from mwl.core.ranges import Count, Seed, Whole
+
+
+@dataclass(frozen=True)
+class FollowStage:
+    """Carry out an instruction in one episode, each step of its plan by the agents of its skills; film it."""
+
+    instruction: str
+    semantic: str
+    """Hand-over folder of the semantic head, or `embedded`."""
+    agents: dict[str, str]
+    """Skill name -> agent that carries it out."""
+    task: str = "h1-walk"
+    steps_per_clause: Count = 250
+    """Control steps after which a step of the plan is left, done or not."""
+    look_every: Whole = 100
+    """Control steps between two looks at the scene; 0: only one, at the beginning."""
+    planner: str = "clip"
+    """`clip`, or `chat` for a language model at `chat_url`, behind which clip stands by."""
+    chat_url: str | None = None
+    chat_model: str | None = None
+    encoder: str | None = None
+    """The CLIP that the semantic head was fitted on, if not a built-in one; a hand-over can't choose it."""
+    pretrained: str | None = None
+    """Its weights, a tag or a file."""
+    seed: Seed = 1000
+    suite: str = "embedded"

@@ -1,0 +1,1 @@
+"""Recorded human motion: clips, how they come to the robot, and how they are cleaned and checked."""

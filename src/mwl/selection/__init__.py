@@ -1,0 +1,21 @@
+"""Which expert to follow where: selection from the state (eq. 3), fusion with the instruction, and composition."""
+
+from mwl.selection.action_correction import Tuning
+from mwl.selection.agent import ExpertAgent
+from mwl.selection.fusion import choose, compose, fuse
+from mwl.selection.guidance import Guidance, resolve_weights, weights_for
+from mwl.selection.network import Gate, LoadedGate, load_gate
+
+__all__ = [
+    "ExpertAgent",
+    "Gate",
+    "Guidance",
+    "LoadedGate",
+    "Tuning",
+    "choose",
+    "compose",
+    "fuse",
+    "load_gate",
+    "resolve_weights",
+    "weights_for",
+]

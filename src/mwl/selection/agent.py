@@ -1,0 +1,32 @@
+"""Acting on the experts' advice alone, without planning: the baseline that guidance is measured against."""
+
+from tensordict import TensorDict
+from torch import Tensor
+
+from mwl.core import keys
+from mwl.selection.guidance import Guidance
+
+
+class ExpertAgent:
+    """Executes the reference action; with all weight on one expert, that is this expert.
+
+    Args:
+        guidance: experts and how to weigh them.
+    """
+
+    def __init__(self, guidance: Guidance) -> None:
+        self.guidance = guidance
+        self.last: TensorDict | None = None
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin new episodes where `done` `[N]` holds; None: everywhere."""
+        self.guidance.reset(done)
+
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Action `[N, A]` in [-1, 1] at observations `[N, O]`; without batch dimension likewise."""
+        if observation.ndim == 1:
+            return self.act(observation.unsqueeze(0), step).squeeze(0)
+        self.last = self.guidance.reference(observation)
+        action: Tensor = self.last[keys.REFERENCE_ACTION]
+        self.last[keys.ACTION] = action
+        return action

@@ -1,0 +1,1 @@
+"""Encoders of sentences and pictures, and the cache of what they gave."""

@@ -1,0 +1,1 @@
+"""From an instruction to steps: sequence, director, progress, the language model planner."""

@@ -1,0 +1,133 @@
+"""Carries an instruction through an episode: plans it, follows the plan, looks again and plans anew."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from mwl.core.errors import NoSkillFits
+from mwl.semantics.head import Clause, SemanticHead
+from mwl.semantics.plan.progress import Layout
+from mwl.semantics.plan.sequencer import Decision, Sequencer, SequencerConfig
+
+Look = Callable[[], Any]
+
+
+class Planner(Protocol):
+    """Splits an instruction; the semantic head does, and so does a language model."""
+
+    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+        """The steps of an instruction in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class DirectorConfig:
+    """When to look at the scene again.
+
+    Args:
+        look_every: control steps between two looks, 50 per second; 0 looks once, at the beginning. A look takes some
+            30 ms, so it has no place in every control step.
+        changed: distance (1 - cosine of embeddings) from the picture last planned on that makes it another scene.
+    """
+
+    look_every: int = 100
+    changed: float = 0.3
+
+
+class Director:
+    """Weights of an instruction over an episode of one environment.
+
+    Args:
+        head: understands words and pictures.
+        instruction: in plain words.
+        look: gives a picture `[H, W, 3]` uint8 of the scene as it is now.
+        planner: makes the plan; None leaves that to the head.
+        config: when to look again.
+        sequencer: when a step is over.
+        skills: those that somebody can carry out; a picture that calls for another changes nothing. None: all.
+
+    Raises:
+        NoSkillFits: a step of the instruction fits no skill.
+    """
+
+    def __init__(
+        self,
+        head: SemanticHead,
+        instruction: str,
+        look: Look,
+        planner: Planner | None = None,
+        config: DirectorConfig | None = None,
+        sequencer: SequencerConfig | None = None,
+        skills: Collection[str] | None = None,
+    ) -> None:
+        self.skills = skills
+        self.head, self.look, self.config = head, look, config or DirectorConfig()
+        self.planner: Planner = planner or head
+        frame = look()
+        self._planned_on = head.look(frame)
+        self.sequencer = Sequencer(self.planner.plan(instruction, frame), sequencer)
+
+    @property
+    def plan(self) -> list[Clause]:
+        """The steps as they stand now."""
+        return self.sequencer.plan
+
+    @property
+    def clause(self) -> Clause:
+        """The step at work."""
+        place = (self.sequencer.place or [0])[0]
+        return self.plan[min(place, len(self.plan) - 1)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.sequencer.finished
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was decided, when and why."""
+        return self.sequencer.decisions
+
+    def update(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+        """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode."""
+        if step and self.config.look_every and step % self.config.look_every == 0 and not self.finished:
+            self._look_again(step)
+        return self.sequencer.update(observation, layout, step)
+
+    def _look_again(self, step: int) -> None:
+        """Plan anew what was left to the picture, where the scene has become another."""
+        place = self.sequencer.place[0]
+        open_steps = [index for index, clause in enumerate(self.plan) if clause.seen and index >= place]
+        if not open_steps:
+            return
+        frame = self.look()
+        seen = self.head.look(frame)
+        distance = 1 - float(seen @ self._planned_on)
+        if distance < self.config.changed:
+            return
+        self._planned_on = seen
+        reason = f"the scene changed (distance {distance:.2f})"
+        try:
+            plan = self._renewed(open_steps[0], frame)
+        except NoSkillFits:
+            self.sequencer.replan(self.plan, place, step, f"{reason}: no skill fits it, the plan stays")
+            return
+        if unable := self._unable(plan):
+            self.sequencer.replan(self.plan, place, step, f"{reason}: nobody can {unable}, the plan stays")
+            return
+        self.sequencer.replan(plan, min(place, open_steps[0]), step, f"{reason}: planned anew")
+
+    def _unable(self, plan: list[Clause]) -> str:
+        """A skill of the plan that nobody can carry out, or nothing."""
+        wanted = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
+        return next((skill for skill in wanted if self.skills is not None and skill not in self.skills), "")
+
+    def _renewed(self, index: int, frame: Any) -> list[Clause]:
+        """The plan with the steps that one "go on" gave, from `index` on, replaced by what the picture calls for."""
+        words = self.plan[index].seen
+        end = index
+        while end < len(self.plan) and self.plan[end].seen == words:
+            end += 1
+        return [*self.plan[:index], *self.head.plan(words, frame), *self.plan[end:]]

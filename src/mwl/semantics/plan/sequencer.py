@@ -1,0 +1,220 @@
+"""Follows a plan at control rate: which step's weights hold now, and why it went on."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mwl.core.errors import BadInput
+from mwl.semantics.head import Clause
+from mwl.semantics.language.transitions import Transition
+from mwl.semantics.plan.progress import PREDICATES, Layout, fall_risk, met, position
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SequencerConfig:
+    """When a step is over.
+
+    Args:
+        timeout: control steps after which a step is left, done or not.
+        retries: how often a step that waits for a predicate begins again after a time-out or a halt, before it is left.
+        stall: control steps without moving `stall_distance` after which a step that should get somewhere is left.
+        stall_distance: m, by the root.
+        moving: skills that should get somewhere.
+        low: skills with the root near the ground on purpose, in which that is no fall.
+        recover: skill that takes over while the robot is about to fall, where the plan's library has it.
+        transitions: what goes between two skills; of several the first whose skill the plan's library has.
+    """
+
+    timeout: int = 400
+    retries: int = 1
+    stall: int = 150
+    stall_distance: float = 0.1
+    moving: tuple[str, ...] = ("walk", "run", "crawl", "approach")
+    low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
+    recover: str = "stand"
+    transitions: tuple[Transition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """That one environment went from one step of the plan to another, when and why; `after` may lie past the end."""
+
+    step: int
+    environment: int
+    before: int
+    after: int
+    reason: str
+
+
+class Sequencer:
+    """Weights of the current step of a plan, for every environment by itself.
+
+    Args:
+        plan: steps with weights over the same skills.
+        config: when a step is over.
+
+    Raises:
+        BadInput: the plan is empty, its steps weigh different skills, or a step waits for an unknown predicate.
+    """
+
+    def __init__(self, plan: Sequence[Clause], config: SequencerConfig | None = None) -> None:
+        if not plan or any(list(clause.weights) != list(plan[0].weights) for clause in plan):
+            raise BadInput("a plan needs at least one step, and all of its steps weights over the same skills")
+        if unknown := {clause.until for clause in plan} - set(PREDICATES):
+            raise BadInput(f"no progress predicate {', '.join(sorted(unknown))}; known: {', '.join(PREDICATES)}")
+        self.plan, self.config = list(plan), config or SequencerConfig()
+        self.names = list(plan[0].weights)
+        self.decisions: list[Decision] = []
+        self._tabulate()
+        self._place: Tensor | None = None
+        self._elapsed: Tensor
+        self._tries: Tensor
+        self._stalled: Tensor
+        self._anchor: Tensor
+        self._at_risk: Tensor
+        self._between: Tensor  # [N] control steps that a skill in between still has
+        self._between_by: Tensor  # [N] which skill that is
+
+    @property
+    def place(self) -> list[int]:
+        """The step of the plan that each environment is at; the length of the plan where all is done."""
+        return [] if self._place is None else self._place.clamp(min=0).tolist()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is done in every environment; the weights of its last step go on."""
+        return self._place is not None and bool((self._place >= len(self.plan)).all())
+
+    def replan(self, plan: Sequence[Clause], place: int, step: int, reason: str) -> None:
+        """Follow another plan over the same skills from its step `place` on, in every environment."""
+        before, skills = self.place, self._skills
+        self.plan = list(plan)
+        self._tabulate()
+        for environment, old in enumerate(before):
+            self._note(Decision(step, environment, old, place, reason))
+            self._cross(environment, skills[min(old, len(skills) - 1)], place, step)
+        if self._place is not None:
+            self._place[:] = place
+            self._elapsed[:], self._stalled[:], self._tries[:] = 0, 0, 0
+
+    def _tabulate(self) -> None:
+        plan = self.plan
+        self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
+        self._skills = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
+        self._moving = torch.tensor([skill in self.config.moving for skill in self._skills])
+        self._low = torch.tensor([skill in self.config.low for skill in self._skills])
+        self._waiting = torch.tensor([clause.until != "never" for clause in plan])
+        self._limits = torch.tensor([clause.steps or self.config.timeout for clause in plan])
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin the plan again, everywhere or in environments `done [N]`."""
+        if done is None or self._place is None:
+            self._place = None
+        else:
+            self._place[done] = -1
+
+    def update(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+        """Weights `[N, K]` (`[K]` for one observation `[O]`) over `names` that hold now.
+
+        Args:
+            observation: `[N, O]` or `[O]`.
+            layout: names its parts.
+            step: control step of the episode, for the log of decisions.
+        """
+        if observation.dim() == 1:
+            return self.update(observation.unsqueeze(0), layout, step)[0]
+        where = position(observation, layout)
+        self._begin(where)
+        assert self._place is not None
+        for index, clause in enumerate(self.plan):
+            here = (self._place == index) & (self._between == 0)
+            if here.any():
+                self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
+        self._elapsed += (self._between == 0).long()  # a step begins when its own skill does
+        still = (where - self._anchor).norm(dim=-1) < self.config.stall_distance
+        self._stalled = torch.where(still & (self._between == 0), self._stalled + 1, 0)
+        self._anchor = torch.where(still[:, None], self._anchor, where)
+        self._give_up(self._elapsed > self._limits[self._now], where, step, "time is up")
+        self._give_up(self._moving[self._now] & (self._stalled > self.config.stall), where, step, "no progress")
+        weights = self._guarded(observation, layout, step)
+        self._between = (self._between - 1).clamp(min=0)
+        return weights
+
+    @property
+    def _now(self) -> Tensor:
+        """The step whose weights hold `[N]`: the last one where all is done."""
+        assert self._place is not None
+        return self._place.clamp(max=len(self.plan) - 1)
+
+    def _give_up(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
+        """Begin a step that waits for something again, or leave it."""
+        assert self._place is not None
+        mask = mask & (self._place < len(self.plan))
+        again = mask & self._waiting[self._now] & (self._tries < self.config.retries)
+        for environment in again.nonzero().flatten().tolist():
+            place = int(self._place[environment])
+            self._note(Decision(step, environment, place, place, f"{reason}: once more"))
+        self._tries = self._tries + again.long()
+        self._elapsed, self._stalled = torch.where(again, 0, self._elapsed), torch.where(again, 0, self._stalled)
+        self._leave(mask & ~again, where, step, reason)
+
+    def _begin(self, where: Tensor) -> None:
+        if self._place is None or len(self._place) != len(where):
+            self._place = torch.full((len(where),), -1)
+            self._elapsed = torch.zeros(len(where), dtype=torch.long)
+            self._tries = torch.zeros_like(self._elapsed)
+            self._stalled, self._anchor = torch.zeros_like(self._elapsed), where.clone()
+            self._at_risk = torch.zeros(len(where), dtype=torch.bool)
+            self._between, self._between_by = torch.zeros_like(self._elapsed), torch.zeros_like(self._elapsed)
+        fresh = self._place < 0
+        self._place[fresh], self._elapsed[fresh], self._stalled[fresh], self._tries[fresh] = 0, 0, 0, 0
+        self._anchor = torch.where(fresh[:, None], where, self._anchor)
+        self._at_risk, self._between = self._at_risk & ~fresh, self._between.masked_fill(fresh, 0)
+
+    def _leave(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
+        assert self._place is not None
+        for environment in mask.nonzero().flatten().tolist():
+            before = int(self._place[environment])
+            self._note(Decision(step, environment, before, before + 1, reason))
+            self._cross(environment, self._skills[before], before + 1, step)
+        self._place = self._place + mask.long()
+        self._elapsed = torch.where(mask, 0, self._elapsed)
+        self._stalled, self._tries = torch.where(mask, 0, self._stalled), torch.where(mask, 0, self._tries)
+        self._anchor = torch.where(mask[:, None], where, self._anchor)
+
+    def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
+        """Put between a skill and that of the plan's step `place` what has to be there."""
+        after = self._skills[min(place, len(self.plan) - 1)]
+        for transition in self.config.transitions:
+            if (transition.before, transition.after) == (skill, after) and transition.by in self.names:
+                self._between[environment] = transition.steps
+                self._between_by[environment] = self.names.index(transition.by)
+                reason = f"from {skill} to {after}: {transition.by} in between"
+                self._note(Decision(step, environment, place, place, reason))
+                return
+
+    def _guarded(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+        """The step's weights, those of a skill in between, or all weight on recovering while a fall is near."""
+        between = one_hot(self._between_by, len(self.names)).to(self._weights.dtype)
+        weights = torch.where(self._between[:, None] > 0, between, self._weights[self._now])
+        if self.config.recover not in self.names:
+            return weights
+        risk = fall_risk(observation, layout) & ~self._low[self._now]
+        for environment in (risk != self._at_risk).nonzero().flatten().tolist():
+            place = self.place[environment]
+            reason = "about to fall: recover" if bool(risk[environment]) else "recovered: go on"
+            self._note(Decision(step, environment, place, place, reason))
+        self._at_risk = risk
+        upright = torch.zeros(len(self.names))
+        upright[self.names.index(self.config.recover)] = 1.0
+        return torch.where(risk[:, None], upright, weights)
+
+    def _note(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        _log.info("step %d, environment %d: %s", decision.step, decision.environment, decision.reason)

@@ -1,0 +1,1 @@
+"""Tracking policies trained by reinforcement learning, from which demonstrators are made."""

@@ -1,0 +1,1 @@
+"""The teacher that turns the handle of a door and opens it."""

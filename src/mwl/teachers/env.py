@@ -1,0 +1,265 @@
+"""Training environment of the tracking teachers: follow a gait cycle at a commanded velocity on the fast contact model.
+
+Batched and written for PPO alone: episodes are cut at a few seconds, most of them begin in the middle of a stride, and
+falls end them. The benchmark itself is `mwl.make_env`.
+"""
+
+from dataclasses import dataclass, field
+
+import mujoco
+import torch
+from torch import Tensor
+
+from mwl.mocap.gait_cycle import GaitCycle
+from mwl.robot import frames
+from mwl.robot.h1 import CONTROL_DT, QPOS0
+from mwl.robot.kinematics import FEET, PointKinematics
+from mwl.rollouts.falls import GAIT
+from mwl.rollouts.pushes import at_random, push
+from mwl.simulation import Simulation
+from mwl.simulation.task import SensorIndex
+from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
+from mwl.teachers.rewards import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """Velocity commands of the training episodes: forward and sideways in m/s, turning in rad/s."""
+
+    preferred_speed: float = 1.2
+    preferred_share: float = 0.35
+    """Share of the episodes that get the preferred speed, straight ahead; the others draw from the ranges."""
+    forward: tuple[float, float] = (0.4, 1.5)
+    sideways: tuple[float, float] = (0.0, 0.0)
+    turning: tuple[float, float] = (0.0, 0.0)
+    start_speed: float = 0.3
+    """Forward speed in m/s at which a start from standing begins; it then ramps to the command."""
+    ramp_rate: float = 1.5  # m/s^2
+    resample_interval: float = 0.0
+    """Mean time in s between changes of the command within an episode; 0 keeps it."""
+
+
+def draw_commands(
+    config: CommandConfig, count: int, generator: torch.Generator, preferred_speed: float | None = None
+) -> Tensor:
+    """Random commands `[count, 3]`: the preferred speed straight ahead, or evenly from the ranges.
+
+    Args:
+        config: ranges and shares.
+        count: how many.
+        generator: randomness.
+        preferred_speed: where a curriculum stands, m/s, which then also is the upper end of the forward range; None
+            takes the configured one.
+    """
+    fastest = config.forward[1] if preferred_speed is None else max(config.forward[1], preferred_speed)
+    speed = config.preferred_speed if preferred_speed is None else preferred_speed
+    low, high = torch.tensor([(config.forward[0], fastest), config.sideways, config.turning]).T
+    command = low + (high - low) * torch.rand(count, 3, generator=generator)
+    preferred = torch.rand(count, 1, generator=generator) < config.preferred_share
+    return torch.where(preferred, torch.tensor([speed, 0.0, 0.0]), command)
+
+
+@dataclass(frozen=True)
+class SpeedCurriculum:
+    """Raises the preferred (and highest) speed while the policy keeps up: +step every `patience` iterations."""
+
+    stop: float = 5.6  # m/s
+    step: float = 0.1
+    patience: int = 20
+    min_episode_length: float = 150.0
+    max_speed_error: float = 0.45
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Everything that defines a tracking task besides the gait cycle."""
+
+    command: CommandConfig = field(default_factory=CommandConfig)
+    curriculum: SpeedCurriculum | None = None
+    scale: ResidualScale = field(default_factory=ResidualScale)
+    reward: TrackingRewardConfig = field(default_factory=TrackingRewardConfig)
+    episode_steps: int = 250
+    standing_start_share: float = 0.2
+    """Share of the episodes that begin with the benchmark's own reset instead of within a stride."""
+    kick_std: float = 0.45  # m/s in x and y
+    kick_interval: float = 2.0  # s
+    lowest_root: float = GAIT.lowest_root  # m
+    max_heading_error: float = 1.2  # rad
+
+
+class TrackingEnv:
+    """N robots that follow a gait cycle.
+
+    Args:
+        simulation: batched simulation of the robot, advancing one control step of 20 ms per call.
+        cycle: reference gait.
+        config: task.
+        seed: seed of resets, commands and kicks.
+    """
+
+    def __init__(self, simulation: Simulation, cycle: GaitCycle, config: TrackingConfig, seed: int) -> None:
+        self.config, self.num_envs = config, simulation.num_envs
+        self.preferred_speed = config.command.preferred_speed
+        self.controller = GaitController(cycle, config.scale, self.num_envs, config.command.ramp_rate)
+        self.action_size = self.controller.previous_action.shape[-1]
+        self._simulation, model = simulation, simulation.model
+        self._feet = PointKinematics(model, FEET)
+        self._actuators = ActuatorForces(model)
+        self._com_velocity = SensorIndex(model).slices["com_velocity"]
+        self._generator = torch.Generator().manual_seed(seed)
+        self._age = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._speed_errors: list[Tensor] = []
+
+    def reset(self) -> Tensor:
+        """Begin every episode at a random age, lest they all end at once; returns the observation `[N, 68]`."""
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool)
+        self._begin(everywhere)
+        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
+        return self.observe()
+
+    def observe(self) -> Tensor:
+        """Observation `[N, 68]` of the present state."""
+        qpos, qvel = self._state()
+        return self.controller.observe(qpos, qvel)
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance one control step of 20 ms with actions `[N, 13]`, then begin anew where an episode ended.
+
+        Returns:
+            observation of the reached states `[N, 68]` (before any reset; `observe` gives the one after), reward `[N]`,
+            terminated `[N]` and truncated `[N]`, both bool.
+        """
+        action = action.clamp(-MAX_ACTION, MAX_ACTION)
+        action_change = self.controller.previous_action
+        targets = self.controller.joint_targets(action)
+        action_change = self.controller.previous_action - action_change
+        self._simulation.step(targets.double().numpy())
+        self.controller.advance()
+        self._age += 1
+        self._kick()
+        qpos, qvel = self._state()
+        observation = self.controller.observe(qpos, qvel)
+        rotation = frames.rotation_matrix(qpos[:, 3:7])
+        errors = self._errors(qpos, qvel, rotation, targets, action, action_change)
+        terminated = self._fallen(qpos, rotation, errors.heading)
+        truncated = ~terminated & (self._age >= self.config.episode_steps)
+        reward = tracking_reward(errors, self.config.reward)
+        self._speed_errors.append(errors.speed.abs().mean())
+        self._begin(terminated | truncated)
+        self._change_commands()
+        return observation, reward, terminated, truncated
+
+    def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
+        """Advance the speed curriculum when it is due; returns the preferred speed and the mean error of all speeds."""
+        error = torch.stack(self._speed_errors).mean().item()
+        self._speed_errors = []
+        if self.config.curriculum is not None and iteration % self.config.curriculum.patience == 0:
+            self.raise_speed(mean_length, error)
+        return {"speed_error": error, "preferred_speed": self.preferred_speed}
+
+    def raise_speed(self, mean_length: float, mean_speed_error: float) -> None:
+        """Advance the speed curriculum if episodes last and the speed is held."""
+        curriculum = self.config.curriculum
+        if curriculum is None or mean_length < curriculum.min_episode_length:
+            return
+        if mean_speed_error < curriculum.max_speed_error:
+            self.preferred_speed = min(self.preferred_speed + curriculum.step, curriculum.stop)
+
+    def _state(self) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self._simulation.qpos).float(), torch.from_numpy(self._simulation.qvel).float()
+
+    def _errors(
+        self, qpos: Tensor, qvel: Tensor, rotation: Tensor, targets: Tensor, action: Tensor, action_change: Tensor
+    ) -> TrackingErrors:
+        command = self.controller.command
+        com_velocity = torch.from_numpy(self._simulation.sensordata[:, self._com_velocity]).float()
+        velocity = frames.to_heading(self.controller.desired_heading, com_velocity)
+        joint_error = (qpos[:, 7:26] - self.controller.reference().joints).square()
+        return TrackingErrors(
+            speed=velocity[:, 0] - command[:, 0],
+            sideways=velocity[:, 1] - command[:, 1],
+            heading=self.controller.heading_error(rotation),
+            turning=qvel[:, 5] - command[:, 2],
+            tilt=rotation[:, 2, :2].square().sum(dim=-1),
+            legs=joint_error[:, :10].sum(dim=-1),
+            arms=joint_error[:, 10:].sum(dim=-1),
+            stature=stature(qpos[:, 2], rotation[:, 2, 2]),
+            low_force=low_force_share(self._actuators.force(targets, qpos[:, 7:26], qvel[:, 6:25])),
+            action=action,
+            action_change=action_change,
+        )
+
+    def _fallen(self, qpos: Tensor, rotation: Tensor, heading_error: Tensor) -> Tensor:
+        tilted = rotation[:, 2, 2] < GAIT.least_upright
+        return (qpos[:, 2] < self.config.lowest_root) | tilted | (heading_error.abs() > self.config.max_heading_error)
+
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=self._generator)
+
+    def _draw_commands(self) -> Tensor:
+        speed = self.preferred_speed if self.config.curriculum else None
+        return draw_commands(self.config.command, self.num_envs, self._generator, speed)
+
+    def _change_commands(self) -> None:
+        interval = self.config.command.resample_interval
+        if interval > 0:
+            change = self._uniform(0, 1, self.num_envs) < CONTROL_DT / interval
+            self.controller.target = torch.where(change.unsqueeze(-1), self._draw_commands(), self.controller.target)
+
+    def _kick(self) -> None:
+        """Push roots with a sudden velocity, at random moments."""
+        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
+        if self.config.kick_std > 0 and kicked.any():
+            push(self._simulation, kicked, self.config.kick_std, self._generator)
+
+    def _begin(self, mask: Tensor) -> None:
+        """Start new episodes where `mask` `[N]` holds."""
+        if not mask.any():
+            return
+        count = self.num_envs
+        standing = self._uniform(0, 1, count) < self.config.standing_start_share
+        phase = torch.where(standing, 0.0, self._uniform(0, 1, count))
+        target = self._draw_commands()
+        start_speed = target[:, 0].clamp(-self.config.command.start_speed, self.config.command.start_speed)
+        start_speed = torch.where(standing, start_speed, target[:, 0])
+        self.controller.restart(mask, phase, target, start_speed, torch.zeros(count))
+        qpos, qvel = self._stride_states()
+        noise = self._uniform(-0.01, 0.01, count, 26)
+        qpos = torch.where(standing.unsqueeze(-1), torch.tensor(QPOS0, dtype=torch.float32) + noise, qpos)
+        qvel = torch.where(standing.unsqueeze(-1), 0.0, qvel)
+        self._simulation.reset(mask.numpy(), qpos.double().numpy(), qvel.double().numpy())
+        self._age = torch.where(mask, 0, self._age)
+
+    def _stride_states(self) -> tuple[Tensor, Tensor]:
+        """States within the stride: the reference at the commanded speed, a little disturbed, feet on the floor."""
+        controller, count = self.controller, self.num_envs
+        pose = controller.reference()
+        soon = controller.cycle.pose(
+            controller.phase + 0.1 * CONTROL_DT / controller.cycle.stride_time(controller.command[:, 0]),
+            controller.command,
+        )
+        normal = lambda *shape: torch.randn(*shape, generator=self._generator)  # noqa: E731
+        joints = pose.joints + 0.02 * normal(count, 19)
+        quaternion = frames.quaternion_from_euler(pose.root[:, 1], pose.root[:, 2], 0.1 * normal(count))
+        rotation = frames.rotation_matrix(quaternion)
+        corners = self._feet.positions(joints) @ rotation.transpose(-1, -2)
+        height = -corners[..., 2].min(dim=-1).values
+        qpos = torch.cat([torch.zeros(count, 2), height.unsqueeze(-1), quaternion, joints], dim=-1)
+        direction = torch.sign(controller.command[:, :1] + 0.05)
+        velocity = torch.cat([controller.command[:, :2], torch.zeros(count, 1)], dim=-1) + 0.1 * normal(count, 3)
+        angular = torch.cat([torch.zeros(count, 2), controller.command[:, 2:]], dim=-1)
+        joint_velocity = direction * (soon.joints - pose.joints) / (0.1 * CONTROL_DT)
+        return qpos, torch.cat([velocity, angular, joint_velocity], dim=-1)
+
+
+class ActuatorForces:
+    """Forces of the robot's position servos from targets and joint states: `clamp(kp (target - q) - kv qd)`."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._kp = torch.tensor(model.actuator_gainprm[:, 0], dtype=torch.float32)
+        self._kv = torch.tensor(-model.actuator_biasprm[:, 2], dtype=torch.float32)
+        self._limit = torch.tensor(model.actuator_forcerange[:, 1], dtype=torch.float32)
+
+    def force(self, targets: Tensor, joints: Tensor, velocity: Tensor) -> Tensor:
+        """Forces in N m `[N, 19]` at targets and joint angles in rad and velocities in rad/s, each `[N, 19]`."""
+        return (self._kp * (targets - joints) - self._kv * velocity).clamp(-self._limit, self._limit)

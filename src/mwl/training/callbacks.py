@@ -1,0 +1,229 @@
+"""What every stage does beside learning: checkpoint, remember its random numbers, report progress, hand over."""
+
+import random
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mwl.core.artifact import write_handoff
+from mwl.core.errors import ConfigError, NonFiniteLoss, WriteFailed
+from mwl.core.files import write_json, write_text
+from mwl.core.resuming import refuse_changed
+from mwl.core.terminal import redacted
+from mwl.experiments import tracking
+from mwl.experiments.logger import StageLogger
+from mwl.training.resume import LAST
+
+CONFIG = "config.yaml"
+RUN_ID = "mlflow_run_id"
+
+
+class PeriodicCheckpoint(Checkpoint):
+    """Saves `last.ckpt` at round ends, at most every `every_s` seconds, at the end, and when asked to stop.
+
+    `ModelCheckpoint(train_time_interval=...)` never fires under manual optimisation (lightning 2.6), and a count of
+    rounds fits no stage: rounds take from milliseconds to minutes.
+    """
+
+    def __init__(self, folder: str, every_s: float = 30.0) -> None:
+        self.path = Path(folder) / LAST
+        self.every_s = every_s
+        self._saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin counting the seconds."""
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Save when the last checkpoint is older than `every_s`."""
+        if time.monotonic() - self._saved_at >= self.every_s:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what was reached, from which `--resume` goes on for longer."""
+        self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save when asked to stop: Lightning raises that between rounds, so the state is whole. Else keep the last."""
+        if isinstance(exception, SIGTERMException):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        """Save, unless that would spoil what is there.
+
+        Raises:
+            NonFiniteLoss: a weight became NaN or infinite.
+        """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        for name, weight in trainer.lightning_module.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise NonFiniteLoss(
+                    f"{name} is not finite any more, so nothing of it is kept; --resume goes on from the checkpoint "
+                    "before, where there is one; a smaller learning rate helps if it recurs"
+                )
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()
+
+
+class RandomState(Callback):
+    """Carries the random number generators in the checkpoint, so that a resumed stage ends as an uninterrupted one.
+
+    Args:
+        seed: with which the stage begins; a resumed one goes on with its generators, so it can't have another.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generators of Python, NumPy and torch as plain lists and tensors, which load with `weights_only=True`."""
+        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+        version, internal, gauss = random.getstate()
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
+            "python": [version, list(internal), gauss],
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training starts: setting up draws random numbers as well.
+
+        Raises:
+            BadInput: the stage was begun with another seed.
+        """
+        if self.seed is not None and state_dict.get("seed") is not None:
+            refuse_changed("", {"seed_everything": state_dict.get("seed")}, {"seed_everything": self.seed})
+        self._restored = state_dict
+
+    def on_train_start(self, *_: Any) -> None:
+        """Put the generators back as they were when the checkpoint was written, before the next batch is drawn."""
+        if self._restored is None:
+            return
+        state, self._restored = self._restored, None
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+            torch.cuda.set_rng_state_all(state["cuda"])
+        name, keys, position, has_gauss, cached = state["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+
+
+def write_progress(path: Path, fraction: float, text: str = "") -> None:
+    """Tell a watching process how far a stage is; where there is no room for that, the stage goes on."""
+    with suppress(WriteFailed):
+        write_json(path, {"fraction": fraction, "text": text})
+
+
+class ProgressFile(Callback):
+    """Writes how far training is to a small file, for the display of the pipeline that runs this stage."""
+
+    def __init__(self, path: str, every_s: float = 1.0) -> None:
+        self.path = Path(path)
+        self.every_s = every_s
+        self._written_at = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Write the fraction of rounds done and the metrics meant for the progress bar."""
+        if time.monotonic() - self._written_at < self.every_s:
+            return
+        self._written_at = time.monotonic()
+        shown = {name: float(value) for name, value in trainer.progress_bar_metrics.items() if name != "v_num"}
+        text = " ".join(f"{name.split('/')[-1]}={value:.4g}" for name, value in list(shown.items())[:4])
+        write_progress(self.path, _fraction_done(trainer), text)
+
+
+def _fraction_done(trainer: Trainer) -> float:
+    """Share of training that is done, by epochs and by steps, whichever limit is nearer; 0 when it is open-ended."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    fractions = [0.0]
+    if trainer.max_epochs and trainer.max_epochs > 0 and np.isfinite(trainer.num_training_batches):
+        within = progress / max(1, trainer.num_training_batches)
+        fractions.append((trainer.current_epoch + within) / trainer.max_epochs)
+    if trainer.max_steps > 0:
+        fractions.append(trainer.global_step / trainer.max_steps)
+    return min(1.0, max(fractions))
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the complete configuration beside the checkpoints and to MLflow.
+
+    The stock callback needs the logger's `save_dir`, which is None for a sqlite store.
+    """
+
+    def __init__(self, *args: Any, folder: str, **kwargs: Any) -> None:
+        kwargs["save_to_log_dir"] = False
+        super().__init__(*args, **kwargs)
+        self.folder = Path(folder)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write `config.yaml`."""
+        write_text(self.folder / CONFIG, self._text())
+
+    def _text(self) -> str:
+        """The configuration of what is made, without what was said of how to go about it this time.
+
+        The store's address in it may hold a password.
+        """
+        config = self.config.clone()
+        for key, unsaid in (("resume", False), ("force", False), ("progress_file", None)):
+            if key in config:
+                config[key] = unsaid
+        return redacted(self.parser.dump(config, skip_none=False))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the configuration, and write the run's id for a later resume."""
+        logger = trainer.logger
+        if isinstance(logger, StageLogger):
+            logger.begin()
+        if isinstance(logger, MLFlowLogger) and logger.run_id:
+            logger.experiment.log_text(logger.run_id, self._text(), CONFIG)
+            write_text(self.folder / RUN_ID, logger.run_id)
+
+
+class HandOff(Callback):
+    """Writes the hand-over folder once training is complete, and copies it to MLflow."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module that could not hand over, before hours are spent on it.
+
+        Raises:
+            ConfigError: the module has no `handoff()`.
+        """
+        if not hasattr(pl_module, "handoff"):
+            name = type(pl_module).__qualname__
+            raise ConfigError(f"model {name} has no handoff() method, so it cannot be fitted as a stage")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Only a training that was not interrupted arrives here; a trial run of the configuration leaves nothing.
+
+        Raises:
+            ConfigError: the trainer's limits let nothing be trained.
+        """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+            raise ConfigError("nothing was trained: trainer.max_epochs, max_steps or limit_train_batches is 0")
+        logger = trainer.logger
+        entries: dict[str, Any] = pl_module.handoff()  # type: ignore[operator]
+        if isinstance(logger, MLFlowLogger) and logger.run_id:
+            write_handoff(self.folder, mlflow_run_id=logger.run_id, **entries)
+            logger.experiment.log_artifacts(logger.run_id, str(self.folder), tracking.HANDOFF_ARTIFACT)
+        else:
+            write_handoff(self.folder, **entries)

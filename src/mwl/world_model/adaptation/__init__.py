@@ -1,0 +1,1 @@
+"""What adapts to the task around the experts' actions: trust region, search, race."""

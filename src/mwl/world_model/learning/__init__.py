@@ -1,0 +1,1 @@
+"""How the world model learns: replay, losses, and one update."""

@@ -1,0 +1,122 @@
+"""Instructions answered: weights, plan, refusal, and pictures that are none."""
+
+import struct
+import tracemalloc
+import zlib
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
+from mwl.instructions.preview import Question, instruct, read_picture
+from mwl.instructions.view import view
+
+KEYS = {"instruction", "refused", "reason", "weights", "nearest", "plan", "planner", "fallback", "notice"}
+
+
+def ask(text: str, **more: Any) -> dict[str, Any]:
+    return instruct(Question(text, **more))
+
+
+def test_single_instruction_weighs_every_skill() -> None:
+    answer = ask("please stay where you are, upright")
+    assert set(answer) == KEYS
+    assert max(answer["weights"], key=answer["weights"].get) == "stand"
+    assert sum(answer["weights"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert answer["nearest"][0]["skill"] == "stand"
+
+
+def test_touching_is_reaching() -> None:
+    weights = ask("touch the target with your left hand")["weights"]
+    assert max(weights, key=weights.get) == "reach"
+
+
+def test_compound_instruction_becomes_a_sequence() -> None:
+    plan = ask("stand for two seconds, then walk until you are at the door")["plan"]
+    assert [max(step["weights"], key=step["weights"].get) for step in plan] == ["stand", "walk"]
+    assert [(step["steps"], step["until"]) for step in plan] == [(100, "never"), (0, "at_door")]
+
+
+def test_what_no_skill_fits_is_refused_with_the_nearest() -> None:
+    answer = ask("compose a symphony in four movements")
+    assert answer["refused"]
+    assert answer["weights"] == {}
+    assert answer["nearest"]
+    assert "no skill fits" in answer["reason"]
+
+
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_nothing_said(text: str) -> None:
+    with pytest.raises(BadInput):
+        ask(text)
+
+
+@pytest.mark.parametrize("text", ["走路", "🚶🚪", "walk " * 2000])
+def test_what_is_no_english_sentence_is_refused_in_words(text: str) -> None:
+    answer = ask(text)
+    assert answer["refused"]
+    assert len(answer["reason"]) < 200
+
+
+def test_people_see_bars_steps_and_endings() -> None:
+    out = StringIO()
+    answer = ask("stand for two seconds, then walk until you are at the door")
+    Console(file=out, width=100).print(view(answer, steps=True))
+    assert "█" in out.getvalue()
+    assert "2 s are over" in out.getvalue()
+    assert "at door" in out.getvalue()
+
+
+def test_brackets_and_escape_sequences_of_users_are_text() -> None:
+    out = StringIO()
+    for text in (
+        "walk [/nope] forward",
+        "walk [red]forward",
+        "walk \x1b[31mforward\x07, then stand",
+        "walk \u202eforward",
+    ):
+        Console(file=out, width=100).print(view(ask(text), steps=True))
+    shown = out.getvalue()
+    assert "[/nope]" in shown
+    assert "[red]" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of few bytes that says it is `side` x `side` pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1000 * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [5_000, 12_000, 30_000, 2**31 - 1])
+def test_a_picture_of_too_many_pixels_is_refused_undecoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(side))
+    tracemalloc.start()
+    with pytest.raises(CorruptFile):
+        read_picture(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6, "bytes; decoded it would be 25 million and more"
+    tracemalloc.stop()
+
+
+def test_pictures(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile):
+        read_picture(tmp_path / "no.png")
+    (tmp_path / "bad.png").write_text("not a picture")
+    with pytest.raises(CorruptFile):
+        read_picture(tmp_path / "bad.png")
+    Image.new("RGBA", (5, 3), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255, "a transparent picture lies on white"
+    Image.new("L", (1, 1)).save(tmp_path / "dot.jpg")
+    assert ask("walk forward", frame=tmp_path / "dot.jpg")["weights"]["walk"] > 0.5, "the words say what to do"
