@@ -1,4 +1,4 @@
-"""The rooms of the package: imports point one way, in the order that the design page lists, and no folder is crowded."""
+"""Rooms of the package: imports point one way, in the order that the design page lists, and no folder is crowded."""
 
 import ast
 import re

@@ -132,6 +132,15 @@ MOVED = {
 _EMPTIED = {f"mwl.{room}" for room in ("motion", "gating")}
 
 
+def present(name: str) -> str:
+    """The name of a module, or of something in it, as it is now; a name that has not moved is given back."""
+    parts = name.removeprefix("mwl.").split(".")
+    for end in range(len(parts), 0, -1):
+        if (old := ".".join(parts[:end])) in MOVED:
+            return ".".join(("mwl", MOVED[old], *parts[end:]))
+    return name
+
+
 class _Moved(MetaPathFinder, Loader):
     """Gives the module itself under its old name, the same object, so that there is one of each class."""
 

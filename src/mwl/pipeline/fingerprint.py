@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mwl
+from mwl._moved import present
 from mwl.core.artifact import MANIFEST, sha256_of
 
 _PACKAGE = Path(mwl.__file__).parent
@@ -103,7 +104,7 @@ def code_version(modules: Iterable[str]) -> str:
 @cache
 def _source_files(name: str) -> tuple[Path, ...]:
     """Files executed by `import name`: the packages above and the module itself; a class name falls back to these."""
-    parts = name.split(".")
+    parts = present(name).split(".")
     if parts[0] != "mwl":
         return ()
     files = []
