@@ -188,7 +188,7 @@ def test_code_version_follows_imports_and_nothing_else() -> None:
         code_version(["mwl.core.artifact"])
     finally:
         fingerprint.sha256_of = original
-    assert {"handoff.py", "errors.py"} <= files
+    assert {"artifact.py", "errors.py"} <= files
     assert "plots.py" not in files
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mwl.core.errors import WriteFailed
-from mwl.simulation.rendering.films import ENDINGS, Film
+from mwl.core.files import FILM_ENDINGS
+from mwl.simulation.rendering.films import Film
 
 
 def shoot(path: Path, frames: int = 8) -> None:
@@ -20,7 +21,7 @@ def shoot(path: Path, frames: int = 8) -> None:
             film.add(random.integers(0, 255, (96, 128, 3)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", FILM_ENDINGS)
 def test_a_film_holds_its_frames_and_its_rate(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a film ü %d{ending}"
     shoot(path)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mwl.core.errors import BadInput, MwlError, WriteFailed
-from mwl.core.files import output_file, shown, unused
+from mwl.core.files import FILM_ENDINGS, output_file, shown, unused
 from mwl.core.terminal import plain, printable, redacted, told
 from mwl.experiments import tracking
-from mwl.simulation.rendering.films import ENDINGS
 
 _INTERRUPTED = 130
 _LONGEST = 1000  # characters of a message
@@ -116,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(ENDINGS)})")
+    sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(FILM_ENDINGS)})")
     _add_force(sub)
     sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
@@ -266,7 +265,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         instruction=options.instruction,
         act=options.act,
     )
-    video = None if options.video is None else output_file(options.video, force=options.force, endings=ENDINGS)
+    video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
     failures: list[WriteFailed] = []
     with _progress(options.agent) as report:
         record = evaluate_with_film(config, options.experiment, video, report, failures.append)
@@ -335,7 +334,7 @@ def _play(options: argparse.Namespace) -> int:
         chat_model=options.chat_model,
         seed=options.seed,
     )
-    video = output_file(options.video or unused(_PLAY_VIDEO), force=options.force, endings=ENDINGS)
+    video = output_file(options.video or unused(_PLAY_VIDEO), force=options.force, endings=FILM_ENDINGS)
     with _progress(options.instruction) as report:
         summary = follow(stage, video, report)
     _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))

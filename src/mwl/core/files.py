@@ -35,6 +35,7 @@ _WRITING = {  # kinds of errors that are about the place written to
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
     if hasattr(errno, name)
 }
+FILM_ENDINGS = (".mp4", ".mkv", ".mov")
 MAX_NAME_BYTES = 200  # file systems take 255; a scratch file beside the target needs some of them
 
 

@@ -31,7 +31,7 @@ class Recorder:
     As a context manager: the film appears at the end of the block, if that ends well and there was a frame.
 
     Args:
-        path: file to write, see `mwl.simulation.rendering.films.ENDINGS`.
+        path: file to write, see `mwl.core.files.FILM_ENDINGS`.
         caption: lines shown at the top; may be changed while recording.
         every: control steps per frame; the film runs in real time.
         size: (width, height) in pixels, even numbers.

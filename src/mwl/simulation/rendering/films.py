@@ -14,7 +14,6 @@ from mwl.core.files import shown, writing
 if TYPE_CHECKING:
     import numpy as np
 
-ENDINGS = (".mp4", ".mkv", ".mov")
 _QUALITY = 15  # libx264's constant rate factor: 0 is lossless, 51 the worst
 
 
@@ -22,7 +21,7 @@ class Film:
     """A film that is being written; as a context manager it appears at the end of the block, if that ends well.
 
     Args:
-        path: file to write; its ending, one of `ENDINGS`, decides the format.
+        path: file to write; its ending, one of `FILM_ENDINGS`, decides the format.
         fps: frames per second.
     """
 
