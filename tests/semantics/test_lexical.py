@@ -46,6 +46,6 @@ def test_held_out_instructions(eight_cards: list[Card], held_out: dict[str, Any]
     right = [head.names[int(head.scores(text).argmax())] == skill for text, skill in labelled]
     near = np.array([head.confidence(text) for text, _ in labelled])
     far = np.array([head.confidence(text) for text in held_out["far"]])
-    # Chance is 1/8 and 1/2. Words alone carry that far; the figures themselves are in docs/semantics.md.
+    # Chance is 1/8 and 1/2. Words alone carry that far; the figures themselves are in docs/guide/instructions.md.
     assert np.mean(right) >= 0.6
     assert auroc(near, far) >= 0.75

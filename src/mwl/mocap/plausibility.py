@@ -1,7 +1,7 @@
 """Whether a clip may be a motion of this robot on a level floor: figures, and which of them lie beyond their bounds.
 
 Bounds are on shares of frames or on what remains when the worst hundredth of the frames is set aside, so that one odd
-frame condemns no clip. docs/motion.md has the table.
+frame condemns no clip. docs/guide/motion-clips.md has the table.
 """
 
 from typing import Any

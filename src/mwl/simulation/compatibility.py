@@ -20,7 +20,7 @@ from mwl.core.errors import MissingDependency
 
 INSTALL = (
     "clone https://github.com/carlosferrazza/humanoid-bench and run `pip install --no-deps -e humanoid-bench "
-    "dm_control dm-env imageio` (without its pinned requirements; see docs/simulation.md)"
+    "dm_control dm-env imageio` (without its pinned requirements; see docs/guide/simulation.md)"
 )
 
 
