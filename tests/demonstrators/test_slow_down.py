@@ -44,23 +44,6 @@ def test_a_running_robot_comes_down_to_a_walk_and_stays_up(config):
     assert ((speed[300:] - 1.1).abs() < 0.5).all()
 
 
-def test_who_was_made_to_run_on_slows_down_anew(config):
-    config = replace(config, slow_down=SlowDownConfig(after=(0.0, 0.0)))
-    env = make_env(config.task, N, seed=0)
-    demonstrator, observation = build_demonstrator(config, env), env.reset()[keys.OBSERVATION]
-    demonstrator.reset(observation)
-    demonstrator.act(observation)  # from standing there is nothing to brake: it walks at once
-    noise = demonstrator.noise_scale
-    ran_on = torch.arange(N) < 3
-    demonstrator.acted((~ran_on).long())
-    observation = observation.clone()
-    observation[:, 26] = 5.0  # m/s forward
-    demonstrator.act(observation)
-    runs = (demonstrator.noise_scale != noise).any(dim=-1)
-    assert torch.equal(runs, ran_on)  # those that run are braked by the runner
-    assert (demonstrator.skill == 1).all()
-
-
 def test_a_student_learns_the_braking_alone_and_both_teachers_are_counted(config):
     small = replace(config, recording=replace(config.recording, episodes=4, steps=140, noise_levels=[0.0]))
     recorded: Demonstrations = record(replace(small, slow_down=SlowDownConfig(after=(1.6, 2.0))))

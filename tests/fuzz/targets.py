@@ -337,7 +337,7 @@ def sound_gate(loaded: LoadedGate) -> None:
 
 
 def make_head(folder: Path) -> None:
-    shipped("semantics", "lexical")(folder)
+    shipped("semantics", "embedded")(folder)
 
 
 def sound_head(head: SemanticHead) -> None:

@@ -96,7 +96,7 @@ def test_code_that_lies_beside_a_model_is_never_run(
     head |= {"phrases": {"background": [], "deictic": []}, "cards": [{"name": "walk", "description": "walk"}]}
     checkpoint = {"hyper_parameters": head, "state_dict": {}}
     folder = write_handoff(local_model.parent / "head", stage="semantic", name="x", checkpoint=checkpoint)
-    with pytest.raises(BadInput, match="may name built-in encoders only"):
+    with pytest.raises(BadInput, match="names the built-in encoder only"):
         SemanticHead.load(folder)
     with pytest.raises(CorruptFile):
         SemanticHead.load(folder, encoder=name)

@@ -281,6 +281,13 @@ def test_a_head_with_an_unsound_entry_is_refused(head: SemanticHead, tmp_path: P
     assert len(str(refusal.value)) < 500
 
 
+def test_a_head_on_the_encoder_of_earlier_versions_is_refused_by_name(head: SemanticHead, tmp_path: Path) -> None:
+    checkpoint = head.to_plain("lexical", None, head.encoder.visual.state_dict())
+    folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
+    with pytest.raises(BadInput, match="encoder 'lexical', now removed"):
+        SemanticHead.load(folder)
+
+
 def test_a_missing_or_foreign_sentence_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     towers.sentence_folder.cache_clear()
     with monkeypatch.context() as patch:

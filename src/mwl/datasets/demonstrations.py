@@ -80,6 +80,11 @@ class SkilledDemonstrator(Demonstrator, Protocol):
     skills: tuple[str, ...]
     skill: Tensor
 
+
+@runtime_checkable
+class InterruptibleDemonstrator(SkilledDemonstrator, Protocol):
+    """One that goes on rightly after a skill of another's choice was shown."""
+
     def acted(self, skill: Tensor) -> None:
         """Hear which skills `[N]` were shown instead of its own."""
         ...

@@ -60,7 +60,7 @@ class SlowDown:
         self.config, self._runner, self._walker = config or SlowDownConfig(), runner, walker
         self._generator = torch.Generator().manual_seed(seed)
         self.skill = torch.zeros(0, dtype=torch.int64)
-        self._left = self._walks = self._ran_on = torch.zeros(0)
+        self._left = self._walks = torch.zeros(0)
 
     @property
     def noise_scale(self) -> Tensor:
@@ -73,21 +73,16 @@ class SlowDown:
         if mask is None or len(self.skill) != count:
             mask, self.skill = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.int64)
             self._left, self._walks = self.skill.clone(), torch.zeros(count, dtype=torch.bool)
-            self._ran_on = self._walks.clone()
         self._runner.reset(observation, mask)
         self._walker.reset(observation, mask)
         low, high = (round(seconds / CONTROL_DT) for seconds in self.config.after)
         drawn = torch.randint(low, high + 1, (count,), generator=self._generator)
         self._left = torch.where(mask, drawn, self._left)  # steps until it slows down
-        self._walks, self._ran_on = self._walks & ~mask, self._ran_on & ~mask
+        self._walks = self._walks & ~mask
         self.skill = self.skill.masked_fill(mask, 0)
 
     def act(self, observation: Tensor) -> Tensor:
         """Action `[N, 19]` in [-1, 1] at observations `[N, O]` that begin with the robot's qpos and qvel."""
-        if self._ran_on.any():
-            self._runner.take_over(observation, self._ran_on)
-            self._left, self._walks = self._left.masked_fill(self._ran_on, 0), self._walks & ~self._ran_on
-            self._ran_on = torch.zeros_like(self._ran_on)
         begins = self._left == 0
         if begins.any():
             self._runner.change_speed(begins, self.config.speed, self.config.rate)
@@ -104,10 +99,6 @@ class SlowDown:
         """Hear which action `[N, 19]` was executed."""
         self._runner.executed(action)
         self._walker.executed(action)
-
-    def acted(self, skill: Tensor) -> None:
-        """Hear which skills `[N]` were shown instead of its own: who ran on slows down anew."""
-        self._ran_on = (skill == 0) & (self.skill == 1)
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the runner, and what the walker cost besides."""

@@ -18,11 +18,11 @@ class Question:
 
     Args:
         text: the instruction.
-        head: semantic hand-over folder, `embedded`, `sentence` or `lexical`.
+        head: semantic hand-over folder, or `embedded`.
         frame: picture of the scene.
         planner: `clip` or `chat`.
         chat_url, chat_model: endpoint and model of the latter; None takes them from the environment.
-        encoder, pretrained: the CLIP that the head was fitted on, if not a built-in one; see `SemanticHead.load`.
+        encoder, pretrained: the CLIP that the head was fitted on, if not the built-in one; see `SemanticHead.load`.
     """
 
     text: str

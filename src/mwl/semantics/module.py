@@ -15,7 +15,7 @@ from mwl.core.resuming import refuse_changed
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns
-from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.head import STAGE, Calibration, SemanticHead
 from mwl.semantics.network import WordAdapter, fit_adapter
 from mwl.semantics.shipped import load_labelled, load_phrases
@@ -26,14 +26,13 @@ FRAMES_OF_SPEECH = ("{}", "please {}", "robot, {}", "could you {}")
 class SemanticModule(pl.LightningModule):
     """Draws pictures of a scene toward the words for what it calls for; the text tower stays as it is.
 
-    Of the embedded architectures the image tower is trained. A pre-trained CLIP stays as it is on both sides, and a
+    Of the embedded architecture the image tower is trained. A pre-trained CLIP stays as it is on both sides, and a
     small adapter after each is fitted.
 
     Args:
         cards: file with the cards of the experts (a YAML list of `name`, `description`, `paraphrases`).
         development: labelled instructions on which temperature and refusal are calibrated.
-        clip: `sentence` for the embedded architecture, `lexical` for the fallback that needs no sentence encoder, else
-            an open_clip name or `local-dir:FOLDER`.
+        clip: `sentence` for the embedded architecture, else an open_clip name or `local-dir:FOLDER`.
         pretrained: weights tag or file of an open_clip model.
         lr: peak step size of AdamW.
         temperature: of the contrastive loss.
@@ -106,7 +105,7 @@ class SemanticModule(pl.LightningModule):
 
     @property
     def _trains_tower(self) -> bool:
-        return self.clip in (SENTENCE, LEXICAL)
+        return self.clip == SENTENCE
 
     def _phrases(self) -> tuple[Tensor, Tensor]:
         """Embeddings `[P, E]` of the phrase bank and the group `[P]` of each: a skill, a topic, or "go on"."""

@@ -11,11 +11,11 @@ from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.files import shown
 from mwl.semantics import entries
 from mwl.semantics.cards import Card, cards_from
-from mwl.semantics.encoders.towers import LEXICAL, SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.network import WordAdapter
 
 MAX_RANK = 1024  # of an adapter
-BUILT_IN = (SENTENCE, LEXICAL)
+REMOVED = "lexical"  # an encoder of earlier versions
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,17 @@ def _stored(checkpoint: Mapping[str, Any]) -> StoredHead:
 
 
 def encoder_of(stored: StoredHead, own: ClipEncoder | None, where: str) -> ClipEncoder:
-    """The encoder of a head with its image tower: a built-in one, or the one that the user named.
+    """The encoder of a head with its image tower: the built-in one, or the one that the user named.
 
     Raises:
-        BadInput: the checkpoint names another than the built-in ones, and the user named none, or not the same one.
+        BadInput: the checkpoint names another than the built-in one, and the user named none, or not the same one.
         SpecMismatch: the image tower is of another shape.
     """
-    if stored.clip in BUILT_IN:
+    if stored.clip == REMOVED:
+        raise BadInput(f"{where}: was fitted on the encoder {REMOVED!r}, now removed; fit it again on {SENTENCE!r}")
+    if stored.clip == SENTENCE:
         if own is not None:
-            raise BadInput(f"{where}: was fitted on the built-in encoder {stored.clip!r}; leave out --encoder")
+            raise BadInput(f"{where}: was fitted on the built-in encoder {SENTENCE!r}; leave out --encoder")
         encoder = make_encoder(stored.clip, None, stored.image_size)
         if stored.tower:
             check_weights(encoder.visual.state_dict(), stored.tower, f"{where} state_dict")
@@ -108,8 +110,8 @@ def encoder_of(stored: StoredHead, own: ClipEncoder | None, where: str) -> ClipE
     if own is None:
         weights = f" --pretrained {stored.pretrained}" if stored.pretrained else ""
         raise BadInput(
-            f"{where}: was fitted on the CLIP {shown(stored.clip)}, and a checkpoint may name built-in encoders only; "
-            f"where you trust that one, name it yourself: --encoder {stored.clip[:120]}{weights[:120]}"
+            f"{where}: was fitted on the CLIP {shown(stored.clip)}, and a checkpoint names the built-in encoder only;"
+            f" where you trust that one, name it yourself: --encoder {stored.clip[:120]}{weights[:120]}"
         )
     if stored.tower:
         raise CorruptFile(f"{where}: holds an image tower, which heads on a CLIP of its own do not; fit it again")

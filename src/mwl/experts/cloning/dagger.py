@@ -18,9 +18,9 @@ from mwl.core.ranges import Count, Share
 from mwl.datasets.demonstrations import (
     Demonstrations,
     Demonstrator,
+    InterruptibleDemonstrator,
     Pilot,
     RecordingConfig,
-    SkilledDemonstrator,
     record_demonstrations,
 )
 from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config
@@ -104,7 +104,7 @@ class Dagger:
     def _pilot(self, demonstrator: Demonstrator, spec: ExpertSpec, student: Student, env: HumanoidEnv) -> Pilot:
         """The student on its own, or in turn with its partners."""
         layout, episodes = env.task.layout, self.config.recording.episodes
-        if not isinstance(demonstrator, SkilledDemonstrator):
+        if not isinstance(demonstrator, InterruptibleDemonstrator):
             share = self.config.demonstrator_share * 0.5**self.rounds
             steered = (torch.arange(episodes) < round(share * episodes)).unsqueeze(-1)
 

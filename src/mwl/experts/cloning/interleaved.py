@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mwl.datasets.demonstrations import Demonstrations, SkilledDemonstrator, record_demonstrations
+from mwl.datasets.demonstrations import Demonstrations, InterruptibleDemonstrator, record_demonstrations
 from mwl.demonstrators.registry import DemonstrationConfig, build_demonstrator
 from mwl.experts.features import Layout
 from mwl.experts.library import ExpertLibrary
@@ -43,7 +43,9 @@ class Turns:
         seed: of the turns.
     """
 
-    def __init__(self, demonstrator: SkilledDemonstrator, acts: Sequence[Acts], config: TurnsConfig, seed: int) -> None:
+    def __init__(
+        self, demonstrator: InterruptibleDemonstrator, acts: Sequence[Acts], config: TurnsConfig, seed: int
+    ) -> None:
         self._demonstrator, self._acts, self._config = demonstrator, acts, config
         self._generator = torch.Generator().manual_seed(seed)
         self._in_charge: Tensor | None = None
@@ -68,7 +70,7 @@ def rehearse(
 ) -> Demonstrations:
     """Record what a demonstrator of several skills says while the experts of their names take turns.
 
-    One that shows a single skill acts itself.
+    One that shows a single skill, or cannot be interrupted, acts itself.
 
     Raises:
         BadInput: the library lacks one of the skills.
@@ -76,7 +78,7 @@ def rehearse(
     recording = demonstration.recording
     env = make_env(demonstration.task, num_envs=recording.episodes, seed=recording.seed)
     demonstrator = build_demonstrator(demonstration, env)
-    if not isinstance(demonstrator, SkilledDemonstrator):
+    if not isinstance(demonstrator, InterruptibleDemonstrator):
         return record_demonstrations(demonstrator, env, recording)
     acts = [acting(library, name, env.task.layout) for name in demonstrator.skills]
     turns = Turns(demonstrator, acts, config or TurnsConfig(), recording.seed)

