@@ -1,10 +1,13 @@
-"""Modules that have moved: their old names still import, so that scripts and configurations of users go on working."""
+"""Names that have changed in Python: the former ones still import, so that users' scripts and configurations work on.
+
+Former names of entries in files are in `mwl._renamed`.
+"""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
 MOVED = {
@@ -129,6 +132,8 @@ MOVED = {
     "world_model.tuner": "world_model.adaptation.tuner",
 }
 """New names by old ones, both below `mwl`."""
+RENAMED: dict[str, dict[str, str]] = {}
+"""For a module below `mwl` the present names of its classes and functions by their former ones."""
 _EMPTIED = {f"mwl.{room}" for room in ("motion", "gating")}
 
 
@@ -152,6 +157,11 @@ class _Moved(MetaPathFinder, Loader):
             return ModuleSpec(fullname, self, is_package=True)
         if fullname.removeprefix("mwl.") in MOVED and fullname.startswith("mwl."):
             return ModuleSpec(fullname, self)
+        if fullname.removeprefix("mwl.") in RENAMED and fullname.startswith("mwl."):
+            spec = PathFinder.find_spec(fullname, path, target)
+            if spec is not None and spec.origin is not None:
+                spec.loader = _WithFormerNames(fullname, spec.origin)
+            return spec
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -168,6 +178,16 @@ class _Moved(MetaPathFinder, Loader):
             module.__dict__.update(vars(import_module("mwl.selection")), __name__="mwl.gating")
         elif module.__name__ not in _EMPTIED:
             module.__spec__, module.__loader__ = self._own
+
+
+class _WithFormerNames(SourceFileLoader):
+    """Loads a module and lets the former names of what is in it stand beside the present ones."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute, then add them."""
+        super().exec_module(module)
+        for former, name in RENAMED[module.__name__.removeprefix("mwl.")].items():
+            setattr(module, former, getattr(module, name))
 
 
 if not any(isinstance(finder, _Moved) for finder in sys.meta_path):

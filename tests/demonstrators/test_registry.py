@@ -109,7 +109,7 @@ def test_labels_are_clean_and_the_executed_action_is_noisy():
 def test_recording_repeats_for_a_seed():
     def recorded(seed: int) -> Demonstrations:
         env = make_env("h1-stand", num_envs=2, seed=seed)
-        config = RecordingConfig(episodes=2, steps=10, seed=seed, kick_std=0.1)
+        config = RecordingConfig(episodes=2, steps=10, seed=seed, push_std=0.1)
         return record_demonstrations(LQRStand(env.model, FRAME_SKIP), env, config)
 
     torch.testing.assert_close(recorded(1).observation, recorded(1).observation, rtol=0, atol=0)

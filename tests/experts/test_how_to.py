@@ -14,7 +14,9 @@ import pytest
 from mwl.demonstrators.registry import load_demonstration_config
 
 ROOT = Path(__file__).parents[2]
-SECTION = re.search(r"## Make an expert in four steps\n(.*?)\n## ", (ROOT / "docs/log/2026-11-experts.md").read_text(), re.S)
+SECTION = re.search(
+    r"## Make an expert in four steps\n(.*?)\n## ", (ROOT / "docs/log/2026-11-experts.md").read_text(), re.S
+)
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.S | re.M)
 
 

@@ -101,7 +101,7 @@ def environment(
 
 
 def test_standing_on_pays_what_the_task_pays_and_a_fall_costs(data_folder):
-    env, expert = environment(data_folder, "stand", PracticeConfig(kick_std=0.0, action_rate=0.0, episode_steps=60))
+    env, expert = environment(data_folder, "stand", PracticeConfig(push_std=0.0, action_rate=0.0, episode_steps=60))
     env._age.zero_()
     with torch.no_grad():
         rewards = [env.step(expert.network.standardised(env.observe()))[1] for _ in range(20)]
@@ -168,7 +168,7 @@ def test_episodes_take_over_as_often_as_is_said(data_folder):
 
 
 def test_falls_in_taking_over_are_told_apart(data_folder):
-    config = PracticeConfig(start_share=0.5, takeover_share=0.5, predecessors=["a sleeper"], kick_std=0.0)
+    config = PracticeConfig(start_share=0.5, takeover_share=0.5, predecessors=["a sleeper"], push_std=0.0)
     lying = torch.zeros(1, 26 + 25, dtype=torch.float64)
     lying[:, 2], lying[:, 3] = 0.3, 1.0
     env, expert = environment(data_folder, "stand", config, 16, lying)
@@ -209,7 +209,7 @@ def test_an_expert_learns_to_take_over_and_resumes(data_folder, tmp_path):
 def test_rough_actions_are_charged(data_folder):
     paid = []
     for charge in (0.0, 1.0):
-        env, expert = environment(data_folder, "stand", PracticeConfig(kick_std=0.0, action_rate=charge))
+        env, expert = environment(data_folder, "stand", PracticeConfig(push_std=0.0, action_rate=charge))
         env._age.zero_()
         with torch.no_grad():
             mean = expert.network.standardised(env.observe())
@@ -220,7 +220,7 @@ def test_rough_actions_are_charged(data_folder):
 
 
 def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder):
-    config = PracticeConfig(kick_std=0.0, action_rate=0.0, door=DoorRewardConfig(posture=0.0))
+    config = PracticeConfig(push_std=0.0, action_rate=0.0, door=DoorRewardConfig(posture=0.0))
     env, _ = environment(data_folder, "handle_pull", config)
     measured = env._measured()
     measured.qpos[:, 0] = torch.tensor([0.0, 0.0, 0.5, 0.5]).numpy()

@@ -115,7 +115,7 @@ def environment(cycle: GaitCycle, **changes) -> TrackingEnv:
 
 
 def test_episodes_end_by_time_or_by_a_fall_and_begin_anew(cycle):
-    env = environment(cycle, episode_steps=5, kick_std=0.0)
+    env = environment(cycle, episode_steps=5, push_std=0.0)
     env.reset()
     ended = torch.zeros(8)
     for _ in range(6):

@@ -214,7 +214,7 @@ def _add_experts(experts: argparse.ArgumentParser) -> None:
     sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
     _add_force(sub)
-    text = "measure an expert again: return, falls, kicks, naturalness; renews its manifest"
+    text = "measure an expert again: return, falls, pushes, naturalness; renews its manifest"
     sub = actions.add_parser("measure", help=text, description=text)
     sub.set_defaults(run=_experts_measure)
     sub.add_argument("folder", type=Path, help="hand-over folder of the expert")

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mwl._renamed import present_keys
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import read_json, shown, write_errors, write_json
 from mwl.core.plain import from_plain
@@ -245,7 +246,7 @@ def read_manifest(
             raise MissingFile(_nothing_there(folder))
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise MissingFile(f"{shown(folder)}: can't be read ({error.strerror})") from error
-    manifest: dict[str, Any] = read_json(path, limit=MAX_MANIFEST_BYTES)
+    manifest: dict[str, Any] = present_keys(read_json(path, limit=MAX_MANIFEST_BYTES))
     if not isinstance(manifest, dict):
         raise CorruptFile(f"{shown(path)}: is not the manifest of a stage")
     for key, expected in (("schema", SCHEMA), ("stage", stage), ("robot", robot)):
@@ -318,7 +319,7 @@ def read_checkpoint(folder: Path | str) -> dict[str, Any]:
                 raise CorruptFile(f"{shown(path)}: damaged at {shown(damaged)}; fit the stage again")
         # mapped, as torch then refuses tensors that reach beyond what the file holds for them
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        checkpoint = _Sound(path).copy(loaded, "")
+        checkpoint = present_keys(_Sound(path).copy(loaded, ""))
     except CorruptFile:
         raise
     except RecursionError as error:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mwl._renamed import present_keys
 from mwl.core import keys
 from mwl.core.artifact import sha256_of
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
@@ -182,7 +183,7 @@ class Demonstrations:
         for file in (path, manifest_of(path)):
             if not file.is_file():
                 raise MissingFile(f"{shown(file)}: no such demonstrations; record them with `mwl motion demonstrate`")
-        manifest: dict[str, Any] = read_json(manifest_of(path), limit=MAX_MANIFEST_BYTES)
+        manifest: dict[str, Any] = present_keys(read_json(manifest_of(path), limit=MAX_MANIFEST_BYTES))
         entries = from_plain(_Manifest, manifest, shown(manifest_of(path)), unknown=True)
         if sha256_of(path) != entries.sha256:
             raise CorruptFile(f"{shown(path)}: content differs from the sha256 in its manifest; record it again")
@@ -282,13 +283,13 @@ class RecordingConfig:
     steps: int = 300
     noise_levels: Sequence[float] = (0.0, 0.1, 0.2, 0.4)
     """Standard deviations in units of the demonstrator's `noise_scale`; episodes take turns."""
-    kick_std: float = 0.0
-    """Velocity kicks to the root in x and y, m/s, every `kick_interval` seconds."""
-    turn_kick_std: float = 0.0
-    """With each of them a kick to the root's turning about its long axis, rad/s, so that headings differ."""
-    kick_interval: float = 1.0
-    kicked_share: float = 0.5
-    """Share of the episodes that are kicked."""
+    push_std: float = 0.0
+    """Velocity pushes to the root in x and y, m/s, every `push_interval` seconds."""
+    turn_push_std: float = 0.0
+    """With each of them a push to the root's turning about its long axis, rad/s, so that headings differ."""
+    push_interval: float = 1.0
+    pushed_share: float = 0.5
+    """Share of the episodes that are pushed."""
     drop_before_fall: int = 25
     """Steps left out before a fall: what led there is no example to follow."""
     lowest_root: float = RECORDED_ROOT
@@ -318,10 +319,10 @@ def record_demonstrations(
     generator = torch.Generator().manual_seed(config.seed)
     count = config.episodes
     levels = torch.tensor([config.noise_levels[i % len(config.noise_levels)] for i in range(count)]).unsqueeze(-1)
-    kicked = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.kicked_share
-    kicks = config.kick_std > 0 or config.turn_kick_std > 0
-    kicked = kicked[torch.randperm(count, generator=generator)] if kicks else torch.zeros_like(kicked)
-    frames = _play(demonstrator, env, config, levels, kicked, generator, pilot)
+    exposed = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.pushed_share
+    pushes = config.push_std > 0 or config.turn_push_std > 0
+    exposed = exposed[torch.randperm(count, generator=generator)] if pushes else torch.zeros_like(exposed)
+    frames = _play(demonstrator, env, config, levels, exposed, generator, pilot)
     alive = frames.pop("alive")
     length = alive.sum(dim=0)
     length = torch.where(length < config.steps, length - config.drop_before_fall, length).clamp(min=0)
@@ -331,8 +332,8 @@ def record_demonstrations(
         "task": env.task.name,
         "demonstrator": demonstrator.name,
         "noise_levels": list(config.noise_levels),
-        "kick_std": config.kick_std,
-        "turn_kick_std": config.turn_kick_std,
+        "push_std": config.push_std,
+        "turn_push_std": config.turn_push_std,
         "episodes": count,
         "episode_steps": config.steps,
         "falls": int((alive.sum(dim=0) < config.steps).sum()),
@@ -359,7 +360,7 @@ def _play(
     env: HumanoidEnv,
     config: RecordingConfig,
     levels: Tensor,
-    kicked: Tensor,
+    exposed: Tensor,
     generator: torch.Generator,
     pilot: Pilot | None,
 ) -> dict[str, Tensor]:
@@ -386,9 +387,9 @@ def _play(
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
         gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
         alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > config.lowest_root)
-        pushed = kicked & at_random(config.episodes, config.kick_interval, generator)
+        pushed = exposed & at_random(config.episodes, config.push_interval, generator)
         if pushed.any():
-            push(env.simulation, pushed, config.kick_std, generator, config.turn_kick_std)
+            push(env.simulation, pushed, config.push_std, generator, config.turn_push_std)
             state[keys.OBSERVATION] = torch.from_numpy(env.world.observation())
         observation = state[keys.OBSERVATION]
     return {name: torch.stack(values) for name, values in gathered.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jsonargparse
 import torch
 
+from mwl._renamed import parser_mode
 from mwl.core.errors import ConfigError
 from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.demonstrators.approach import Approach, ApproachConfig
@@ -87,7 +88,7 @@ def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
     Raises:
         ConfigError: missing, not YAML, or an entry that the configuration doesn't know or that its kind doesn't use.
     """
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
     parser.add_class_arguments(DemonstrationConfig)
     try:
         config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))

@@ -134,7 +134,7 @@ class Shown:
 
     @property
     def survival(self) -> str:
-        return f"{self.kick_survival:.0%}".replace("%", " %")
+        return f"{self.push_survival:.0%}".replace("%", " %")
 
     @property
     def own_steps(self) -> str:

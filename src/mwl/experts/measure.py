@@ -92,9 +92,9 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int, seed
         "seed": seed,
         "definitions": definitions(),
         **plain.figures(env.task.success_bar),
-        "kick_std": PUSHES["std"],
-        "kick_return_mean": float(pushed.returns.mean()),
-        "kick_survival": float((~(pushed.fell | pushed.down)).mean()),
+        "push_std": PUSHES["std"],
+        "push_return_mean": float(pushed.returns.mean()),
+        "push_survival": float((~(pushed.fell | pushed.down)).mean()),
         **skill,
         "env_steps": int(plain.lengths.sum() + pushed.lengths.sum()),
     }

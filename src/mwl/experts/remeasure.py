@@ -14,7 +14,7 @@ def measure(folder: Path | str, episodes: int = 20) -> dict[str, Any]:
 
     Args:
         folder: hand-over folder of the expert.
-        episodes: whole episodes, plain and kicked.
+        episodes: whole episodes, plain and pushed.
 
     Returns:
         the new metrics.

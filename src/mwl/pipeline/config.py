@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile
 from mwl.core.ranges import Count, Seed, Whole
@@ -191,7 +192,7 @@ def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
     default = default_file(path)
     config = read_yaml(default) if default else {}
     config = merge(config, read_yaml(path))
-    config = merge(config, stage.overrides)
+    config = merge(config, present_keys(stage.overrides))
     check_sections(config, f"{path}, with overrides")
     filled: dict[str, Any] = substitute(config, folder)
     return filled
@@ -199,7 +200,7 @@ def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
 
 def motion_settings(stage: TeacherStage | DemonstrationsStage, folder: Path) -> dict[str, Any]:
     """What the teacher or demonstrator is made of: its file, the overrides; references filled in."""
-    filled: dict[str, Any] = substitute(merge(read_yaml(Path(stage.config)), stage.overrides), folder)
+    filled: dict[str, Any] = substitute(merge(read_yaml(Path(stage.config)), present_keys(stage.overrides)), folder)
     return filled
 
 

@@ -81,8 +81,8 @@ class TrackingConfig:
     episode_steps: int = 250
     standing_start_share: float = 0.2
     """Share of the episodes that begin with the benchmark's own reset instead of within a stride."""
-    kick_std: float = 0.45  # m/s in x and y
-    kick_interval: float = 2.0  # s
+    push_std: float = 0.45  # m/s in x and y
+    push_interval: float = 2.0  # s
     lowest_root: float = GAIT.lowest_root  # m
     max_heading_error: float = 1.2  # rad
 
@@ -94,7 +94,7 @@ class TrackingEnv:
         simulation: batched simulation of the robot, advancing one control step of 20 ms per call.
         cycle: reference gait.
         config: task.
-        seed: seed of resets, commands and kicks.
+        seed: seed of resets, commands and pushes.
     """
 
     def __init__(self, simulation: Simulation, cycle: GaitCycle, config: TrackingConfig, seed: int) -> None:
@@ -136,7 +136,7 @@ class TrackingEnv:
         self._simulation.step(targets.double().numpy())
         self.controller.advance()
         self._age += 1
-        self._kick()
+        self._push()
         qpos, qvel = self._state()
         observation = self.controller.observe(qpos, qvel)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
@@ -206,11 +206,11 @@ class TrackingEnv:
             change = self._uniform(0, 1, self.num_envs) < CONTROL_DT / interval
             self.controller.target = torch.where(change.unsqueeze(-1), self._draw_commands(), self.controller.target)
 
-    def _kick(self) -> None:
+    def _push(self) -> None:
         """Push roots with a sudden velocity, at random moments."""
-        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
-        if self.config.kick_std > 0 and kicked.any():
-            push(self._simulation, kicked, self.config.kick_std, self._generator)
+        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
+        if self.config.push_std > 0 and pushed.any():
+            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

@@ -9,6 +9,7 @@ import jsonargparse
 import torch
 from torch import Tensor
 
+from mwl._renamed import parser_mode
 from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_handoff
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
@@ -83,7 +84,7 @@ def parse_config(
     Raises:
         ConfigError: `where` is missing, not YAML, or has an entry that the configuration doesn't know.
     """
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
     parser.add_class_arguments(kind, key)
     try:
         return getattr(parser.instantiate_classes(parse(parser)), key)

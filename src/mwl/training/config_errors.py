@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mwl._renamed import names_of
 from mwl.core.files import shown
 
 _UNKNOWN_KEY = (
@@ -39,7 +40,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def locate(key: str, files: Sequence[Path]) -> str:
     """`file:line` of the first place where a key stands in the given YAML files, or `command line`."""
-    pattern = re.compile(rf"^\s*-?\s*[\"']?{re.escape(key.split('.')[-1])}[\"']?\s*:")
+    spelt = "|".join(map(re.escape, names_of(key.split(".")[-1])))
+    pattern = re.compile(rf"^\s*-?\s*[\"']?(?:{spelt})[\"']?\s*:")
     for file in reversed(files):
         if file.is_file():
             for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):

@@ -23,6 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from mwl._renamed import parser_mode, present_keys, present_option
 from mwl.core.errors import BadInput, ConfigError, MwlError
 from mwl.core.files import output_folder, read_text, shown
 from mwl.core.ranges import Count, NonNegative
@@ -65,9 +66,9 @@ class StageParser(LightningArgumentParser):
     """
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Parse, `--key=None` meaning `--key=null`."""
+        """Parse, `--key=None` meaning `--key=null`, and former names of keys the present ones."""
         if args is not None:
-            args = [f"{found['key']}null" if (found := _NONE.fullmatch(arg)) else arg for arg in args]
+            args = [f"{found['key']}null" if (found := _NONE.fullmatch(arg)) else present_option(arg) for arg in args]
         return super().parse_args(args, *others, **options)
 
 
@@ -94,6 +95,7 @@ class StageCLI(LightningCLI):
             parser_kwargs={
                 "prog": "mwl fit",
                 "exit_on_error": False,
+                "parser_mode": parser_mode(),
                 "default_config_files": [str(default)] if default else [],
             },
             parser_class=StageParser,
@@ -125,7 +127,7 @@ class StageCLI(LightningCLI):
             for file in self.files:
                 check_sections(read_yaml(file), str(file))
         try:
-            self.config = parser.parse_object(args) if isinstance(args, dict) else parser.parse_args(args)
+            self.config = parser.parse_object(present_keys(args)) if isinstance(args, dict) else parser.parse_args(args)
         except (ArgumentError, argparse.ArgumentError) as error:
             known = [key for action in parser._actions if (key := action.dest)]
             raise ConfigError(explain(str(error), self.files, known)) from error

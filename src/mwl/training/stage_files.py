@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping.
+    """A YAML file that holds a mapping, its keys by their present names; those of stages are the user's own.
 
     Raises:
         MissingFile: no such file.
@@ -22,7 +23,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
-    return content
+    return {key: entry if key == "stages" else present_keys(entry) for key, entry in content.items()}
 
 
 def default_file(path: Path) -> Path | None:

@@ -45,8 +45,8 @@ class PracticeConfig:
     """Share that begins where one of the `predecessors` leaves a robot."""
     predecessors: list[str] | None = None
     """Folders of the experts to take over from."""
-    kick_std: float = 0.1  # m/s in x and y
-    kick_interval: float = 4.0  # s
+    push_std: float = 0.1  # m/s in x and y
+    push_interval: float = 4.0  # s
     lowest_root: float = AT_WORK.lowest_root  # m; lower is a fall
     fall_cost: float = 2.0
     """In units of the highest reward of one step."""
@@ -99,7 +99,7 @@ class PracticeEnv:
         action_mean, action_std: `[A]` of its network.
         config: how episodes begin and end.
         num_envs: N.
-        seed: of starts and kicks.
+        seed: of starts and pushes.
         num_threads: of the physics; None takes one per core.
         left_behind: `[S, W]` states in which others leave a robot; None where there is nobody to take over from.
     """
@@ -195,7 +195,7 @@ class PracticeEnv:
         states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
         self._keep(states, earned, fit=~terminated & (upright > 0.9))
         self.before_falls.follow(states, terminated)
-        self._kick()
+        self._push()
         features = self.observe()
         self._report(terminated | truncated, terminated)
         self._begin(terminated | truncated)
@@ -248,11 +248,11 @@ class PracticeEnv:
         if len(chosen):
             self.archive.add(states[chosen], earned[chosen])
 
-    def _kick(self) -> None:
+    def _push(self) -> None:
         """Push roots with a sudden velocity, at random moments."""
-        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
-        if self.config.kick_std > 0 and kicked.any():
-            push(self._simulation, kicked, self.config.kick_std, self._generator)
+        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
+        if self.config.push_std > 0 and pushed.any():
+            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

@@ -85,7 +85,7 @@ class PracticeData(pl.LightningDataModule):
     Args:
         env_steps: environment steps of the whole practice, counted over all environments.
         num_envs: parallel environments N.
-        seed: of starts and kicks.
+        seed: of starts and pushes.
         episodes: how they begin and end.
         num_threads: threads of the physics; None takes one per core.
     """

@@ -33,8 +33,8 @@ class DoorConfig:
     near_start_share: float = 0.05
     open_start_share: float = 0.08
     """The other episodes begin in states reached before."""
-    kick_std: float = 0.2  # m/s in x and y
-    kick_interval: float = 2.0  # s
+    push_std: float = 0.2  # m/s in x and y
+    push_interval: float = 2.0  # s
     lowest_root: float = AT_WORK.lowest_root  # m
 
 
@@ -53,7 +53,7 @@ class DoorEnv:
         simulation: batched simulation of the door scene, advancing one control step of 20 ms per call.
         walker: frozen walker that moves the legs.
         config: task.
-        seed: seed of resets and kicks.
+        seed: seed of resets and pushes.
     """
 
     action_size = ACTION_SIZE
@@ -94,7 +94,7 @@ class DoorEnv:
         targets = self.controller.joint_targets(action, *self._state())
         self._simulation.step(targets.double().numpy())
         self._age += 1
-        self._kick()
+        self._push()
         qpos, qvel = self._state()
         observation = self.controller.observe(qpos, qvel)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
@@ -127,11 +127,11 @@ class DoorEnv:
             states = torch.cat([qpos, qvel, self.controller.memory()], dim=-1)[chosen]
             self._archive.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
 
-    def _kick(self) -> None:
+    def _push(self) -> None:
         """Push roots with a sudden velocity, at random moments."""
-        kicked = at_random(self.num_envs, self.config.kick_interval, self._generator)
-        if self.config.kick_std > 0 and kicked.any():
-            push(self._simulation, kicked, self.config.kick_std, self._generator)
+        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
+        if self.config.push_std > 0 and pushed.any():
+            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""
