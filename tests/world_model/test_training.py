@@ -13,10 +13,11 @@ from point_mass import EPISODE_STEPS, PointMass, StopAfter, ToyData, ToyGuidance
 from mwl.core import keys
 from mwl.core.errors import BadInput, NonFiniteLoss, PhysicsError
 from mwl.selection import Guidance
-from mwl.simulation import get_task
+from mwl.simulation import TASKS, get_task
 from mwl.training.callbacks import RandomState
 from mwl.training.resume import MoreRounds, OptimiserSettings
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig, WorldModelAgent
+from mwl.world_model.data import WorldModelData
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.observation import Observer
 
@@ -90,6 +91,44 @@ def test_unguided_learning_is_far_above_chance() -> None:
     learned = mean_return(ready_to_act(module, fit(module, steps=1200)))
     assert mean_return(None) < 5  # random thrust soon falls off the edge
     assert learned > 30  # of 50; six seeds gave 40 to 47
+
+
+class Costs(PointMass):
+    """Every step costs instead of paying."""
+
+    def _step(self, tensordict: Any) -> Any:
+        out = super()._step(tensordict)
+        out[keys.REWARD] = out[keys.REWARD] - 1
+        return out
+
+
+@pytest.mark.parametrize("guided", [False, True], ids=["no experts", "experts as candidates alone"])
+def test_without_experts_to_trust_the_search_stays_as_wide_as_that_of_tdmpc2(
+    guided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where rewards are negative, and so never reach what experts who are not there would have earned."""
+    monkeypatch.setattr("point_mass.PointMass", Costs)
+    pl.seed_everything(0)
+    module = make_module(guided=guided, seed_steps=160, planner_base=False, trust_window=5)
+    agent = ready_to_act(module, fit(module, steps=480))
+    assert float(agent.planner._widest(agent.spread).min()) == agent.planner.config.max_std
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_model_sees_where_it_is_wherever_the_scene_has_places(name: str) -> None:
+    """Of a fixed scene the observation shows nothing; on the plain ground a place means nothing."""
+    task = get_task(name)
+    observer = Observer(task.layout.sizes, task.fixed_scene)
+    here = torch.rand(1, task.layout.size, generator=torch.Generator().manual_seed(0))
+    there = here.clone()
+    there[:, :2] += torch.tensor([3.0, -2.0])
+    assert torch.equal(observer(here), observer(there)) == (name in ("h1-stand", "h1-walk", "h1-run"))
+
+
+def test_a_training_on_a_fixed_scene_sees_it() -> None:
+    data = WorldModelData("h1-maze", num_envs=1)
+    data.setup("fit")
+    assert data.spec.position
 
 
 def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:

@@ -110,6 +110,8 @@ class TaskSpec:
         success_bar: return that the benchmark calls a success.
         layout: names and sizes of the observation's parts.
         max_episode_steps: control steps of 20 ms until truncation.
+        fixed_scene: walls, poles or steps stand in the world that the observation does not show: it matters where the
+            robot is.
     """
 
     name: str
@@ -118,6 +120,7 @@ class TaskSpec:
     success_bar: float
     layout: ObservationLayout = field(default_factory=lambda: ObservationLayout(robot_qpos=26, robot_qvel=25))
     max_episode_steps: int = 1000
+    fixed_scene: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

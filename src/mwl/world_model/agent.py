@@ -188,6 +188,7 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
         "hyper_parameters": {
             "network": dict(network),
             "sizes": None if sizes is None else dict(sizes),
+            "position": agent.observer.position,
             "planner": {**asdict(agent.planner.config), "compile": "off"},
             "horizon": agent.planner.horizon,
             "discount": agent.planner.discount,
@@ -214,6 +215,7 @@ class _Settings:
     use: dict[str, bool]
     spread: float
     pick: str
+    position: bool = False  # the first agents did not say, and did not see it on a fixed scene
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or not 0 < self.discount <= 1 or self.spread <= 0:
@@ -239,7 +241,7 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
     model = load_module(lambda: WorldModel(**settings.network), checkpoint["state_dict"], "world model")
     if len(settings.unit) != model.action_size or min(settings.unit) <= 0:
         raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
-    observer = Observer(settings.sizes)
+    observer = Observer(settings.sizes, settings.position)
     unit, use = torch.tensor(settings.unit), Use(**settings.use)
     planner = Planner(model, settings.planner, settings.horizon, settings.discount, unit, use)
     _check_reads(observer, settings.network["feature_size"])

@@ -42,6 +42,8 @@ class EnvSpec:
     """Names and sizes of the observation's parts, in order; None for a plain vector."""
     unit: tuple[float, ...]
     """Action per radian, by actuator."""
+    position: bool = False
+    """The scene is fixed, see `Observer`."""
 
 
 class Rounds(IterableDataset):
@@ -123,6 +125,7 @@ class WorldModelData(pl.LightningDataModule):
             episode_steps=task.max_episode_steps,
             layout=dict(task.layout.sizes),
             unit=tuple(float(unit) for unit in 1 / RADIANS_PER_ACTION),
+            position=task.fixed_scene,
         )
         return env, spec
 

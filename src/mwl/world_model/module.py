@@ -95,7 +95,7 @@ class WorldModelModule(pl.LightningModule):
             return
         data = self._data()
         spec = data.spec
-        self.observer = Observer(spec.layout)
+        self.observer = Observer(spec.layout, spec.position)
         self.guidance = self.make_guidance()
         example = self.observer(torch.zeros(1, spec.observation_size))
         self.model_arguments = {
@@ -117,7 +117,7 @@ class WorldModelModule(pl.LightningModule):
         self.trust = TrustRegion(
             spec.episode_steps,
             data.num_envs,
-            initial=guiding.trust_initial if self.guidance and guiding.planner_base else widest,
+            initial=guiding.trust_initial if self._trusted else widest,
             largest=widest,
             growth=guiding.trust_growth,
             window=guiding.trust_window,
@@ -188,6 +188,11 @@ class WorldModelModule(pl.LightningModule):
         self._report(data, frames, metrics)
 
     @property
+    def _trusted(self) -> bool:
+        """Whether plans lie around the experts, and how far is to be earned; else the search is TD-MPC2's."""
+        return self.guidance is not None and self.guiding.planner_base
+
+    @property
     def _tuning_steps(self) -> int:
         """Environment steps before the seed phase."""
         return 0 if self.tuner is None else self.guiding.tune_steps + self.guiding.race_steps
@@ -245,7 +250,8 @@ class WorldModelModule(pl.LightningModule):
             reward, step = after[keys.REWARD].squeeze(-1), now[keys.STEP_COUNT].squeeze(-1)
             fell = after[keys.TERMINATED].squeeze(-1)
             if self._phase == "plan":
-                self.trust.observe(reward, step, fell, control)
+                if self._trusted:
+                    self.trust.observe(reward, step, fell, control)
             elif self.tuner is not None and self._phase == "tune":
                 velocity = self._joint_velocity(after[keys.OBSERVATION])
                 self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)

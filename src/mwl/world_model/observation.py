@@ -16,14 +16,17 @@ _ROBOT = ("robot_qpos", "robot_qvel")
 class Observer:
     """Turns observations into features; a task without a robot's state (`sizes` None) is taken as it is.
 
-    World x and y are left out where nothing else in the scene has a place: what holds here holds everywhere.
+    World x and y are left out where nothing else in the scene has a place: what holds here holds everywhere. Where the
+    scene is fixed and the observation does not show it, they are all there is to know it by.
 
     Args:
         sizes: names and sizes of the observation's parts in order, as in `ObservationLayout`; None for a plain vector.
+        position: the scene is fixed: show world x and y whatever the observation shows.
     """
 
-    def __init__(self, sizes: Mapping[str, int] | None) -> None:
+    def __init__(self, sizes: Mapping[str, int] | None, position: bool = False) -> None:
         self.layout = None if sizes is None else ObservationLayout(**sizes)
+        self.position = position
 
     def __call__(self, observation: Tensor) -> Tensor:
         """Features `[..., F]` of observations `[..., O]`."""
@@ -32,13 +35,13 @@ class Observer:
         flat = observation.flatten(0, -2)
         qpos, _ = robot_state(flat, self.layout)
         yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
-        parts, fixed_scene = [egocentric(flat, self.layout)], False
+        parts, position = [egocentric(flat, self.layout)], self.position
         for name, where in self.layout.slices.items():
             if name in _POINTS:
                 parts.append(frames.to_heading(yaw, flat[:, where] - qpos[:, 0:3]))
             elif name not in _ROBOT:
                 parts.append(flat[:, where])
-                fixed_scene = True
-        if fixed_scene:
+                position = True
+        if position:
             parts.append(qpos[:, 0:2])
         return torch.cat(parts, dim=-1).unflatten(0, observation.shape[:-1])

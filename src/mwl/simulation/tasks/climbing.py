@@ -27,6 +27,7 @@ STAIR = Task(
     description="Walk along +x at 1 m/s or faster, up and down stairs of 0.18 m steps.",
     success_bar=700.0,
     reward=reward,
+    fixed_scene=True,
     terminated=terminated,
 )
 SLIDE = Task(
@@ -36,5 +37,6 @@ SLIDE = Task(
     description="Walk along +x at 1 m/s or faster, up and down slopes of 19 degrees.",
     success_bar=700.0,
     reward=reward,
+    fixed_scene=True,
     terminated=terminated,
 )

@@ -20,5 +20,6 @@ HURDLE = Task(
     description="Move along +x at 5 m/s or faster over hurdles, upright, without touching the barriers.",
     success_bar=700.0,
     reward=reward,
+    fixed_scene=True,
     terminated=rewards.fallen,
 )

@@ -41,6 +41,7 @@ MAZE = Task(
     description="Walk from checkpoint to checkpoint at 2 m/s without touching the walls.",
     success_bar=1200.0,
     reward=reward,
+    fixed_scene=True,
     terminated=rewards.fallen,
     advance=advance,
     camera="above",

@@ -25,5 +25,6 @@ POLE = Task(
     description="Move along +x at 0.5 m/s or faster through a forest of poles without touching them.",
     success_bar=700.0,
     reward=reward,
+    fixed_scene=True,
     terminated=terminated,
 )

@@ -31,5 +31,6 @@ SIT_SIMPLE = Task(
     description="Sit on the chair behind the robot, torso upright, without moving.",
     success_bar=750.0,
     reward=reward,
+    fixed_scene=True,
     terminated=terminated,
 )
