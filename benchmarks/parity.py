@@ -1,9 +1,9 @@
 """How close the embedded suite is to the official HumanoidBench, for one agent: one step ahead, and in whole episodes.
 
-The agent runs episodes on the official package, which must be installed (docs/guide/simulation.md). Then each control step is
-taken again here from the state recorded before it, and the agent runs again here from the same starts and goals. A
-difference of two returns from one start says far more than one of two means over starts of their own: where a random
-goal lies decides most of a return. The interval is Student's, over the pairs.
+The agent runs episodes on the official package, which must be installed (docs/guide/simulation.md). Then each control
+step is taken again here from the state recorded before it, and the agent runs again here from the same starts and
+goals. A difference of two returns from one start says far more than one of two means over starts of their own: where
+a random goal lies decides most of a return. The interval is Student's, over the pairs.
 
     python benchmarks/parity.py --task h1-reach --agent agent:reach [--episodes 40] [--steps 1000] [--seed 0]
 """

@@ -15,7 +15,6 @@ def test_an_old_name_gives_the_module_itself(old: str) -> None:
 
 def test_names_from_an_old_room_import() -> None:
     from mwl.gating import Guidance as old
-
     from mwl.selection import Guidance as new
 
     assert old is new
