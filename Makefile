@@ -7,13 +7,14 @@ EXTRAS := dev,retarget,export,datasets
 PIPELINE ?= conf/pipelines/demo.yaml
 WORKERS ?= 2
 
-.PHONY: help setup demo test results bench lint clean
+.PHONY: help setup demo test results bench lint docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, run the whole demo, show the results"
 	@echo "make test   set up, run the tests in random order; WORKERS=4 takes four processes instead of two"
 	@echo "make results  measure what ships again and write the tables of the documents (hours; goes on where it stopped)"
+	@echo "make docs   build the site of the documents into site/, without a warning"
 	@echo "make setup  only set up $(VENV);  make lint  ruff and mypy;  make bench  measure speed"
 
 setup: $(STAMP)
@@ -52,5 +53,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Again one pip command with everything, so that nothing is replaced.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS),docs]"
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf runs $(VENV)
+	rm -rf runs site $(VENV)

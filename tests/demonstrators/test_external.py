@@ -201,7 +201,7 @@ def test_numbers_that_mean_nothing_are_refused(more, bend):
 
 
 def test_the_description_in_the_docs_is_read(data_folder, tmp_path):
-    page = (data_folder.parent / "docs/guide/motion-clips.md").read_text()
+    page = (data_folder.parent / "docs/guide/demonstrators.md").read_text()
     (tmp_path / "mine.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     config = load_demonstration_config(tmp_path / "mine.yaml")
     assert [piece.name for piece in config.policy.observations][-1] == "phase"

@@ -14,16 +14,15 @@ import pytest
 from mwl.demonstrators.registry import load_demonstration_config
 
 ROOT = Path(__file__).parents[2]
-SECTION = re.search(
-    r"## Make an expert in four steps\n(.*?)\n## ", (ROOT / "docs/log/2026-11-experts.md").read_text(), re.S
-)
+PAGE = (ROOT / "docs/guide/add-expert.md").read_text()
+SECTION = re.search(r"## Make an expert in four steps\n(.*?)\n## ", PAGE, re.S)
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.S | re.M)
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Language and content of the fenced blocks of the section, in order; a block without language is for the shell."""
+    """Language and content of the fenced blocks of the section, in order; those of bash are commands."""
     assert SECTION is not None, "the page has lost its section"
-    return [(language or "sh", textwrap.dedent(content)) for _, language, content in _BLOCK.findall(SECTION[1])]
+    return [(language, textwrap.dedent(content)) for _, language, content in _BLOCK.findall(SECTION[1])]
 
 
 def described_file() -> str:
@@ -33,7 +32,7 @@ def described_file() -> str:
 
 
 def test_the_page_describes_a_demonstrator_that_can_be_built(tmp_path):
-    assert [language for language, _ in blocks()] == ["yaml", "sh", "sh", "sh", "python"]
+    assert [language for language, _ in blocks()] == ["yaml", "bash", "bash", "bash", "python"]
     (tmp_path / "it.yaml").write_text(blocks()[0][1])
     assert load_demonstration_config(tmp_path / "it.yaml").balance.knee == 0.6
 
@@ -47,7 +46,7 @@ def test_a_new_user_makes_an_expert(tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
     }
-    commands = {"sh": ["sh", "-ec"], "python": [sys.executable, "-c"]}
+    commands = {"bash": ["sh", "-ec"], "python": [sys.executable, "-c"]}
     for language, content in blocks():
         if language == "yaml":
             (tmp_path / described_file()).write_text(content)

@@ -129,7 +129,7 @@ def test_held_out_instructions(head: SemanticHead, eight_cards: list[Card], held
     right = [head.names[int(head.scores(text).argmax())] == skill for text, skill in labelled]
     near = np.array([head.confidence(text) for text, _ in labelled])
     far = np.array([head.confidence(text) for text in held_out["far"]])
-    # Chance is 1/8 and 1/2. The scores are in docs/guide/instructions.md; a drop below these bounds is a regression.
+    # Chance is 1/8 and 1/2. The scores are in docs/results/semantics.md; a drop below these bounds is a regression.
     assert np.mean(right) >= 0.9
     assert auroc(near, far) >= 0.97
 

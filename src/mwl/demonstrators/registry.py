@@ -115,7 +115,7 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         return Stepping(env.model, config.stepping)
     if config.kind == "policy":
         if config.policy is None:
-            raise ConfigError("kind: policy needs policy: file, observations and actions (docs/guide/motion-clips.md)")
+            raise ConfigError("kind: policy needs policy: file, observations and actions (docs/guide/demonstrators.md)")
         return UserPolicy(config.policy)
     if config.teacher is None:
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
