@@ -13,7 +13,9 @@ from types import ModuleType
 MOVED = {
     "checkpoints": "core.checkpoints",
     "cli": "app.cli",
+    "core.resuming": "core.changed_settings",
     "errors": "core.errors",
+    "evaluation.statistics": "evaluation.curves",
     "experts.batches": "experts.cloning.batches",
     "experts.dagger": "experts.cloning.dagger",
     "experts.data": "experts.cloning.data",
@@ -101,7 +103,7 @@ MOVED = {
     "pipeline.seeds": "training.seeds",
     "plain": "core.plain",
     "ranges": "core.ranges",
-    "resuming": "core.resuming",
+    "resuming": "core.changed_settings",
     "semantics.cache": "semantics.encoders.cache",
     "semantics.chat": "semantics.plan.chat",
     "semantics.chat_request": "semantics.plan.chat_request",

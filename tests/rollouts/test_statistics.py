@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mwl.evaluation.statistics import band, convergence_step
+from mwl.evaluation.curves import band, convergence_step
 from mwl.rollouts.statistics import Statistic, ci95, iqm
 
 

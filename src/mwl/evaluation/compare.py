@@ -11,10 +11,11 @@ from mwl.core.errors import CorruptFile, MissingFile, MwlError
 from mwl.core.files import read_json, shown
 from mwl.core.plain import from_plain
 from mwl.core.terminal import tell
+from mwl.evaluation.curves import convergence_step
 from mwl.evaluation.paper import PRINTED
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
-from mwl.evaluation.statistics import ci95, convergence_step, iqm
 from mwl.experiments import tracking
+from mwl.rollouts.statistics import ci95, iqm
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
 JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"

@@ -9,7 +9,8 @@ import matplotlib as mpl
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
-from mwl.evaluation.statistics import band, ci95
+from mwl.evaluation.curves import band
+from mwl.rollouts.statistics import ci95
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

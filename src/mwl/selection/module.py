@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl.core import keys
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, NonNegative, Positive, Share
-from mwl.core.resuming import refuse_changed
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT
 from mwl.selection.context import SITUATION_SIZE

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput, MissingFile
 from mwl.core.ranges import NonNegative, Positive, Whole
-from mwl.core.resuming import refuse_changed
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData, patterns

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.core.errors import CorruptFile, NonFiniteLoss, PhysicsError
 from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, Whole
-from mwl.core.resuming import refuse_changed
 from mwl.core.terminal import tell
 
 

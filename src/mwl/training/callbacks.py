@@ -15,9 +15,9 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mwl.core.artifact import write_handoff
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import ConfigError, NonFiniteLoss, WriteFailed
 from mwl.core.files import write_json, write_text
-from mwl.core.resuming import refuse_changed
 from mwl.core.terminal import redacted
 from mwl.experiments import tracking
 from mwl.experiments.logger import StageLogger

@@ -13,10 +13,10 @@ from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
 from mwl.core import keys
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
 from mwl.core.ranges import Count, Seed
-from mwl.core.resuming import refuse_changed
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task, make_env
 from mwl.world_model.behaviour import Behaviour

@@ -11,9 +11,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mwl.core import keys
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import save_checkpoint
 from mwl.core.errors import BadInput, NonFiniteLoss
-from mwl.core.resuming import refuse_changed
 from mwl.experts.features import robot_state
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT

@@ -10,9 +10,9 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from mwl.core import keys
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.ranges import NonNegative, Positive, Whole
-from mwl.core.resuming import refuse_changed
 from mwl.experts.cloning.data import DemonstrationData
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.host import HostModule
 from mwl.core.ranges import Between0And1, Count, Seed, Whole
-from mwl.core.resuming import refuse_changed
 from mwl.experts.finetuning.env import PracticeConfig, PracticeEnv
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
