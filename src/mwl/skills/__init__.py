@@ -3,6 +3,7 @@
 from mwl.skills.agent import SkillAgent
 from mwl.skills.control import SkillControl
 from mwl.skills.env import SkillEnv
+from mwl.skills.route import Route
 from mwl.skills.space import Bridge, Decision, SkillSpace
 
-__all__ = ["Bridge", "Decision", "SkillAgent", "SkillControl", "SkillEnv", "SkillSpace"]
+__all__ = ["Bridge", "Decision", "Route", "SkillAgent", "SkillControl", "SkillEnv", "SkillSpace"]

@@ -1,6 +1,6 @@
 """An agent that decides between skills, acting at the control rate like any other agent."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -43,6 +43,15 @@ class SkillAgent:
             return
         self.control.reset(done)
         self._age = self._age.masked_fill(done, 0)
+
+    @property
+    def guidance(self) -> Any:
+        """What advises the decider; None where nothing does."""
+        return getattr(self.decider, "guidance", None)
+
+    def act_by(self, way: str) -> None:
+        """Let the decider choose another way than it was fitted to, see `WorldModelAgent.act_by`."""
+        self.decider.act_by(way)  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:

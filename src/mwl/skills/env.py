@@ -72,6 +72,11 @@ class SkillEnv(EnvBase):
         """Decisions in an episode that ends by the time limit."""
         return -(-self.task.max_episode_steps // self.hold)
 
+    def close(self, *, raise_if_closed: bool = True) -> None:
+        """Close the task as well."""
+        super().close(raise_if_closed=raise_if_closed)
+        self.env.close(raise_if_closed=False)
+
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how the episodes go on, as plain tensors, numbers and lists."""
         own = {"decisions": self.decisions.clone(), "observation": self._now.clone()}

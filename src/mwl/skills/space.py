@@ -1,13 +1,16 @@
 """The skills of a library as one space of actions: scores that choose who acts, then what each can be told."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
-from mwl.experts.library import ExpertLibrary
+from mwl.core.plain import from_plain
+from mwl.experts.library import Expert, ExpertLibrary
 from mwl.skills.commands import Command, command_of
 
 REST = "stand"
@@ -38,6 +41,15 @@ class Decision:
 
     skill: Tensor
     commands: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Those of `SkillSpace.to_plain`, for their types."""
+
+    skills: list[str]
+    bridges: list[tuple[str, str, str, int]]  # from, to, expert, steps
+    ranges: dict[str, Command]
 
 
 class SkillSpace:
@@ -103,6 +115,10 @@ class SkillSpace:
             raise BadInput(f"no skill {skill!r}; there are {', '.join(self.skills)}")
         return self.skills.index(skill)
 
+    def slice_of(self, skill: str) -> slice:
+        """Where in an action the command of a skill stands."""
+        return self._slices[skill]
+
     def decode(self, action: Tensor) -> Decision:
         """The decision that actions `[N, D]` stand for.
 
@@ -137,3 +153,47 @@ class SkillSpace:
             raise BadInput(f"skill {skill} takes {takes}, not {tuple(values.shape)}")
         action[self._slices[skill]] = stated.normalised(values)
         return action
+
+    def draw(self, count: int) -> Tensor:
+        """Random actions `[count, D]`; a skill is drawn the more often the more it is told, by 1 + C."""
+        action = torch.rand(count, self.size) * 2 - 1
+        if self._scores:
+            sizes = [1 + (self.commands[name].size if name in self.commands else 0) for name in self.skills]
+            chosen = torch.multinomial(torch.tensor(sizes, dtype=torch.float32), count, replacement=True)
+            action[:, : self._scores] = 2 * torch.eye(self._scores)[chosen] - 1
+        return action
+
+    def grid(self) -> Tensor:
+        """Actions `[M, D]` of every skill by itself, at the least, middle and greatest of each number it is told."""
+        actions = []
+        for name in self.skills:
+            size = self.commands[name].size if name in self.commands else 0
+            for told in product((-1.0, 0.0, 1.0), repeat=size):
+                action = self.encode(name)
+                if size:
+                    action[self._slices[name]] = torch.tensor(told)
+                actions.append(action)
+        return torch.stack(actions)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything, experts included, as plain values and tensors, to be read back by `from_plain`."""
+        return {
+            "experts": [expert.to_plain() for expert in self.library.experts],
+            "skills": list(self.skills),
+            "bridges": [[*pair, bridge.expert, bridge.steps] for pair, bridge in self.bridges.items()],
+            "ranges": {name: asdict(command) for name, command in self.commands.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, entries: Mapping[str, Any]) -> "SkillSpace":
+        """The space that `to_plain` described.
+
+        Raises:
+            CorruptFile, SpecMismatch: entries are missing or of another type.
+            BadInput: they do not fit each other.
+        """
+        experts = [Expert.from_plain(entry, f"expert {i + 1}") for i, entry in enumerate(entries["experts"])]
+        told = {name: entries.get(name) for name in ("skills", "bridges", "ranges")}
+        settings = from_plain(_Settings, told, "skills")
+        bridges = {(before, after): Bridge(expert, steps) for before, after, expert, steps in settings.bridges}
+        return cls(ExpertLibrary(experts), settings.skills, bridges, settings.ranges)

@@ -16,6 +16,7 @@ from mwl.core.files import shown
 from mwl.core.plain import from_plain
 from mwl.robot.h1 import ROBOT
 from mwl.selection import ExpertAgent, Guidance
+from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
@@ -47,7 +48,7 @@ class WorldModelAgent:
         model: WorldModel,
         planner: Planner,
         observer: Observer,
-        guidance: Guidance | None = None,
+        guidance: Guidance | Route | None = None,
         spread: float = 2.0,
         pick: str = "mean",
         explore: bool = False,
@@ -92,6 +93,8 @@ class WorldModelAgent:
         """
         if self.guidance is None:
             raise BadInput("this agent was trained without experts; it can't follow weights over them")
+        if isinstance(self.guidance, Route):
+            raise BadInput("this agent follows a route between its skills; it can't follow weights over them")
         self.guidance.set_weights(weights)
 
     @torch.no_grad()
@@ -176,13 +179,21 @@ def use_of(config: GuidanceConfig) -> Use:
     )
 
 
-def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[str, int] | None) -> dict[str, Any]:
+def describe_agent(
+    agent: WorldModelAgent,
+    network: dict[str, Any],
+    sizes: dict[str, int] | None,
+    skills: SkillSpace | None = None,
+    hold: int = 1,
+) -> dict[str, Any]:
     """Everything acting needs, as plain values and tensors, to be read back by `agent_from_plain`.
 
     Args:
         agent: the agent.
         network: arguments of `WorldModel`.
         sizes: arguments of `Observer`.
+        skills: what its actions say where they are decisions.
+        hold: control steps for which one holds.
     """
     return {
         "hyper_parameters": {
@@ -196,9 +207,12 @@ def describe_agent(agent: WorldModelAgent, network: dict[str, Any], sizes: dict[
             "use": agent.planner.use._asdict(),
             "spread": float(agent.spread),
             "pick": agent.planner.config.evaluation,
+            "hold": hold,
         },
         "state_dict": {name: value.cpu() for name, value in agent.model.state_dict().items()},
         "guidance": None if agent.guidance is None else agent.guidance.to_plain(),
+        "candidates": agent.planner.candidates,
+        "skills": None if skills is None else skills.to_plain(),
     }
 
 
@@ -216,6 +230,7 @@ class _Settings:
     spread: float
     pick: str
     position: bool = False  # the first agents did not say, and did not see it on a fixed scene
+    hold: int = 1
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or not 0 < self.discount <= 1 or self.spread <= 0:
@@ -231,7 +246,7 @@ class _Settings:
             raise CorruptFile(f"world model: observes {shown(self.sizes)}")
 
 
-def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
+def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent:
     """The agent that `describe_agent` described.
 
     Raises:
@@ -243,21 +258,32 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent:
         raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
     observer = Observer(settings.sizes, settings.position)
     unit, use = torch.tensor(settings.unit), Use(**settings.use)
-    planner = Planner(model, settings.planner, settings.horizon, settings.discount, unit, use)
+    candidates = checkpoint.get("candidates")
+    planner = Planner(model, settings.planner, settings.horizon, settings.discount, unit, use, candidates)
     _check_reads(observer, settings.network["feature_size"])
-    guidance = None
-    if checkpoint["guidance"] is not None:
+    guidance: Guidance | Route | None = None
+    skills = checkpoint.get("skills")
+    space = None if skills is None else SkillSpace.from_plain(skills)
+    if space is not None:
+        _check_decides(space, model, observer, settings.hold)
+    if space is not None and checkpoint["guidance"] is not None:
+        guidance = Route.from_plain(checkpoint["guidance"], space, observer.layout)  # type: ignore[arg-type]
+    elif checkpoint["guidance"] is not None:
         guidance = Guidance.from_plain(checkpoint["guidance"], observer.layout)
         if use.head and model.num_experts != guidance.num_experts:
             raise CorruptFile(f"world model: predicts {model.num_experts} experts and has {guidance.num_experts}")
-    return WorldModelAgent(
-        model.eval(),
-        planner,
-        observer,
-        guidance,
-        settings.spread,
-        settings.pick,
-    )
+    agent = WorldModelAgent(model.eval(), planner, observer, guidance, settings.spread, settings.pick)
+    if space is None:
+        return agent
+    return SkillAgent(agent, space, observer.layout, settings.hold)  # type: ignore[arg-type]
+
+
+def _check_decides(space: SkillSpace, model: WorldModel, observer: Observer, hold: int) -> None:
+    """Refuse a model whose actions are no decisions between its skills."""
+    if space.size != model.action_size or observer.layout is None or hold < 1:
+        raise CorruptFile(
+            f"world model: its actions have {model.action_size} numbers, decisions between its skills {space.size}"
+        )
 
 
 def _check_reads(observer: Observer, size: int) -> None:
@@ -269,7 +295,7 @@ def _check_reads(observer: Observer, size: int) -> None:
         raise CorruptFile(f"world model: takes {size} features, but its observations give {given}")
 
 
-def load_agent(folder: Path | str) -> WorldModelAgent | ExpertAgent:
+def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent:
     """The agent in a hand-over folder: a world model, or a single expert.
 
     Raises:

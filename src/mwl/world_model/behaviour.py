@@ -8,6 +8,7 @@ from torch import Tensor
 from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.world_model.agent import WorldModelAgent
+from mwl.world_model.exploration import HeldActions
 
 DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn
 
@@ -23,6 +24,7 @@ class Behaviour(TensorDictModuleBase):
         noise: standard deviations of the noise on the experts' actions, in units of spread; pairs of environments take
             turns.
         controls: whether the environments without noise go on following the experts while the others plan.
+        held: random actions to explore by; None does without.
 
     Raises:
         BadInput: no environment would be left to plan.
@@ -36,10 +38,12 @@ class Behaviour(TensorDictModuleBase):
         warm_start: bool,
         noise: tuple[float, ...],
         controls: bool = False,
+        held: HeldActions | None = None,
     ) -> None:
         super().__init__()
         self.agent, self.action_size = agent, action_size
         self.warm_start = warm_start and agent.guidance is not None
+        self.held = held
         self.seeding = True
         self.tuning = False  # variants are told apart by small differences in reward, which noise would drown
         self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
@@ -67,7 +71,11 @@ class Behaviour(TensorDictModuleBase):
         observation = tensordict[keys.OBSERVATION]
         if begins.any():
             self.agent.reset(begins)
-        tensordict[keys.ACTION] = self._seed(observation) if self.seeding else self._plan(observation)
+        action = self._seed(observation) if self.seeding else self._plan(observation)
+        if self.held is not None:
+            held, random = self.held.take(begins, everywhere=self.seeding and not self.warm_start)
+            action = torch.where(held.unsqueeze(-1), random, action)
+        tensordict[keys.ACTION] = action
         tensordict[keys.EPISODE] = self.episode.clone()
         if self.agent.guidance is not None:
             assert self.agent.last is not None
@@ -106,6 +114,7 @@ class Behaviour(TensorDictModuleBase):
             "episode": self.episode.clone(),
             "episodes_begun": self.episodes_begun,
             "seeding": self.seeding,
+            "held": None if self.held is None else self.held.state_dict(),
         }
 
     def recall(self, memory: dict) -> None:
@@ -113,3 +122,5 @@ class Behaviour(TensorDictModuleBase):
         self.agent.load_state_dict(memory["agent"])
         self.episode = memory["episode"].clone()
         self.episodes_begun, self.seeding = int(memory["episodes_begun"]), bool(memory["seeding"])
+        if self.held is not None and memory.get("held") is not None:
+            self.held.load_state_dict(memory["held"])

@@ -37,7 +37,7 @@ class LearningConfig:
     batch_size: Count = 256
     """Sequences per update."""
     updates_per_step: Positive = 1.0
-    """Updates per environment step, counted over all environments."""
+    """Updates per step, at level `skills` per decision, counted over all environments."""
     seed_steps: Whole = 5000
     """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
     learning_starts: Whole = 1000
@@ -50,6 +50,11 @@ class LearningConfig:
     reward_weight: NonNegative = 0.1
     value_weight: NonNegative = 0.1
     termination_weight: NonNegative = 1.0
+    held_share: ShareBelowOne = 0.0
+    """Share of the steps that explore by one random action held for `held_steps`; in the seed phase, where no expert
+    acts, all of them."""
+    held_steps: tuple[Count, Count] = (20, 40)
+    """Fewest and most steps for which it is held."""
     entropy_weight: NonNegative = 1e-4
     rho: Share = 0.5
     """Weight of each further step of the unrolled model."""
@@ -93,6 +98,10 @@ class PlannerConfig:
 
     samples: Count = 512
     """Action sequences per iteration, those of policy and experts included."""
+    held: Share = 0.0
+    """Share of the sequences drawn that deviate from the mean alike at all steps."""
+    optimism: NonNegative = 0.0
+    """Standard deviations between the Q networks that are added to the value of a plan's end, in training alone."""
     iterations: Count = 6
     elites: Count = 64
     policy_samples: Whole = 24
@@ -126,6 +135,10 @@ class GuidanceConfig:
     """Folder of expert folders, or a list of them."""
     gate: str | None = None
     """Hand-over folder of a gate; None leaves the choice to the instruction."""
+    route: list[str] | None = None
+    """At level `skills` the reference: legs such as `walk 3` (metres) and `turn 90` (degrees to the left)."""
+    route_speed: Positive = 1.4
+    """At which it is walked, m/s."""
     semantic_weights: dict[str, float] | None = None
     """Weight of each expert by name."""
     instruction: str | None = None

@@ -1,7 +1,7 @@
 """Experience: a batched environment behind a TorchRL collector, the replay buffer, and where both stand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,10 @@ from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
 from mwl.core.ranges import Count, Seed
+from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task, make_env
+from mwl.skills import SkillEnv, SkillSpace
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.learning.replay import Replay
 
@@ -44,6 +46,10 @@ class EnvSpec:
     """Action per radian, by actuator."""
     position: bool = False
     """The scene is fixed, see `Observer`."""
+    hold: int = 1
+    """Control steps that one step of the world model takes."""
+    skills: SkillSpace | None = None
+    """What its actions say where they are decisions; None where they are those of joints."""
 
 
 class Rounds(IterableDataset):
@@ -72,6 +78,10 @@ class WorldModelData(pl.LightningDataModule):
         sidecar: folder for the replay buffer beside the checkpoints, for buffers of more than some 100 MB; None
             keeps it within the checkpoint.
         suite: see `mwl.make_env`.
+        level: what an action is: targets of `joints` at every control step, or a decision between `skills`.
+        skills: expert folders, at level `skills`.
+        hold: control steps for which a decision holds. Replay, horizon and planner count decisions; environment steps,
+            here and in the learning settings, are control steps at either level.
         num_threads: threads of the physics; None takes one per core.
     """
 
@@ -85,6 +95,9 @@ class WorldModelData(pl.LightningDataModule):
         seed: Seed = 0,
         sidecar: str | None = None,
         suite: Literal["embedded", "humanoid_bench"] = "embedded",
+        level: Literal["joints", "skills"] = "joints",
+        skills: list[str] | None = None,
+        hold: Count = 10,
         num_threads: Count | None = None,
     ) -> None:
         super().__init__()
@@ -93,10 +106,16 @@ class WorldModelData(pl.LightningDataModule):
             if value < 1:
                 raise BadInput(f"data.{name} is {value}; it must be at least 1")
         self.task, self.num_envs, self.steps_per_round = task, num_envs, steps_per_round
-        self.capacity, self.seed, self.suite, self.num_threads = min(capacity, env_steps), seed, suite, num_threads
+        if (level == "skills") != bool(skills):
+            raise BadInput(
+                f"data.level is {level}: data.skills must name expert folders at level skills, and only there"
+            )
+        self.level, self.skills, self.hold = level, skills, hold if level == "skills" else 1
+        self.capacity, self.seed = min(capacity, -(-env_steps // self.hold)), seed
+        self.suite, self.num_threads = suite, num_threads
         self.sidecar = None if sidecar is None else Path(sidecar)
         self.frames_per_round = num_envs * steps_per_round
-        self.total_rounds = -(-env_steps // self.frames_per_round)
+        self.total_rounds = -(-env_steps // (self.frames_per_round * self.hold))
         self.rounds = 0
         self.env: EnvBase | None = None
         self.replay: Replay | None = None
@@ -106,8 +125,8 @@ class WorldModelData(pl.LightningDataModule):
 
     @property
     def env_steps(self) -> int:
-        """Environment steps collected so far."""
-        return self.rounds * self.frames_per_round
+        """Control steps collected so far, those included that a fall spared the rest of a decision."""
+        return self.rounds * self.frames_per_round * self.hold
 
     @property
     def rounds_left(self) -> int:
@@ -127,7 +146,15 @@ class WorldModelData(pl.LightningDataModule):
             unit=tuple(float(unit) for unit in 1 / RADIANS_PER_ACTION),
             position=task.fixed_scene,
         )
-        return env, spec
+        if self.skills is None:
+            return env, spec
+        space = SkillSpace(ExpertLibrary.load(self.skills))
+        decided = SkillEnv(env, space, self.hold)
+        units = (1.0,) * space.size
+        steps = decided.max_decisions
+        return decided, replace(
+            spec, action_size=space.size, episode_steps=steps, unit=units, hold=self.hold, skills=space
+        )
 
     def setup(self, stage: str) -> None:
         """Make the environment."""
@@ -265,6 +292,9 @@ class WorldModelData(pl.LightningDataModule):
             "num_envs": self.num_envs,
             "steps_per_round": self.steps_per_round,
             "seed": self.seed,
+            "level": self.level,
+            "skills": self.skills,
+            "hold": self.hold,
         }
 
     def _write_sidecar(self, folder: Path) -> str:

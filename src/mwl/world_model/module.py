@@ -19,12 +19,14 @@ from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT
 from mwl.rollouts.metrics import JOINT_VELOCITIES
 from mwl.selection import Guidance, load_gate, weights_for
+from mwl.skills import Route
 from mwl.world_model.adaptation.trust_region import TrustRegion
 from mwl.world_model.adaptation.tuner import Tuner, make_tuner
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
+from mwl.world_model.exploration import HeldActions
 from mwl.world_model.learning.demonstrations import advised, transitions
 from mwl.world_model.learning.learner import Learner, NonFiniteGradient
 from mwl.world_model.learning.losses import RunningScale, discount_for, lambda_at
@@ -123,7 +125,8 @@ class WorldModelModule(pl.LightningModule):
             window=guiding.trust_window,
             tolerance=guiding.trust_tolerance,
         )
-        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, unit, self.use)
+        candidates = spec.skills.grid() if spec.skills is not None and guiding.enabled else None
+        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, unit, self.use, candidates)
         agent = WorldModelAgent(
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )
@@ -131,14 +134,22 @@ class WorldModelModule(pl.LightningModule):
             self.tuner = make_tuner(self.guidance, guiding, data.num_envs, spec, unit)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(
-            agent, data.num_envs, spec.action_size, guiding.warm_start, noise, controls=guiding.trust_controls
+            agent, data.num_envs, spec.action_size, guiding.warm_start, noise, guiding.trust_controls, self._held(data)
         )
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
         if self.learning.demonstrations:
             rows = transitions(self.learning.demonstrations, spec.task, spec.observation_size)
             replay.add_demonstrations(rows if self.guidance is None else advised(rows, self.guidance))
 
-    def make_guidance(self) -> Guidance | None:
+    def _held(self, data: WorldModelData) -> HeldActions | None:
+        """Random actions to explore by, where they are wanted."""
+        learning, size, space = self.learning, data.spec.action_size, data.spec.skills
+        if not learning.held_share:
+            return None
+        draw = (lambda count: torch.rand(count, size) * 2 - 1) if space is None else space.draw
+        return HeldActions(data.num_envs, draw, learning.held_share, *learning.held_steps)
+
+    def make_guidance(self) -> Guidance | Route | None:
         """Load experts and gate and settle the instruction's weights; None without guidance.
 
         Raises:
@@ -147,6 +158,12 @@ class WorldModelModule(pl.LightningModule):
         config = self.guiding
         if not config.enabled:
             return None
+        space = self._data().spec.skills if self._trainer is not None else None
+        if space is not None:
+            assert self.observer.layout is not None
+            return (
+                None if config.route is None else Route(space, config.route, self.observer.layout, config.route_speed)
+            )
         library = ExpertLibrary.load(config.experts)
         weights = weights_for(library, config.instruction, config.semantic_weights, config.semantic)
         gate = None if config.gate is None else load_gate(config.gate)
@@ -388,7 +405,7 @@ class WorldModelModule(pl.LightningModule):
         return {
             "stage": STAGE,
             "name": spec.task,
-            "checkpoint": describe_agent(agent, self.model_arguments, spec.layout),
+            "checkpoint": describe_agent(agent, self.model_arguments, spec.layout, spec.skills, spec.hold),
             "robot": ROBOT,
             "task": spec.task,
             "observation": {"size": spec.observation_size, "layout": spec.layout},

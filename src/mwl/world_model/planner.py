@@ -66,6 +66,7 @@ class Planner:
         unit: `[A]` action per unit of spread. An action of 0.1 moves a hip by 16 degrees and an ankle by 4, so a
             spread is meant in radians; ones for actions of equal size.
         use: how advice is used.
+        candidates: `[C, A]` actions that are tried for a whole plan, as single skills are.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class Planner:
         discount: float,
         unit: Tensor | None = None,
         use: Use | None = None,
+        candidates: Tensor | None = None,
     ) -> None:
         self.model, self.config, self.horizon, self.discount = model, config, horizon, discount
         self.unit = torch.ones(model.action_size) if unit is None else unit
         self.use = use or Use()
+        self.candidates = torch.zeros(0, model.action_size) if candidates is None else candidates
         self._search = compiled(self._search, config.compile)  # type: ignore[method-assign]
 
     @torch.no_grad()
@@ -108,13 +111,18 @@ class Planner:
         low = top * (config.min_std / config.max_std)
         around = base.unsqueeze(2)
         fixed = _within(self._fixed_candidates(latent, advice, experts), around, 2 * top)
-        fixed_value = self.value(latent, fixed, members, advice)
+        hope = config.optimism if noise else 0.0
+        fixed_value = self.value(latent, fixed, members, advice, hope)
         mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
+        held = round(config.held * count)
         for _ in range(config.iterations):
-            step = std.unsqueeze(2) * torch.randn(*mean.shape[:2], count, mean.shape[-1], device=mean.device)
+            step = torch.randn(*mean.shape[:2], count, mean.shape[-1], device=mean.device)
+            if held:
+                step[:, :, :held] = step[:1, :, :held]
+            step = std.unsqueeze(2) * step
             drawn = _within(mean.unsqueeze(2) + step, around, 2 * top)
-            value = torch.cat([fixed_value, self.value(latent, drawn, members, advice)], dim=1)
+            value = torch.cat([fixed_value, self.value(latent, drawn, members, advice, hope)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
             mean, std = _moments(elite, score)
@@ -132,10 +140,13 @@ class Planner:
         """Actions `[..., A]` brought within the trust region around a base: two standard deviations, in [-1, 1]."""
         return _within(action, base, 2 * self._widest(spread))
 
-    def value(self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None) -> Tensor:
+    def value(
+        self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None, hope: float = 0.0
+    ) -> Tensor:
         """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.
 
         An imagined fall does not cut the return at a threshold but weighs what follows with the chance of standing.
+        Hope adds so many standard deviations between the Q networks to what they say of the end.
         """
         envs, count = actions.shape[1:3]
         z = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
@@ -145,7 +156,12 @@ class Planner:
             total = total + weight * reward
             weight = weight * self.discount * torch.sigmoid(-self.model.termination_logit(z))
         last = self.model.policy(z, self._imagined_reference(z, advice)).action
-        total = total + weight * self.model.q(z, last, members).mean(dim=0)
+        if hope:
+            estimates = self.model.q(z, last, torch.arange(self.model.num_q, device=z.device))
+            end = estimates.mean(dim=0) + hope * estimates.std(dim=0)
+        else:
+            end = self.model.q(z, last, members).mean(dim=0)
+        total = total + weight * end
         return total.nan_to_num(0.0).view(envs, count)
 
     def _imagined_reference(self, z: Tensor, advice: Advice | None) -> Tensor | None:
@@ -200,6 +216,9 @@ class Planner:
                 if t < self.horizon - 1:
                     z = self.model.next(z, actions[-1])
             sequences.append(torch.stack(actions).unflatten(1, (len(latent), count)))
+        if len(self.candidates):
+            shape = (self.horizon, len(latent), -1, -1)
+            sequences.append(self.candidates.to(latent.device).expand(*shape))
         if not sequences:
             return latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
         return torch.cat(sequences, dim=2)

@@ -1,0 +1,196 @@
+"""A route as a reference: legs such as `walk 3` and `turn 90`, turned into commands from where the robot is."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from mwl.core import keys
+from mwl.core.errors import BadInput
+from mwl.core.plain import from_plain
+from mwl.experts.features import Layout, robot_state
+from mwl.robot import frames
+from mwl.skills.space import REST, SkillSpace
+
+WALK = "walk"
+_NEAR = 0.35  # m, within which a corner counts as reached
+_FACES = 0.5  # rad, within which walking may begin
+_GAIN = 2.0  # rad/s of turning per rad that the corner lies aside
+_MEMORY = 5  # leg, x, y and heading of the start, and whether they are known
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Those of `Route.to_plain`, for their types."""
+
+    legs: list[str]
+    speed: float
+
+
+@dataclass(frozen=True)
+class Advisors:
+    """Who advises: the skills, as `ExpertLibrary` tells of its experts."""
+
+    names: list[str]
+    env_steps: int
+    memory_size: int = _MEMORY
+
+    @property
+    def num_experts(self) -> int:
+        """K."""
+        return len(self.names)
+
+
+class Route:
+    """What every skill would be told on the way along a route, and which one has its turn.
+
+    It advises as `mwl.selection.Guidance` does, with decisions as actions. Corners are taken relative to where an
+    episode begins and which way the robot then faces; at the last it stands.
+
+    Args:
+        space: the skills, among them `walk`.
+        legs: `walk M` in metres and `turn D` in degrees to the left, in order.
+        layout: where the robot's state lies in observations.
+        speed: at which it walks straight on, m/s.
+
+    Raises:
+        BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
+    """
+
+    gate = tuning = variants = current = None
+    gated = True
+    alpha = 1.0
+
+    def __init__(self, space: SkillSpace, legs: Sequence[str], layout: Layout, speed: float = 1.4) -> None:
+        if WALK not in space.commands:
+            raise BadInput(f"a route needs the skill {WALK!r} with a command; there are {', '.join(space.skills)}")
+        self.space, self.legs, self.layout, self.speed = space, list(legs), layout, speed
+        self.corners = torch.tensor(_corners(self.legs))  # [L, 2] m, from the start
+        self.library = Advisors(space.skills, space.library.env_steps)
+        self.memory: Tensor | None = None
+        self.age: Tensor | None = None
+        actions = torch.stack([space.encode(name) for name in space.skills])
+        self._actions = actions
+
+    @property
+    def num_experts(self) -> int:
+        """K, the number of skills."""
+        return self.library.num_experts
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin anew where `done` `[N]` holds, everywhere if None."""
+        if done is None or self.memory is None or len(done) != len(self.memory):
+            self.memory = None
+        else:
+            self.memory = self.memory.masked_fill(done.unsqueeze(-1), 0.0)
+
+    def per_action(self, fused: Tensor) -> Tensor:
+        """Weights `[N, K]`, the same for all numbers of an action."""
+        return fused
+
+    @torch.no_grad()
+    def reference(
+        self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
+    ) -> TensorDict:
+        """Advice at observations `[N, O]`, see `mwl.selection.Guidance.reference`.
+
+        `hold` goes on along the present episodes; else `memory` `[N, M]` says how far each has come.
+        """
+        count = len(observation)
+        if hold:
+            memory = self.memory if self.memory is not None and len(self.memory) == count else None
+        if memory is None:
+            memory = torch.zeros(count, _MEMORY)
+        place, yaw = self._pose(observation)
+        here = torch.cat([torch.zeros(count, 1), place, yaw.unsqueeze(-1), torch.ones(count, 1)], dim=-1)
+        memory = torch.where(memory[:, 4:] > 0, memory, here)
+        error, after = self._ahead(place, yaw, memory)
+        if hold:
+            self.memory = after
+        actions = self._actions.expand(count, -1, -1).clone()
+        actions[:, self.space.position(WALK)] = self._steered(error)
+        weights = torch.zeros(count, self.num_experts)
+        over = after[:, 0].long() >= len(self.corners)
+        weights[:, self.space.position(WALK)] = (~over).float()
+        weights[:, self.space.position(REST)] = over.float()
+        return TensorDict(
+            {
+                keys.EXPERT_ACTION: actions,
+                keys.FUSED_WEIGHTS: weights,
+                keys.REFERENCE_ACTION: (weights.unsqueeze(-1) * actions).sum(dim=1),
+                keys.MEMORY: memory,
+                keys.NEXT: {keys.MEMORY: after},
+            },
+            batch_size=[count],
+        )
+
+    def _pose(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """World x and y `[N, 2]` in m and heading `[N]` in rad."""
+        qpos, _ = robot_state(observation, self.layout)
+        return qpos[:, :2], frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+
+    def _ahead(self, place: Tensor, yaw: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """How far to the left `[N]` in rad the next corner lies, and the memory `[N, M]` then."""
+        leg, start, facing = memory[:, 0].long(), memory[:, 1:3], memory[:, 3]
+        for passing in (True, False):
+            corner = self.corners[leg.clamp(max=len(self.corners) - 1)]
+            cos, sin = facing.cos(), facing.sin()
+            turned = torch.stack([cos * corner[:, 0] - sin * corner[:, 1], sin * corner[:, 0] + cos * corner[:, 1]], -1)
+            away = start + turned - place
+            if passing:
+                leg = leg + ((away.norm(dim=-1) < _NEAR) & (leg < len(self.corners)))
+        error = torch.atan2(away[:, 1], away[:, 0]) - yaw
+        error = torch.atan2(error.sin(), error.cos())
+        return error, torch.cat([leg.unsqueeze(-1).to(memory.dtype), memory[:, 1:]], dim=-1)
+
+    def _steered(self, error: Tensor) -> Tensor:
+        """Actions `[N, D]` of the walking skill with the next corner `error` `[N]` rad to the left."""
+        forward = torch.where(error.abs() < _FACES, self.speed * error.cos(), 0.0)
+        told = torch.stack([forward, torch.zeros_like(error), _GAIN * error], dim=-1)
+        action = self._actions[self.space.position(WALK)].expand(len(error), -1).clone()
+        action[:, self.space.slice_of(WALK)] = self.space.commands[WALK].normalised(told)
+        return action
+
+    def to_plain(self) -> dict[str, Any]:
+        """Legs and speed; the skills are told of by their space."""
+        return {"legs": list(self.legs), "speed": self.speed}
+
+    @classmethod
+    def from_plain(cls, entries: Mapping[str, Any], space: SkillSpace, layout: Layout) -> "Route":
+        """The route that `to_plain` described.
+
+        Raises:
+            CorruptFile: entries are missing or of another type.
+            BadInput: they do not fit the space.
+        """
+        settings = from_plain(_Settings, dict(entries), "route")
+        return cls(space, settings.legs, layout, settings.speed)
+
+
+def _corners(legs: Sequence[str]) -> list[tuple[float, float]]:
+    """Ends in m of the legs to be walked, seen from the start.
+
+    Raises:
+        BadInput: a leg that is none, or none to walk.
+    """
+    corners, x, y, heading = [], 0.0, 0.0, 0.0
+    for leg in legs:
+        kind, _, amount = leg.partition(" ")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = math.nan
+        if kind not in ("walk", "turn") or not math.isfinite(number):
+            raise BadInput(f"{leg!r} is no leg of a route; write `walk 3` (metres) or `turn 90` (degrees to the left)")
+        if kind == "turn":
+            heading += math.radians(number)
+        else:
+            x, y = x + number * math.cos(heading), y + number * math.sin(heading)
+            corners.append((x, y))
+    if not corners:
+        raise BadInput("a route needs at least one leg to walk, such as `walk 3`")
+    return corners

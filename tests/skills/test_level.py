@@ -1,0 +1,161 @@
+"""The world model at the level of skills: what it counts, what it follows, and that what was learned acts as it did."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from mwl.core import keys
+from mwl.core.checkpoints import load_checkpoint, save_checkpoint
+from mwl.core.errors import BadInput
+from mwl.experts.library import ExpertLibrary
+from mwl.rollouts.episodes import run_episodes
+from mwl.simulation import make_env
+from mwl.skills import Route, SkillAgent, SkillEnv, SkillSpace
+from mwl.training.callbacks import RandomState
+from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
+from mwl.world_model.agent import agent_from_plain
+from mwl.world_model.data import WorldModelData
+from mwl.world_model.exploration import HeldActions
+from mwl.world_model.module import WorldModelModule
+
+SKILLS = [str(Path(__file__).parents[2] / "data/experts" / name) for name in ("stand", "walk")]
+WAY = ["walk 3", "turn 90", "walk 6", "turn -90", "walk 3"]
+
+
+@pytest.fixture(scope="module")
+def space() -> SkillSpace:
+    return SkillSpace(ExpertLibrary.load(SKILLS))
+
+
+def fitted(
+    task: str,
+    env_steps: int = 480,
+    checkpoint: str | None = None,
+    callbacks: tuple[pl.Callback, ...] = (),
+    **guidance: Any,
+) -> tuple[WorldModelModule, WorldModelData]:
+    pl.seed_everything(0)
+    module = WorldModelModule(
+        NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
+        LearningConfig(
+            horizon=2, batch_size=16, seed_steps=160, learning_starts=120, held_share=0.5, held_steps=(2, 3)
+        ),
+        PlannerConfig(samples=64, iterations=2, elites=8, policy_samples=4, held=0.5),
+        GuidanceConfig(planner_base=False, **guidance),
+    )
+    data = WorldModelData(task, env_steps, num_envs=2, level="skills", skills=SKILLS, hold=20)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[RandomState()],
+    )
+    trainer.fit(module, datamodule=data)
+    return module, data
+
+
+def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Path) -> None:
+    module, data = fitted("h1-maze", route=WAY)
+    assert module.global_step > 0
+    assert data.replay is not None
+    assert (data.spec.episode_steps, data.spec.action_size, data.rounds, data.env_steps) == (50, 5, 12, 480)
+    assert len(data.replay) == 24  # decisions
+    assert module.discount == pytest.approx(0.95)
+    handed = module.handoff()
+    save_checkpoint(tmp_path / "model.ckpt", handed["checkpoint"])
+    agent = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt"))
+    assert isinstance(agent, SkillAgent)
+    env = SkillEnv(make_env("h1-maze", 2, seed=7), SkillSpace(ExpertLibrary.load(SKILLS)), hold=20)
+    decider = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt")).decider  # type: ignore[union-attr]
+    torch.manual_seed(3)
+    decider.reset()
+    state = env.reset()
+    for step in range(2):
+        state = env.step(state.set(keys.ACTION, decider.act(state[keys.OBSERVATION], step)))[keys.NEXT]
+        state = state.exclude(keys.REWARD)
+    inner = make_env("h1-maze", 2, seed=7)
+    torch.manual_seed(3)
+    agent.reset()
+    each = inner.reset()
+    for step in range(40):
+        each = inner.step(each.set(keys.ACTION, agent.act(each[keys.OBSERVATION], step)))[keys.NEXT]
+        each = each.exclude(keys.REWARD)
+    assert torch.equal(each[keys.OBSERVATION], state[keys.OBSERVATION])
+
+
+def test_skills_are_named_at_their_level_alone() -> None:
+    for changes in ({"level": "skills"}, {"skills": SKILLS}):
+        with pytest.raises(BadInput, match=r"data\.skills must name expert folders"):
+            WorldModelData(**changes)  # type: ignore[arg-type]
+
+
+class _Follow:
+    """Decides as a route says."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+
+    def reset(self, done: torch.Tensor | None = None) -> None:
+        self.route.reset(done)
+
+    def act(self, observation: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        return self.route.reference(observation)[keys.REFERENCE_ACTION]
+
+
+@pytest.mark.slow
+def test_a_route_leads_through_the_maze(space: SkillSpace) -> None:
+    env = make_env("h1-maze", 3, seed=0)
+    agent = SkillAgent(_Follow(Route(space, WAY, env.task.layout)), space, env.task.layout, hold=10)
+    assert run_episodes(env, agent, 0).returns.min() > 1200  # the bar of success
+
+
+def test_a_route_turns_walks_and_stands_where_it_should(space: SkillSpace) -> None:
+    """Its corners are seen from where the episode began, and how far it has come can be told from outside."""
+    layout = make_env("h1-maze", 1).task.layout
+    route = Route(space, ["walk 1", "turn 90", "walk 2"], layout)
+    observation = torch.zeros(3, layout.size)
+    qpos = observation[:, layout.slices["robot_qpos"]]
+    facing = torch.tensor([0.0, torch.pi / 2, torch.pi])  # whichever way it faces when it begins
+    qpos[:, 3], qpos[:, 6] = (facing / 2).cos(), (facing / 2).sin()
+    observation[:, layout.slices["robot_qpos"]] = qpos
+    away = torch.stack([facing.cos(), facing.sin()], -1)
+    told = []
+    for ahead in (torch.zeros(3, 2), away, away + 2 * torch.stack([-facing.sin(), facing.cos()], -1)):
+        observation[:, :2] = ahead
+        told.append(space.decode(route.reference(observation)[keys.REFERENCE_ACTION]))
+    walks, turns, stands = told
+    torch.testing.assert_close(walks.commands["walk"], torch.tensor([[1.4, 0.0, 0.0]]).expand(3, -1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(turns.commands["walk"], torch.tensor([[0.0, 0.0, 0.6]]).expand(3, -1), atol=1e-4, rtol=0)
+    assert [decision.skill.tolist() for decision in told] == [[1] * 3, [1] * 3, [0] * 3]
+    assert torch.equal(stands.skill, torch.zeros(3, dtype=torch.int64))
+    route.reset()
+    assert route.reference(observation)[keys.FUSED_WEIGHTS][:, 1].eq(1).all()  # it begins anew where it stands
+
+
+@pytest.mark.parametrize("legs", [[], ["turn 90"], ["fly 3"], ["walk"], ["walk inf"]])
+def test_a_route_that_leads_nowhere_is_refused(space: SkillSpace, legs: list[str]) -> None:
+    with pytest.raises(BadInput, match="route"):
+        Route(space, legs, make_env("h1-maze", 1).task.layout)
+
+
+def test_random_decisions_are_held_for_as_long_as_they_should_be() -> None:
+    torch.manual_seed(0)
+    held = HeldActions(64, lambda count: torch.rand(count, 2), share=0.3, shortest=4, longest=8)
+    begins, taken, lengths = torch.zeros(64, dtype=torch.bool), [], []
+    before, age = torch.full((64, 2), -1.0), torch.zeros(64, dtype=torch.int64)
+    for _ in range(400):
+        mask, action = held.take(begins)
+        taken.append(mask)
+        goes_on = mask & action.eq(before).all(-1)
+        lengths += age[~goes_on & (age > 0)].tolist()
+        age = torch.where(goes_on, age + 1, mask.long())
+        before = torch.where(mask.unsqueeze(-1), action, -1.0)
+    assert torch.stack(taken).float().mean() == pytest.approx(0.3, abs=0.03)
+    assert (min(lengths), max(lengths)) == (4, 8)
+    assert held.take(begins, everywhere=True)[0].all()
