@@ -5,6 +5,7 @@ asks for the centre of mass over the feet. World position and heading are left o
 depend on them, and a standing robot need not care.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from mwl.robot.h1 import CONTROL_DT, JOINT_NAMES, QPOS0, ctrl_to_action
+from mwl.robot.h1 import H1
+from mwl.robot.spec import RobotSpec
 
 FOOT_LEAD = 0.02  # m, how far ahead of the ankles the centre of mass rests; soles reach 0.10 back and 0.20 ahead
 _HIP_PER_PITCH = 1.3  # a leaning trunk is balanced by hips that move back
 _IGNORED = (0, 1, 5)  # root x, y and yaw in the tangent space
-_JOINTS = slice(3, 22)  # joint angles in what is left of it
+_JOINTS = 3  # where joint angles begin in what is left of it
 PROVENANCE = {
     "method": "linear-quadratic regulator about standing poses",
     "source": "made by this project from its robot model",
@@ -48,56 +50,61 @@ class LQRConfig:
 
 @dataclass(frozen=True)
 class BalancePoint:
-    """A standing pose `qpos` `[26]`, the servo targets `ctrl` `[19]` that hold it, and gains `[19, 47]` about it."""
+    """A standing pose `qpos` `[Q]`, the servo targets `ctrl` `[A]` that hold it, and gains `[A, 2V - 3]` about it."""
 
     qpos: np.ndarray
     ctrl: np.ndarray
     gain: np.ndarray
 
 
-def standing_pose(model: mujoco.MjModel, knee: float, pitch: float = 0.0, spread: float = 0.0) -> np.ndarray:
-    """A pose `qpos` `[26]` with soles flat and the centre of mass over the ankles.
+def standing_pose(
+    model: mujoco.MjModel, knee: float, pitch: float = 0.0, spread: float = 0.0, robot: RobotSpec = H1
+) -> np.ndarray:
+    """A pose `qpos` `[Q]` with soles flat and the centre of mass over the ankles.
 
     Args:
         model: robot with its floor.
         knee: bend of the knees, rad.
         pitch: of the pelvis, rad, forward is positive.
         spread: roll of the shoulders, rad; the arms, else as in the reset pose, are lifted aside by it.
+        robot: which one the model is of.
     """
     data = mujoco.MjData(model)
-    qpos = QPOS0.copy()
-    for side, sign in (("left", 1), ("right", -1)):
-        qpos[7 + JOINT_NAMES.index(f"{side}_shoulder_roll")] = sign * spread
+    qpos = robot.qpos0.copy()
+    for joint, sign in zip(robot.index("arm_out"), (1, -1), strict=True):
+        qpos[7 + joint] += sign * spread
+    bends = zip(*(robot.index(part) for part in ("hip", "knee", "ankle")), strict=True)
+    legs = [[7 + joint for joint in leg] for leg in bends]
     qpos[3:7] = np.cos(pitch / 2), 0.0, np.sin(pitch / 2), 0.0
 
     def lead(hip: float) -> float:
-        for leg in (7, 12):
-            qpos[leg + 2 : leg + 5] = hip, knee, -(hip + knee + pitch)
+        for leg in legs:
+            qpos[leg] = hip, knee, -(hip + knee + pitch)
         data.qpos[:] = qpos
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
-        return float(data.subtree_com[0, 0] - _support(data)[0] - FOOT_LEAD)
+        return float(data.subtree_com[0, 0] - _support(data, robot)[0] - FOOT_LEAD)
 
     likely = -knee / 2 - _HIP_PER_PITCH * pitch
     scipy.optimize.brentq(lead, likely - 0.4, likely + 0.4)
-    qpos[2] = _resting_height(model, data, qpos)
+    qpos[2] = _resting_height(model, data, qpos, robot)
     return qpos
 
 
-def pelvis_from_feet(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:
-    """Where the pelvis is, seen from the middle between the ankles, `[3]` in m, in a pose `qpos` `[26]`."""
+def pelvis_from_feet(model: mujoco.MjModel, qpos: np.ndarray, robot: RobotSpec = H1) -> np.ndarray:
+    """Where the pelvis is, seen from the middle between the ankles, `[3]` in m, in a pose `qpos` `[Q]`."""
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
     mujoco.mj_kinematics(model, data)
-    return qpos[:3] - _support(data)
+    return qpos[:3] - _support(data, robot)
 
 
-def _support(data: mujoco.MjData) -> np.ndarray:
+def _support(data: mujoco.MjData, robot: RobotSpec) -> np.ndarray:
     """The middle between the ankles, `[3]` in m."""
-    return sum(data.body(f"{side}_ankle_link").xpos for side in ("left", "right")) / 2
+    return sum(data.body(foot).xpos for foot in robot.names.both("foot")) / 2
 
 
-def _resting_height(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> float:
+def _resting_height(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray, robot: RobotSpec) -> float:
     """Root height in m at which the floor carries the robot's weight in a given pose."""
 
     def vertical_force(height: float) -> float:
@@ -108,23 +115,32 @@ def _resting_height(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray
 
     data.qpos[:] = qpos
     mujoco.mj_kinematics(model, data)
-    sole = min(data.body(f"{side}_ankle_link").xpos[2] for side in ("left", "right")) - 0.07
+    sole = min(data.body(foot).xpos[2] for foot in robot.names.both("foot")) + robot.sole_height
     touching = qpos[2] - sole
     return scipy.optimize.brentq(vertical_force, touching - 0.004, touching + 0.0005)
 
 
-def balance_point(model: mujoco.MjModel, qpos: np.ndarray, config: LQRConfig, frame_skip: int) -> BalancePoint:
+def balance_point(
+    model: mujoco.MjModel, qpos: np.ndarray, config: LQRConfig, frame_skip: int, robot: RobotSpec = H1
+) -> BalancePoint:
     """Linearise about a standing pose and solve for the gains.
 
     Args:
         model: robot with its floor; its time step times `frame_skip` is the control step.
-        qpos: standing pose `[26]`.
+        qpos: standing pose `[Q]`.
+        config: cost.
+        frame_skip: physics steps per control step.
+        robot: which one the model is of.
     """
+    model = copy.copy(model)
+    model.dof_frictionloss[:] = (
+        0.0  # within its friction a joint does not yield, whatever is done: nothing to linearise
+    )
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
     mujoco.mj_inverse(model, data)
     kp = model.actuator_gainprm[:, 0]
-    ctrl = qpos[7:26] + data.qfrc_inverse[6:25] / kp
+    ctrl = qpos[7:] + data.qfrc_inverse[6:] / kp
     data.ctrl[:] = ctrl
     mujoco.mj_forward(model, data)
     size, inputs = 2 * model.nv, model.nu
@@ -134,7 +150,7 @@ def balance_point(model: mujoco.MjModel, qpos: np.ndarray, config: LQRConfig, fr
     for _ in range(frame_skip):
         effect = transition @ effect + control
     kept = np.array([i for i in range(size) if i not in _IGNORED])
-    cost = _state_cost(model, data, config)[np.ix_(kept, kept)]
+    cost = _state_cost(model, data, config, robot)[np.ix_(kept, kept)]
     step, effect = step[np.ix_(kept, kept)], effect[kept]
     effort = config.effort_weight * np.eye(inputs)
     value = scipy.linalg.solve_discrete_are(step, effect, cost, effort)
@@ -142,19 +158,19 @@ def balance_point(model: mujoco.MjModel, qpos: np.ndarray, config: LQRConfig, fr
     return BalancePoint(qpos, ctrl, gain)
 
 
-def _state_cost(model: mujoco.MjModel, data: mujoco.MjData, config: LQRConfig) -> np.ndarray:
-    """Quadratic cost `[50, 50]` on the tangent state: centre of mass over the feet, then posture, then stillness."""
+def _state_cost(model: mujoco.MjModel, data: mujoco.MjData, config: LQRConfig, robot: RobotSpec) -> np.ndarray:
+    """Quadratic cost `[2V, 2V]` on the tangent state: centre of mass over the feet, then posture, then stillness."""
     nv = model.nv
     com, foot = np.zeros((3, nv)), np.zeros((3, nv))
     mujoco.mj_jacSubtreeCom(model, data, com, 1)
-    for side in ("left", "right"):
+    for body in robot.names.both("foot"):
         jacobian = np.zeros((3, nv))
-        mujoco.mj_jacBody(model, data, jacobian, None, model.body(f"{side}_ankle_link").id)
+        mujoco.mj_jacBody(model, data, jacobian, None, model.body(body).id)
         foot += jacobian / 2
     offset = (com - foot)[:2]
     posture = np.full(nv, config.joint_weight)
     posture[:2], posture[5] = 0.0, 0.0
-    posture[6:17] = config.leg_weight
+    posture[6:][robot.legs_and_trunk] = config.leg_weight
     cost = np.zeros((2 * nv, 2 * nv))
     cost[:nv, :nv] = config.balance_weight * offset.T @ offset + np.diag(posture)
     cost[nv:, nv:] = config.velocity_weight * (config.balance_weight * offset.T @ offset + np.eye(nv))
@@ -165,20 +181,28 @@ class BalanceTable:
     """Balance about poses between given ones: targets and poses are interpolated, gains are those of the nearest.
 
     Args:
-        model: the benchmark's robot model; frame_skip: physics steps per control step.
-        poses: P poses `qpos` `[26]` in balance, neighbours close to each other.
+        model: robot with its floor; frame_skip: physics steps per control step.
+        poses: P poses `qpos` `[Q]` in balance, neighbours close to each other.
         config: cost.
+        robot: which one the model is of.
     """
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, poses: list[np.ndarray], config: LQRConfig) -> None:
-        self._model = model
-        points = [balance_point(model, pose, config, frame_skip) for pose in poses]
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        frame_skip: int,
+        poses: list[np.ndarray],
+        config: LQRConfig,
+        robot: RobotSpec = H1,
+    ) -> None:
+        self._model, self._robot = model, robot
+        points = [balance_point(model, pose, config, frame_skip, robot) for pose in poses]
         self._qpos = np.stack([point.qpos for point in points])
         self._ctrl = np.stack([point.ctrl for point in points])
         self._gain = np.stack([point.gain for point in points])
 
     def control(self, observation: np.ndarray, place: np.ndarray, deliberate: slice = slice(0)) -> np.ndarray:
-        """Servo targets `[N, 19]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel.
+        """Servo targets `[N, A]` in rad at observations `[N, O]` that begin with the robot's qpos and qvel.
 
         Args:
             observation: see above.
@@ -192,20 +216,21 @@ class BalanceTable:
         pose = blend(self._qpos)
         pose[:, 3:7] /= np.linalg.norm(pose[:, 3:7], axis=1, keepdims=True)
         error = self.tangent_error(observation, pose)
-        error[:, _JOINTS][:, deliberate] = 0.0
+        error[:, _JOINTS : _JOINTS + self._robot.action_size][:, deliberate] = 0.0
         return blend(self._ctrl) - np.einsum("nij,nj->ni", self._gain[nearest], error)
 
     def tangent_error(self, observation: np.ndarray, qpos: np.ndarray) -> np.ndarray:
-        """Deviation `[N, 47]` of observed states from poses `qpos` `[N, 26]`, without world position and heading."""
-        count, nv = len(observation), self._model.nv
+        """Deviation `[N, 2V - 3]` of observed states from poses `qpos` `[N, Q]`, without world position and heading."""
+        count, nq, nv = len(observation), self._robot.nq, self._robot.nv
         error = np.zeros((count, 2 * nv))
         for i in range(count):
-            mujoco.mj_differentiatePos(self._model, error[i, :nv], 1.0, qpos[i], _facing_forward(observation[i, :26]))
-        error[:, nv:] = observation[:, 26:51]
+            mujoco.mj_differentiatePos(self._model, error[i, :nv], 1.0, qpos[i], _facing_forward(observation[i, :nq]))
+        velocity = observation[:, nq : nq + nv]
+        error[:, nv:] = velocity
         yaw = np.array([_yaw(row[3:7]) for row in observation])
         error[:, nv], error[:, nv + 1] = (
-            np.cos(yaw) * observation[:, 26] + np.sin(yaw) * observation[:, 27],
-            np.cos(yaw) * observation[:, 27] - np.sin(yaw) * observation[:, 26],
+            np.cos(yaw) * velocity[:, 0] + np.sin(yaw) * velocity[:, 1],
+            np.cos(yaw) * velocity[:, 1] - np.sin(yaw) * velocity[:, 0],
         )
         return np.delete(error, _IGNORED, axis=1)
 
@@ -214,18 +239,21 @@ class LQRStand:
     """Demonstrator that stands: rises from the reset's bent knees to a straighter pose and holds it.
 
     Args:
-        model: the benchmark's robot model; frame_skip: physics steps per control step.
+        model: robot with its floor; frame_skip: physics steps per control step.
         config: pose and cost.
+        robot: which one the model is of.
     """
 
     name = "lqr_stand"
     command: Tensor | None = None
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int, config: LQRConfig | None = None) -> None:
-        self.config = config or LQRConfig()
-        knees = np.linspace(QPOS0[10], self.config.knee, self.config.poses)
-        poses = [standing_pose(model, knee) for knee in knees]
-        self._table = BalanceTable(model, frame_skip, poses, self.config)
+    def __init__(
+        self, model: mujoco.MjModel, frame_skip: int, config: LQRConfig | None = None, robot: RobotSpec = H1
+    ) -> None:
+        self.config, self._robot = config or LQRConfig(), robot
+        knees = np.linspace(robot.qpos0[7 + robot.index("knee")[0]], self.config.knee, self.config.poses)
+        poses = [standing_pose(model, knee, robot=robot) for knee in knees]
+        self._table = BalanceTable(model, frame_skip, poses, self.config, robot)
         self._age = np.zeros(0)
         self.noise_scale = noise_scale(model, self.config)
 
@@ -237,11 +265,11 @@ class LQRStand:
             self._age[mask.numpy()] = 0
 
     def act(self, observation: Tensor) -> Tensor:
-        """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]`."""
-        risen = np.clip(self._age * CONTROL_DT / self.config.rise_time, 0, 1)
+        """Action `[N, A]` in [-1, 1] at observations `[N, O]` that begin with the robot's qpos and qvel."""
+        risen = np.clip(self._age * self._robot.control_dt / self.config.rise_time, 0, 1)
         self._age += 1
         targets = self._table.control(observation.double().numpy(), risen * (self.config.poses - 1))
-        return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
+        return torch.from_numpy(self._robot.ctrl_to_action(targets)).clamp(-1, 1)
 
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: the controller acts on the state alone."""
@@ -252,7 +280,7 @@ class LQRStand:
 
 
 def noise_scale(model: mujoco.MjModel, config: LQRConfig) -> Tensor:
-    """Noise in action per unit of injected noise, `[19]`."""
+    """Noise in action per unit of injected noise, `[A]`."""
     half_range = np.diff(model.actuator_ctrlrange, axis=1)[:, 0] / 2
     return torch.from_numpy(config.noise / half_range).float()
 
@@ -263,7 +291,7 @@ def _yaw(quaternion: np.ndarray) -> float:
 
 
 def _facing_forward(qpos: np.ndarray) -> np.ndarray:
-    """The same pose `[26]` turned to heading 0, with a unit quaternion."""
+    """The same pose `[Q]` turned to heading 0, with a unit quaternion."""
     turned = qpos.copy()
     undo = np.array([np.cos(_yaw(qpos[3:7]) / 2), 0, 0, -np.sin(_yaw(qpos[3:7]) / 2)])
     mujoco.mju_mulQuat(turned[3:7], undo, qpos[3:7] / np.linalg.norm(qpos[3:7]))

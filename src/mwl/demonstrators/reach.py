@@ -10,14 +10,14 @@ from torch import Tensor
 
 from mwl.demonstrators.lqr import PROVENANCE, LQRConfig, noise_scale
 from mwl.demonstrators.squat import Bending
-from mwl.robot import frames
+from mwl.robot import frames, h1
 from mwl.robot.h1 import CONTROL_DT, CTRL_HIGH, CTRL_LOW, FRAME_SKIP, JOINT_NAMES, QPOS0, ctrl_to_action
 from mwl.robot.kinematics import HANDS, PointKinematics
 
 CHAIN = slice(JOINT_NAMES.index("torso"), JOINT_NAMES.index("left_elbow") + 1)  # waist, shoulder (3), elbow
 TARGET_BOX = ((0.05, 0.6), (-0.25, 0.7), (-0.8, 0.7))  # m relative to the upright pelvis: ahead, to the left, up
 _LEGS = ((0.0, 0.25), (-0.3, 0.3))  # m; between and before them a bent robot has its knees
-SHOULDER = torch.tensor([0.0055, 0.21, 0.42])  # m relative to the pelvis
+SHOULDER = torch.tensor(h1.SHOULDER)
 BODY_RADIUS = 0.25  # m about the trunk's axis: nearer points lie within the body or behind its surface
 _DAMPING = 0.05
 _COMFORTABLE_ARM = torch.tensor([0.0, -0.6, 0.8, -0.8, 0.3])  # rad, elbow out: from here few poses meet the trunk

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from mwl.demonstrators.lqr import BalanceTable, LQRConfig, pelvis_from_feet, standing_pose
 from mwl.robot import frames
-from mwl.robot.h1 import JOINT_NAMES, QPOS0
+from mwl.robot.h1 import H1, QPOS0
 
 UPRIGHT_KNEE = float(QPOS0[10])  # rad; the reset's own, so that a robot that need not bend stays as it is
 DEEPEST_KNEE, DEEPEST_PITCH = 1.8, 1.0  # rad; further down, the pelvis meets the thighs
 DEEPEST_SPREAD = 0.6  # rad; hanging arms would meet the knees
 HIGHEST, LOWEST = 1.0, 0.4  # m; targets above the one need no bending, for those below the other it is deepest
 _POSES = 9
-_KNEES = [JOINT_NAMES.index(f"{side}_knee") for side in ("left", "right")]
+_KNEES = list(H1.index("knee"))
 
 
 class Bending:

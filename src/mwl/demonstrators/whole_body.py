@@ -12,13 +12,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from mwl.robot.h1 import CONTROL_DT, JOINT_NAMES, ROBOT_NV
+from mwl.robot.h1 import CONTROL_DT, H1, JOINT_NAMES, ROBOT_NV
 
 Array = NDArray[np.float64]
-SIDES = ("left", "right")
-_SOLE = np.array([0.0, 0.0, -0.07])  # m, middle of the sole under the ankle's axis, in the foot's frame
-_CORNERS = np.array([[x, y, -0.07] for x in (-0.095, 0.195) for y in (-0.0135, 0.0135)])  # m, of the sole
-_KNEES = tuple(JOINT_NAMES.index(f"{side}_knee") for side in SIDES)
+_SOLE = np.array([0.0, 0.0, H1.sole_height])  # m, middle of the sole under the ankle's axis, in the foot's frame
+_CORNERS = np.array(H1.sole)
+_KNEES = H1.index("knee")
 _UPPER = slice(6 + JOINT_NAMES.index("torso"), ROBOT_NV)  # velocities of trunk and arms
 _FORCES = 5  # what a blade of a foot takes: force x, y, z and the moments about its lateral axis and the vertical
 _UNKNOWNS = ROBOT_NV + _FORCES
@@ -84,7 +83,7 @@ class WholeBody:
         # The contact is an unknown of the problem here; MuJoCo need not look for any.
         self._model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT.value
         self._data = mujoco.MjData(self._model)
-        self._feet = [model.body(f"{side}_ankle_link").id for side in SIDES]
+        self._feet = [model.body(foot).id for foot in H1.names.both("foot")]
         self._pelvis = model.body("pelvis").id
         self._kp, self._kv = model.actuator_gainprm[:, 0].copy(), -model.actuator_biasprm[:, 2]
         self.mass = float(model.body_subtreemass[self._pelvis])

@@ -16,18 +16,18 @@ from mwl.mocap.clips import MotionClip
 from mwl.mocap.contact_cleanup import hold, level_soles, plant, standing_frames
 from mwl.mocap.readers.conventions import FPS
 from mwl.mocap.readers.landmarks import Landmarks, leg_length
-from mwl.robot.h1 import JOINT_NAMES, QPOS0, ROBOT_NV
+from mwl.robot.h1 import H1, JOINT_NAMES, QPOS0, ROBOT_NV
 from mwl.rollouts.metrics import floor_height, sole_positions
 from mwl.simulation import build_model, get_task
 
 Array = NDArray[np.float64]
-THIGH, SHANK = 0.4, 0.4  # m, of the robot
-UPPER_ARM, FOREARM = 0.33, 0.31  # m, shoulder to elbow and elbow to hand
-HIP_OFFSET = np.array([0.04, 0.2029, -0.1742])  # m, left leg's hip pitch axis in the pelvis frame
-SHOULDER_OFFSET = np.array([0.0, 0.212, 0.413])  # m, left shoulder in the frame of the trunk
+THIGH, SHANK = H1.distance("hip", "knee"), H1.distance("knee", "ankle")
+UPPER_ARM, FOREARM = H1.distance("arm_out", "elbow"), float(np.linalg.norm(H1.hands[0][1]))  # m, down to the hand
+HIP_OFFSET = H1.anchors["left_hip_pitch"]  # m, in the pelvis frame
+SHOULDER_OFFSET = H1.anchors["left_shoulder_roll"]  # m, as the trunk turns about the pelvis' origin
 ABOVE_LEGS = slice(7 + JOINT_NAMES.index("torso"), None)  # of a pose
 _FASTEST = 0.46  # rad per frame, of any joint: 23 rad/s, the robot's hips
-_ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
+_ANKLES = list(H1.index("ankle"))
 _ANKLE_COST = 0.5
 _ITERATIONS = 8
 _FIRST_ITERATIONS = 300

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mwl.robot.frames import rotation_matrix
-from mwl.robot.h1 import FOOT_CORNERS
+from mwl.robot.h1 import H1
 
-HAND_OFFSET = (0.31, 0.0, -0.01)  # m, the hand site in the elbow frame
-HANDS = (("left_elbow_link", HAND_OFFSET), ("right_elbow_link", HAND_OFFSET))
-FEET = tuple((f"{side}_ankle_link", corner) for side in ("left", "right") for corner in FOOT_CORNERS)
+HANDS, FEET = H1.hands, H1.feet
 
 
 class PointKinematics:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mwl.core.errors import BadInput
 from mwl.core.files import shown
-from mwl.robot.h1 import ACTION_SIZE, FRAME_SKIP, QPOS0, action_to_ctrl, build_model
+from mwl.robot.model import build_model
 from mwl.simulation.engine import Simulation
 from mwl.simulation.rendering.renderer import Image, make_renderer
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
@@ -34,12 +34,12 @@ class EmbeddedWorld(World):
     task: Task
 
     def __init__(self, task: Task, num_envs: int, seed: int | None = 0, num_threads: int | None = None) -> None:
-        self.task, self.num_envs, self.action_size = task, num_envs, ACTION_SIZE
-        self.model = build_model(task)
-        self.simulation = Simulation(self.model, num_envs, FRAME_SKIP, num_threads)
+        self.task, self.num_envs, self.action_size = task, num_envs, task.robot.action_size
+        self.model = build_model(task, timestep=task.robot.timestep)
+        self.simulation = Simulation(self.model, num_envs, task.robot.frame_skip, num_threads)
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self._index = SensorIndex(self.model)
-        self._qpos0 = np.concatenate([QPOS0, task.object_qpos0])
+        self._qpos0 = np.concatenate([task.robot.qpos0, task.object_qpos0])
         self._goal = np.zeros((num_envs, task.goal_size))
         self._progress = np.zeros(num_envs, dtype=np.int64)
         self._drawn: mujoco.MjData | None = None
@@ -64,7 +64,7 @@ class EmbeddedWorld(World):
         self._progress[mask] = 0
 
     def step(self, action: NDArray[Any]) -> Outcome:
-        self.simulation.step(action_to_ctrl(action))
+        self.simulation.step(self.task.robot.action_to_ctrl(action))
         self.steps += 1
         measured, unstable = self.measurement, self.simulation.unstable
         if unstable.any():

@@ -8,6 +8,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from mwl.robot.h1 import H1
+from mwl.robot.spec import RobotSpec
+
 Array = NDArray[np.float64]
 
 
@@ -38,7 +41,7 @@ class ObservationLayout:
 
 
 class SensorIndex:
-    """Where in `sensordata [N, S]` each named sensor of a model lies; actuator forces as one block."""
+    """Where in `sensordata [N, S]` each named sensor of a model lies; actuator forces, where measured, as one block."""
 
     slices: dict[str, slice]
 
@@ -47,8 +50,9 @@ class SensorIndex:
         for i in range(model.nsensor):
             start = int(model.sensor_adr[i])
             self.slices[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
-        forces = [self.slices[f"{model.actuator(i).name}_force"] for i in range(model.nu)]
-        self.slices["actuator_force"] = slice(forces[0].start, forces[-1].stop)
+        names = [f"{model.actuator(i).name}_force" for i in range(model.nu)]
+        if self.slices.keys() >= set(names):
+            self.slices["actuator_force"] = slice(self.slices[names[0]].start, self.slices[names[-1]].stop)
 
     @classmethod
     def of_sizes(cls, **sizes: int) -> "SensorIndex":
@@ -128,7 +132,7 @@ class Task(TaskSpec):
     """One task of the embedded suite; pure data and pure functions, batched over N environments.
 
     Args:
-        scene: file in `assets/`.
+        scene: file in `assets/`, or path of a scene of one's own, which may include `floor.xml` and `h1.xml`.
         reward: `Measurement -> [N]`.
         terminated: `Measurement -> [N]` bool, a true end.
         succeeded: `Measurement -> [N]` bool, the task is done; for tasks that end with that. Other ends are falls.
@@ -137,6 +141,7 @@ class Task(TaskSpec):
         object_qpos0: reset values of the joints after the robot's.
         advance: stage of the episode after a step, `Measurement -> [N]`; for tasks that have stages.
         camera: the view that shows the task best.
+        robot: which one stands in the scene.
     """
 
     scene: str
@@ -149,6 +154,7 @@ class Task(TaskSpec):
     object_qpos0: tuple[float, ...] = ()
     advance: Callable[[Measurement], NDArray[np.int64]] = field(default=_same_stage, repr=False)
     camera: str = "follow"
+    robot: RobotSpec = field(default=H1, repr=False, compare=False)
 
     @cached_property
     def goal_size(self) -> int:
