@@ -98,6 +98,7 @@ def test_figures_are_kept_in_the_manifest(tmp_path: Path, monkeypatch: pytest.Mo
     assert resolve(str(folder)).env_steps == resolve("agent:stand").env_steps  # the rest is as it was
     assert main([*arguments[:4], "expert:stand", *arguments[5:]]) == 2
     assert main([*arguments, "--act", "best"]) == 2  # what is kept is how it was fitted to act
+    assert main([*arguments, "--without", "plan"]) == 2
 
 
 def test_a_world_model_can_be_told_how_to_act() -> None:
@@ -114,6 +115,38 @@ def test_a_world_model_can_be_told_how_to_act() -> None:
         resolve("agent:walk", act="luck")
     with pytest.raises(BadInput, match="an expert has one way of acting"):
         resolve("expert:walk", act="policy")
+
+
+@pytest.mark.parametrize(("task", "part"), [("reach", "plan"), ("reach", "gate"), ("walk", "tuning")])
+def test_a_part_can_be_left_out(task: str, part: str) -> None:
+    seen = make_env(f"h1-{task}", num_envs=2, seed=3).reset()[keys.OBSERVATION]
+    whole, named = resolve(f"agent:{task}"), resolve(f"agent:{task}", without=part)
+    assert named.name == f"{whole.name} without {part}"
+    torch.manual_seed(0)
+    acted, before = named.agent.act(seen), named.agent.last
+    torch.manual_seed(0)
+    acts, guidance = whole.agent.act(seen), named.agent.guidance  # type: ignore[attr-defined]
+    if part == "gate":
+        assert keys.GATE_PROBS in whole.agent.last  # type: ignore[operator]
+        assert keys.GATE_PROBS not in before  # type: ignore[operator]
+        return
+    assert not torch.equal(acted, acts)
+    if part == "plan":
+        guidance.reset()
+        assert torch.equal(acted, guidance.reference(seen)[keys.REFERENCE_ACTION].clamp(-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("agent", "part", "said"),
+    [
+        ("agent:walk", "residual", "has no residual to leave out"),
+        ("agent:reach", "tuning", "has no tuning to leave out"),
+        ("expert:walk", "plan", "an expert has no plan to leave out"),
+    ],
+)
+def test_a_part_that_is_not_there_cannot_be_left_out(agent: str, part: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        resolve(agent, without=part)
 
 
 def test_experts_that_take_over_are_found_by_name() -> None:

@@ -112,6 +112,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id>")
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
     sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
+    sub.add_argument(
+        "--without", choices=("plan", "gate", "tuning", "residual"), help="leave a part out, to see what it is worth"
+    )
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
@@ -254,8 +257,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
     if not options.experiment.strip():
         raise BadInput("--experiment is empty; name one")
-    if options.keep and options.act:
-        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act")
+    if options.keep and (options.act or options.without):
+        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act and --without")
     config = EvaluationConfig(
         task=options.task,
         agent=options.agent,
@@ -264,6 +267,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         suite=options.suite,
         instruction=options.instruction,
         act=options.act,
+        without=options.without,
     )
     video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
     failures: list[WriteFailed] = []

@@ -37,7 +37,11 @@ class NamedAgent:
 
 
 def resolve(
-    address: str, name: str | None = None, instruction: str | None = None, act: str | None = None
+    address: str,
+    name: str | None = None,
+    instruction: str | None = None,
+    act: str | None = None,
+    without: str | None = None,
 ) -> NamedAgent:
     """Load the agent that an address names.
 
@@ -47,6 +51,7 @@ def resolve(
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
         act: how a world model chooses actions; default as it was fitted.
+        without: the part of a world model's agent to leave out, see `mwl.world_model.agent.PARTS`.
 
     Raises:
         BadInput: an agent without experts is told something, or one without a world model how to act.
@@ -56,14 +61,14 @@ def resolve(
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
     """
     if address.startswith("expert:"):
-        return _load(find_expert(address.removeprefix("expert:")), address, name, instruction, act)
+        return _load(find_expert(address.removeprefix("expert:")), address, name, instruction, act, without)
     if address.startswith("agent:"):
-        return _load(find_agent(address.removeprefix("agent:")), address, name, instruction, act)
+        return _load(find_agent(address.removeprefix("agent:")), address, name, instruction, act, without)
     if address.startswith("run:"):
         with tempfile.TemporaryDirectory() as scratch:
             folder = tracking.download_handoff(address.removeprefix("run:"), Path(scratch))
-            return _load(folder, address, name, instruction, act)
-    return _load(Path(address), address, name, instruction, act)
+            return _load(folder, address, name, instruction, act, without)
+    return _load(Path(address), address, name, instruction, act, without)
 
 
 def find_expert(name: str) -> Path:
@@ -126,7 +131,9 @@ def find_agent(task: str) -> Path:
     return folder
 
 
-def _load(folder: Path, address: str, name: str | None, instruction: str | None, act: str | None) -> NamedAgent:
+def _load(
+    folder: Path, address: str, name: str | None, instruction: str | None, act: str | None, without: str | None
+) -> NamedAgent:
     from mwl.world_model import load_agent
 
     agent: Any = load_agent(folder)
@@ -148,6 +155,12 @@ def _load(folder: Path, address: str, name: str | None, instruction: str | None,
             )
         agent.act_by(act)
         default = f"{default} ({act})"
+    if without is not None:
+        if manifest["stage"] != "world_model":
+            raise BadInput(f"{address}: an expert has no {without} to leave out; name a world model's agent")
+        agent.leave_out(without)
+        default = f"{name or default} without {without}"
+        name = None
     return NamedAgent(
         agent=agent,
         name=name or default,

@@ -45,6 +45,8 @@ class EvaluationConfig:
     instruction: str | None = None
     act: str | None = None
     """How a world model chooses actions, see `mwl.world_model.agent.ACTING`; default: as it was fitted."""
+    without: str | None = None
+    """Part of a world model's agent that is left out, see `mwl.world_model.agent.PARTS`."""
     num_threads: int | None = None
 
 
@@ -72,7 +74,7 @@ def evaluate(
         raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
     env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads)  # type: ignore[arg-type]
     task = env.task
-    named = resolve(config.agent, config.name, config.instruction, config.act)
+    named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
     check_fits(named, config.task, task.layout.size)
     if ready is not None:
         ready()

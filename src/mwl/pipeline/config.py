@@ -67,6 +67,8 @@ class EvaluateStage:
     instruction: str | None = None
     act: Literal["mean", "best", "sample", "policy"] | None = None
     """How a world model chooses actions: `mean`, `best` or `sample` of the elites, or `policy`; default as fitted."""
+    without: Literal["plan", "gate", "tuning", "residual"] | None = None
+    """Part of its agent that is left out."""
     video: bool = True
     """Record the first episode."""
 

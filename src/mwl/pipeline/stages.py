@@ -64,6 +64,7 @@ def _evaluate(job: Job, report: Report) -> dict[str, Any]:
         suite=stage.suite,
         instruction=stage.instruction,
         act=stage.act,
+        without=stage.without,
     )
     record = evaluate_to_folder(config, Path(job.output), job.experiment, job.parent_run, stage.video, report)
     return {"return_mean": record.return_mean}

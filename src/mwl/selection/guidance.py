@@ -116,6 +116,16 @@ class Guidance:
             return  # told the same again at every step, `top1` keeps its hysteresis
         self.semantic_weights, self.current = resolved, None
 
+    def leave_out_gate(self) -> None:
+        """Follow the instruction's weights alone from now on.
+
+        Raises:
+            BadInput: there are none.
+        """
+        if self.semantic_weights is None:
+            raise BadInput("without its gate this agent has nothing that weighs its experts; tell it an instruction")
+        self.gate, self.card_embeddings = None, None
+
     def reset(self, done: Tensor | None = None) -> None:
         """Begin anew where `done` `[N]` holds (None: everywhere): forget who was followed and what experts remember."""
         if done is None or self.current is None or len(done) != len(self.current):

@@ -53,6 +53,10 @@ class SkillAgent:
         """Let the decider choose another way than it was fitted to, see `WorldModelAgent.act_by`."""
         self.decider.act_by(way)  # type: ignore[attr-defined]
 
+    def leave_out(self, part: str) -> None:
+        """Let the decider go on without a part, see `WorldModelAgent.leave_out`."""
+        self.decider.leave_out(part)  # type: ignore[attr-defined]
+
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
         """Joint actions `[N, A]` in [-1, 1] at observations `[N, O]`."""

@@ -17,9 +17,11 @@ from mwl.robot import frames
 from mwl.skills.space import REST, SkillSpace
 
 WALK = "walk"
-_NEAR = 0.35  # m, within which a corner counts as reached
+_NEAR = 0.4  # m, within which a corner counts as reached
 _FACES = 0.5  # rad, within which walking may begin
 _GAIN = 2.0  # rad/s of turning per rad that the corner lies aside
+_SLOW = 0.5  # m/s at which a corner is reached; it slows down to that by 1 m/s per metre left
+_STANDS = 0.3  # m/s below which it may stand still at the end
 _MEMORY = 5  # leg, x, y and heading of the start, and whether they are known
 
 
@@ -105,14 +107,14 @@ class Route:
             memory = self.memory if self.memory is not None and len(self.memory) == count else None
         if memory is None:
             memory = torch.zeros(count, _MEMORY)
-        place, yaw = self._pose(observation)
+        place, yaw, moves = self._pose(observation)
         here = torch.cat([torch.zeros(count, 1), place, yaw.unsqueeze(-1), torch.ones(count, 1)], dim=-1)
         memory = torch.where(memory[:, 4:] > 0, memory, here)
-        error, after = self._ahead(place, yaw, memory)
+        error, speed, after = self._ahead(place, yaw, moves, memory)
         if hold:
             self.memory = after
         actions = self._actions.expand(count, -1, -1).clone()
-        actions[:, self.space.position(WALK)] = self._steered(error)
+        actions[:, self.space.position(WALK)] = self._steered(error, speed)
         weights = torch.zeros(count, self.num_experts)
         over = after[:, 0].long() >= len(self.corners)
         weights[:, self.space.position(WALK)] = (~over).float()
@@ -128,28 +130,34 @@ class Route:
             batch_size=[count],
         )
 
-    def _pose(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """World x and y `[N, 2]` in m and heading `[N]` in rad."""
-        qpos, _ = robot_state(observation, self.layout)
-        return qpos[:, :2], frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
+    def _pose(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """World x and y `[N, 2]` in m, heading `[N]` in rad and speed `[N]` in m/s."""
+        qpos, qvel = robot_state(observation, self.layout)
+        return qpos[:, :2], frames.heading(frames.rotation_matrix(qpos[:, 3:7])), qvel[:, :2].norm(dim=-1)
 
-    def _ahead(self, place: Tensor, yaw: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """How far to the left `[N]` in rad the next corner lies, and the memory `[N, M]` then."""
-        leg, start, facing = memory[:, 0].long(), memory[:, 1:3], memory[:, 3]
-        for passing in (True, False):
-            corner = self.corners[leg.clamp(max=len(self.corners) - 1)]
-            cos, sin = facing.cos(), facing.sin()
-            turned = torch.stack([cos * corner[:, 0] - sin * corner[:, 1], sin * corner[:, 0] + cos * corner[:, 1]], -1)
-            away = start + turned - place
-            if passing:
-                leg = leg + ((away.norm(dim=-1) < _NEAR) & (leg < len(self.corners)))
+    def _ahead(self, place: Tensor, yaw: Tensor, moves: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How far to the left `[N]` the next corner lies (rad), the speed `[N]` to it, and the memory then."""
+        leg, last = memory[:, 0].long(), len(self.corners) - 1
+        near, ends = self._away(leg, place, memory).norm(dim=-1) < _NEAR, leg >= last
+        leg = leg + (near & (leg <= last) & (~ends | (moves < _STANDS)))
+        away = self._away(leg, place, memory)
         error = torch.atan2(away[:, 1], away[:, 0]) - yaw
         error = torch.atan2(error.sin(), error.cos())
-        return error, torch.cat([leg.unsqueeze(-1).to(memory.dtype), memory[:, 1:]], dim=-1)
+        speed = (away.norm(dim=-1) + _SLOW - _NEAR).clamp(_SLOW, self.speed)
+        brakes = near & ends
+        after = torch.cat([leg.unsqueeze(-1).to(memory.dtype), memory[:, 1:]], dim=-1)
+        return error.masked_fill(brakes, 0.0), speed.masked_fill(brakes, 0.0), after
 
-    def _steered(self, error: Tensor) -> Tensor:
+    def _away(self, leg: Tensor, place: Tensor, memory: Tensor) -> Tensor:
+        """From places `[N, 2]` to the corners of legs `[N]`, in m."""
+        corner, start, facing = self.corners[leg.clamp(max=len(self.corners) - 1)], memory[:, 1:3], memory[:, 3]
+        cos, sin = facing.cos(), facing.sin()
+        turned = torch.stack([cos * corner[:, 0] - sin * corner[:, 1], sin * corner[:, 0] + cos * corner[:, 1]], -1)
+        return start + turned - place
+
+    def _steered(self, error: Tensor, speed: Tensor) -> Tensor:
         """Actions `[N, D]` of the walking skill with the next corner `error` `[N]` rad to the left."""
-        forward = torch.where(error.abs() < _FACES, self.speed * error.cos(), 0.0)
+        forward = torch.where(error.abs() < _FACES, speed * error.cos(), 0.0)
         told = torch.stack([forward, torch.zeros_like(error), _GAIN * error], dim=-1)
         action = self._actions[self.space.position(WALK)].expand(len(error), -1).clone()
         action[:, self.space.slice_of(WALK)] = self.space.commands[WALK].normalised(told)

@@ -25,6 +25,7 @@ from mwl.world_model.planner import Advice, Planner, Use, shifted
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
 ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning
+PARTS = ("plan", "gate", "tuning", "residual")
 
 
 class WorldModelAgent:
@@ -55,6 +56,7 @@ class WorldModelAgent:
     ) -> None:
         self.model, self.planner, self.observer, self.guidance = model, planner, observer, guidance
         self.spread, self.pick, self.explore = spread, pick, explore
+        self.plans = True
         self.last: TensorDict | None = None
         self._deviation: Tensor | None = None
         self._std: Tensor | None = None
@@ -69,6 +71,28 @@ class WorldModelAgent:
         if way not in ACTING:
             raise BadInput(f"{way!r} is no way of choosing actions; choose from {', '.join(ACTING)}")
         self.pick = way
+
+    def leave_out(self, part: str) -> None:
+        """Go on without one of `PARTS`, to see what it is worth; without a plan the experts' advice is carried out.
+
+        Raises:
+            BadInput: it has no such part, or nothing could act without it.
+        """
+        guidance = self.guidance
+        if part not in PARTS:
+            raise BadInput(f"{part!r} is no part of an agent; choose from {', '.join(PARTS)}")
+        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, part) is None):
+            raise BadInput(
+                "this agent was trained without experts: nothing acts without its plan"
+                if guidance is None
+                else f"this agent has no {part} to leave out"
+            )
+        if part == "plan":
+            self.plans = False
+        elif part == "tuning":
+            guidance.tuning = None
+        else:
+            guidance.leave_out_gate()  # type: ignore[union-attr]
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""
@@ -109,6 +133,10 @@ class WorldModelAgent:
             weights = self.guidance.per_action(advice[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
             said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], weights)
         self.last = advice if advice is not None else TensorDict({}, batch_size=[len(observation)])
+        if not self.plans:
+            assert said is not None
+            self.last[keys.ACTION] = said.reference.clamp(-1, 1)
+            return said.reference.clamp(-1, 1)
         with self.model.autocast():
             action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
         self.last[keys.ACTION] = action
