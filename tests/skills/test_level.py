@@ -130,7 +130,7 @@ def test_a_route_turns_walks_and_stands_where_it_should(space: SkillSpace) -> No
         observation[:, :2] = ahead
         told.append(space.decode(route.reference(observation)[keys.REFERENCE_ACTION]))
     walks, turns, stands = told
-    torch.testing.assert_close(walks.commands["walk"], torch.tensor([[1.4, 0.0, 0.0]]).expand(3, -1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(walks.commands["walk"], torch.tensor([[1.1, 0.0, 0.0]]).expand(3, -1), atol=1e-4, rtol=0)
     torch.testing.assert_close(turns.commands["walk"], torch.tensor([[0.0, 0.0, 0.6]]).expand(3, -1), atol=1e-4, rtol=0)
     assert [decision.skill.tolist() for decision in told] == [[1] * 3, [1] * 3, [0] * 3]
     assert torch.equal(stands.skill, torch.zeros(3, dtype=torch.int64))
