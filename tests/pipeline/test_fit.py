@@ -80,6 +80,21 @@ def test_resume_ends_bit_identical(stage: Path, monkeypatch: pytest.MonkeyPatch,
     assert final_weight(parts) == final_weight(whole)
 
 
+@pytest.mark.parametrize("rounds", [20, 40])
+def test_a_stage_stopped_at_an_epoch_s_end_ends_bit_identical(
+    stage: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    """What follows an epoch, validation and the next epoch's beginning, draws random numbers as well."""
+    edited(stage, data__class_path="toy.Validated", model__class_path="toy.Drawing", trainer__max_epochs=2)
+    whole = fit(["--config", str(stage), "--output", "runs/whole"])
+    made = stop_after(rounds, monkeypatch)
+    with pytest.raises(Interrupted):
+        fit(["--config", str(stage), "--output", "runs/parts"])
+    parts = fit(["--config", str(stage), "--output", "runs/parts", "--resume"])
+    assert len(made) == 40
+    assert read_checkpoint(parts) == read_checkpoint(whole)
+
+
 def test_a_stage_resumed_with_other_settings_stays_in_its_run(
     stage: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -125,6 +125,7 @@ def edit(pipeline: Path, change: dict[str, Any]) -> Path:
         ({"stages": {"look": {**LOOK, "agent": "expert:nobody"}}}, ["'look'", "nobody"]),
         ({"stages": {"look": {**LOOK, "agent": "agent:nobody"}}}, ["'look'", "nobody"]),
         ({"stages": {"look": {**LOOK, "agent": "runs/nothing"}}}, ["'look'", "runs/nothing"]),
+        ({"stages": {"look": {**LOOK, "agent": "run:0123"}}}, ["'look'", "0123"]),
         ({"stages": {"look": {**LOOK, "episodes": -3}}}, ["toy.yaml:", "'episodes'", "-3", "'look'"]),
         ({"stages": {"look": {**LOOK, "seed": -1}}}, ["toy.yaml:", "'seed'", "-1", "'look'"]),
         ({"stages": {"look": LOOK, "all": {"kind": "compare", "evaluations": ["${first}"]}}}, ["'all'", "${first}"]),

@@ -145,3 +145,27 @@ class Wide(Line):
     def __init__(self, width: int = 1) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(width, 1))
+
+
+class Validated(RandomBatches):
+    """Has something to validate."""
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(torch.arange(2), batch_size=1)
+
+
+class Drawing(Line):
+    """Draws random numbers when an epoch begins, to validate and to hand over."""
+
+    def on_train_epoch_start(self) -> None:
+        with torch.no_grad():
+            self.weight += 0.01 * torch.randn(1)
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self.log("val/drawn", float(torch.randn(())))
+
+    def handoff(self) -> dict[str, Any]:
+        entries = super().handoff()
+        seen = float(self.trainer.callback_metrics["val/drawn"])
+        drawn = {"drawn": float(torch.randn(())), "seen": seen, "weight": self.weight.item()}
+        return {**entries, "checkpoint": drawn}

@@ -136,7 +136,7 @@ def find_fault(file: Path, *, seconds: float = 0.0) -> Fault | None:
         if "locked" in str(error):
             return Fault("is locked by another process", "end that process, or wait for it", passing=True)
         return Fault(f"can't be read ({error})", away)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: SQLite quotes what is damaged
         return Fault(f"is damaged ({error})", away)
     return None
 
@@ -177,7 +177,7 @@ def find_lock(file: Path) -> str | None:
         with closing(_opened(file)) as database:
             database.execute("BEGIN IMMEDIATE")
             database.rollback()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         return str(error)
     return None if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK) else "its folder can't be written"
 

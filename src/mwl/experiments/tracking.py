@@ -279,28 +279,42 @@ def history(run_id: str, metric: str) -> list[tuple[int, float]]:
     return sorted({int(point.step): float(point.value) for point in found}.items())
 
 
-def download_handoff(run_id: str, target: Path) -> Path:
-    """Fetch the hand-over folder that a stage's run holds.
+def check_handoff(run_id: str) -> None:
+    """Look whether a stage's run holds a hand-over folder; answers within seconds.
 
     Raises:
         MissingFile: no such run, or it holds no hand-over folder.
         StoreFailed: the store does not answer.
     """
+    file = store.sqlite_file(tracking_uri())
+    if file is not None and not file.exists():
+        raise MissingFile(f"run {shown(run_id)}: there is no store {shown_uri()}")
+    within(_REMOTE_S if file is None else _LOCAL_S, lambda: _handoff(run_id))
+
+
+def download_handoff(run_id: str, target: Path) -> Path:
+    """Fetch the hand-over folder that a stage's run holds.
+
+    Raises:
+        MissingFile, StoreFailed: as `check_handoff`.
+    """
+    return within(_RECORDING_S, lambda: _handoff(run_id, target))
+
+
+def _handoff(run_id: str, target: Path | None = None) -> Path:
+    """Where a run's hand-over folder is; fetched, where there is a target."""
     from mlflow.exceptions import MlflowException
 
-    def fetch() -> Path:
-        opened = client()
-        try:
-            opened.get_run(run_id)
-            if not opened.list_artifacts(run_id, HANDOFF_ARTIFACT):
-                raise MissingFile(
-                    f"run {shown(run_id)} in {shown_uri()} holds no hand-over folder; did its stage finish?"
-                )
-            return Path(opened.download_artifacts(run_id, HANDOFF_ARTIFACT, str(target)))
-        except MlflowException as error:
-            raise MissingFile(f"run {shown(run_id)} can't be read from {shown_uri()}: {_why(error)}") from error
-
-    return within(_RECORDING_S, fetch)
+    opened = client()
+    try:
+        opened.get_run(run_id)
+        if not opened.list_artifacts(run_id, HANDOFF_ARTIFACT):
+            raise MissingFile(f"run {shown(run_id)} in {shown_uri()} holds no hand-over folder; did its stage finish?")
+        if target is None:
+            return Path(HANDOFF_ARTIFACT)
+        return Path(opened.download_artifacts(run_id, HANDOFF_ARTIFACT, str(target)))
+    except MlflowException as error:
+        raise MissingFile(f"run {shown(run_id)} can't be read from {shown_uri()}: {_why(error)}") from error
 
 
 def log_parameters(run_id: str, parameters: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`mwl instruct`: what an instruction in plain words means for the experts."""
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from mwl.core.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
 from mwl.core.files import shown
 
 MAX_PIXELS = 16_000_000  # decoded, some 200 MB
+MAX_BYTES = 256 * 2**20  # of a file, coded
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # PIL hands others to programs of the system
 
 
@@ -80,16 +82,20 @@ def read_picture(path: Path) -> Any:
 
     Raises:
         MissingFile: no such file.
-        CorruptFile: not a picture, or one of more than 16 million pixels; a small file may say that it is any size.
+        CorruptFile: not a picture, or one of more than 16 million pixels or 256 MiB; a small file may say that it is
+            any size.
     """
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         raise MissingFile(f"{shown(path)}: no such picture")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CorruptFile(f"{shown(path)}: larger than the {MAX_BYTES // 2**20} MiB that a picture may have")
+        content = io.BytesIO(path.read_bytes())  # of a file PIL reserves as much memory as a part of it claims to take
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
-            with Image.open(path, formats=_FORMATS) as opened:
+            with Image.open(content, formats=_FORMATS) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     size = f"{opened.width} x {opened.height} pixels"
                     raise CorruptFile(f"{shown(path)}: {size}; a picture may have {MAX_PIXELS // 10**6} million")

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-from mwl.core.errors import BadInput, ConfigError, MissingFile
+from mwl.core.errors import BadInput, ConfigError, MissingFile, StoreFailed
 from mwl.core.files import shown
 from mwl.pipeline.config import CompareStage, EvaluateStage, FitStage, FollowStage, Stage, references
 
@@ -49,6 +50,7 @@ def _check_agent(address: str, stages: Mapping[str, Stage]) -> None:
     """Refuse an address behind which nothing is, unless a stage makes it."""
     from mwl.core.artifact import read_manifest
     from mwl.evaluation.agents import find_agent, find_expert
+    from mwl.experiments import tracking
 
     if any(True for _ in references(address)):
         _check_kind(address, FitStage, "fit", "hands over an agent", stages)
@@ -56,7 +58,10 @@ def _check_agent(address: str, stages: Mapping[str, Stage]) -> None:
         find_expert(address.removeprefix("expert:"))
     elif address.startswith("agent:"):
         find_agent(address.removeprefix("agent:"))
-    elif not address.startswith("run:"):  # a run is asked for where the evaluation is, as a server may be busy
+    elif address.startswith("run:"):
+        with suppress(StoreFailed):  # a server that is busy now is asked again where the evaluation is
+            tracking.check_handoff(address.removeprefix("run:"))
+    else:
         read_manifest(Path(address))
 
 

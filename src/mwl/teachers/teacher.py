@@ -214,7 +214,8 @@ class TrackingPolicy:
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         with checkpoint_of("a teacher", folder):
             checkpoint = read_checkpoint(folder)
-            provenance = {**manifest["provenance"], "training_env_steps": manifest["provenance"]["env_steps"]}
+            steps = int(manifest["provenance"]["env_steps"])
+            provenance = {**manifest["provenance"], "env_steps": steps, "training_env_steps": steps}
             parts = checkpoint["hyper_parameters"], checkpoint["state_dict"]
             return cls.from_parts(*parts, provenance, command, **options)
 

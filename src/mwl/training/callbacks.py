@@ -31,13 +31,15 @@ class PeriodicCheckpoint(Checkpoint):
     """Saves `last.ckpt` at round ends, at most every `every_s` seconds, at the end, and when asked to stop.
 
     `ModelCheckpoint(train_time_interval=...)` never fires under manual optimisation (lightning 2.6), and a count of
-    rounds fits no stage: rounds take from milliseconds to minutes.
+    rounds fits no stage: rounds take from milliseconds to minutes. An epoch's last round is saved once the epoch is
+    validated: from a checkpoint before that, Lightning would neither validate nor begin the next epoch as one.
     """
 
     def __init__(self, folder: str, every_s: float = 30.0) -> None:
         self.path = Path(folder) / LAST
         self.every_s = every_s
         self._saved_at = time.monotonic()
+        self._unsaved = self._told_to_stop = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin counting the seconds."""
@@ -45,16 +47,36 @@ class PeriodicCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Save when the last checkpoint is older than `every_s`."""
-        if time.monotonic() - self._saved_at >= self.every_s:
-            self._save(trainer)
+        self._unsaved = True
+        if not trainer.is_last_batch:
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save when the last checkpoint is older than `every_s`."""
+        self._save_if_due(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Let a stop wait until all is validated: Lightning would break off, and half a validation measures nothing."""
+        signals = trainer._signal_connector
+        self._told_to_stop, signals.received_sigterm = self._told_to_stop or signals.received_sigterm, False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop now, if so told meanwhile."""
+        if self._told_to_stop:
+            trainer._signal_connector.received_sigterm, self._told_to_stop = True, False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what was reached, from which `--resume` goes on for longer."""
-        self._save(trainer)
+        if self._unsaved:
+            self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save when asked to stop: Lightning raises that between rounds, so the state is whole. Else keep the last."""
-        if isinstance(exception, SIGTERMException):
+        if isinstance(exception, SIGTERMException) and self._unsaved:
+            self._save(trainer)
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._saved_at >= self.every_s:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -72,7 +94,7 @@ class PeriodicCheckpoint(Checkpoint):
                     "before, where there is one; a smaller learning rate helps if it recurs"
                 )
         trainer.save_checkpoint(self.path)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._unsaved = time.monotonic(), False
 
 
 class RandomState(Callback):
@@ -108,8 +130,20 @@ class RandomState(Callback):
             refuse_changed("", {"seed_everything": state_dict.get("seed")}, {"seed_everything": self.seed})
         self._restored = state_dict
 
-    def on_train_start(self, *_: Any) -> None:
-        """Put the generators back as they were when the checkpoint was written, before the next batch is drawn."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the generators back as they were when the checkpoint was written, before the next batch is drawn.
+
+        Where an epoch is to begin, its data loader has drawn its seed by now; it begins again when it is due.
+        """
+        if not trainer.fit_loop.restarting:
+            trainer.fit_loop._resuming_from_checkpoint = False
+        self._put_back()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the generators back where nothing was left to train, before the hand-over draws from them."""
+        self._put_back()
+
+    def _put_back(self) -> None:
         if self._restored is None:
             return
         state, self._restored = self._restored, None
@@ -120,6 +154,26 @@ class RandomState(Callback):
         np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
+
+
+class LastFigures(Callback):
+    """Carries what was measured last in the checkpoint: a stage stopped after its validation hands it over as well."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the figures."""
+        checkpoint["figures"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take them out; Lightning forgets all figures before training starts."""
+        self._figures = checkpoint.get("figures", {})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give them back where they were not measured anew."""
+        for name, value in self._figures.items():
+            trainer.callback_metrics.setdefault(name, torch.tensor(value))
 
 
 def write_progress(path: Path, fraction: float, text: str = "") -> None:

@@ -32,6 +32,7 @@ from mwl.training.callbacks import (
     CONFIG,
     RUN_ID,
     HandOff,
+    LastFigures,
     PeriodicCheckpoint,
     ProgressFile,
     RandomState,
@@ -202,6 +203,7 @@ class StageCLI(LightningCLI):
             RandomState(None if config.seed_everything is None else int(config.seed_everything)),
             OptimiserSettings(),
             MoreRounds(),
+            LastFigures(),
             HandOff(output),
         ]
         if config.progress_file:

@@ -88,7 +88,7 @@ class EmbeddingCache:
                 work(database)
         except sqlite3.OperationalError as error:  # locked, read-only or a full disk: the file itself may be sound
             _log.warning("embeddings are not cached: %s: %s", self.file, error)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: SQLite quotes what is damaged
             _log.warning("cache of embeddings begun anew: %s: %s", self.file, error)
             with contextlib.suppress(OSError):
                 self.file.unlink()

@@ -147,7 +147,9 @@ class HandlePull:
             weights = _part(checkpoint["state_dict"], "policy.")
             size = len(weights["normalizer.mean"])
             agent = load_module(lambda: ActorCritic(size, ACTION_SIZE, config.ppo), weights, "teacher")
-            return cls(config, agent, walker, provenance)
+            policy = cls(config, agent, walker, provenance)
+            policy.describe()  # which reads what its manifest says of its cost
+            return policy
 
     @property
     def env_steps(self) -> int:
@@ -185,7 +187,7 @@ class HandlePull:
 
     def describe(self) -> dict[str, Any]:
         """Provenance of the teacher."""
-        steps = self._provenance["env_steps"] + self._provenance["walker"]["env_steps"]
+        steps = self.env_steps + int(self._provenance["walker"]["env_steps"])
         return {"licence": self.walker.describe()["licence"], **self._provenance, "training_env_steps": steps}
 
 
