@@ -4,6 +4,7 @@ Tests run in random order. Whatever a test draws without a seed of its own is th
 are set anew before each test and its fixtures.
 """
 
+import os
 import random
 from pathlib import Path
 
@@ -20,6 +21,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-randomly shuffle, and leave the generators to us: it knows nothing of torch."""
     if hasattr(config.option, "randomly_reset_seed"):
         config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin every worker's share of the shuffled tests with the longest ones, or one worker ends alone with them."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    share = len(items) // workers
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        first = long[worker::workers]
+        more = len(rest) if worker == workers - 1 else max(0, share - len(first))
+        ordered += [*first, *rest[:more]]
+        del rest[:more]
+    items[:] = ordered
 
 
 @pytest.hookimpl(tryfirst=True)

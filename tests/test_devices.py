@@ -43,6 +43,7 @@ def passes_far_away(tests: list[str]) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_stages_train_and_resume_on_another_device() -> None:
     passes_far_away(QUICK)
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 TINY = Path("conf/pipelines/tiny.yaml")
 
 
+@pytest.mark.long
 def test_tiny_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -10,15 +10,15 @@ import pytest
 import yaml
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))
 LINE = {"class_path": "toy.Line", "init_args": {"lr": 0.05}}
 ROUNDS = {"class_path": "toy.Rounds", "init_args": {"rounds": 20}}
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, where `toy` can be imported, here and in child processes."""
+    """An empty folder to work in, where child processes can import `toy` as well."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -44,6 +44,7 @@ def needed_by(name: str, stages: dict[str, Any]) -> list[str]:
     return [*dict.fromkeys(before), name]
 
 
+@pytest.mark.long
 def test_a_teacher_becomes_an_expert(chain: Path, tmp_path: Path) -> None:
     result = run_pipeline(chain)
     assert (result.ran[0], result.ran[-1]) == ("teacher_walk_first", "walk")

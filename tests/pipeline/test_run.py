@@ -2,14 +2,13 @@
 
 import json
 import signal
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
+from forked import in_child
 from rich.console import Console
 
 from mwl.app.cli import main
@@ -26,7 +25,6 @@ from mwl.training.resume import LAST
 
 LOOK = {"kind": "evaluate", "task": "h1-stand", "agent": "${first}"}
 FILM = {"kind": "follow", "instruction": "walk", "semantic": "embedded", "agents": {"walk": "${first}"}}
-Command = Callable[..., CompletedProcess[str]]
 STAGES: dict[str, Any] = {
     "first": {"kind": "fit", "config": "stage.yaml"},
     "second": {"kind": "fit", "config": "stage.yaml", "overrides": {"model": {"init_args": {"upstream": "${first}"}}}},
@@ -68,15 +66,17 @@ def test_killed_stage_goes_on_and_ends_the_same_way(pipeline: Path) -> None:
         assert weight(Path(f"runs/toy/{stage}")) == weight(Path(f"runs/whole/{stage}"))
 
 
-def test_killed_pipeline_takes_its_stages_along_and_goes_on(pipeline: Path, mwl: Command) -> None:
+@pytest.mark.long
+def test_killed_pipeline_takes_its_stages_along_and_goes_on(pipeline: Path, place: Path) -> None:
     """A stage kills the pipeline that runs it and waits for ever: nobody must be left to write the folder."""
     changes = ("checkpoint_every_s=0", "model.class_path=toy.KillsDriver", "model.init_args.kill_at=9")
-    killing = [part for change in changes for part in ("--set", f"stages.first.overrides.{change}")]
-    assert mwl("run", "toy.yaml", *killing).returncode == -signal.SIGKILL
+    killing = [f"stages.first.overrides.{change}" for change in changes]
+    command = ["run", "toy.yaml", *(part for change in killing for part in ("--set", change))]
+    assert in_child(lambda: main(command), place / "log") == -signal.SIGKILL
     assert not Path("runs/toy/first").exists()
-    resumed = mwl("run", "toy.yaml", *killing)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "goes on from its last checkpoint" in resumed.stderr
+    shown = StringIO()
+    run_pipeline(pipeline, killing, Console(file=shown))
+    assert "goes on from its last checkpoint" in shown.getvalue()
 
 
 def test_a_damaged_result_is_made_again(pipeline: Path) -> None:

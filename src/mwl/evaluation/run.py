@@ -11,7 +11,7 @@ from typing import Any
 
 from mwl.core.artifact import MODEL, atomic_folder, update_manifest
 from mwl.core.errors import BadInput, MwlError, SpecMismatch, WriteFailed
-from mwl.core.files import new_file, write_text
+from mwl.core.files import new_file, write_text, writing
 from mwl.core.terminal import tell
 from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.episodes import Episodes, run_episodes
@@ -215,7 +215,8 @@ def _put_aside(record: Record, film: Path | None, why: str) -> None:
         file = new_file(ASIDE / f"{name}.json")
         write_text(file, record.to_json())
         if film is not None and film.is_file():
-            shutil.move(film, file.with_name(f"{file.name.removesuffix('.json')}{film.suffix}"))
+            with writing(file.with_name(f"{file.name.removesuffix('.json')}{film.suffix}")) as scratch:
+                shutil.copyfile(film, scratch)
     except (MwlError, OSError) as error:
         tell(f"{why}; and no file could be written ({error}): the evaluation is in what is printed alone")
     else:
