@@ -95,6 +95,20 @@ def test_skills_are_named_at_their_level_alone() -> None:
             WorldModelData(**changes)  # type: ignore[arg-type]
 
 
+def test_a_bridge_is_named_by_the_change_of_skill_it_serves() -> None:
+    stop = str(Path(SKILLS[0]).parents[1] / "takeovers/stop")
+    data = WorldModelData("h1-maze", num_envs=1, level="skills", skills=SKILLS, bridges={"walk stand": stop})
+    data.setup("fit")
+    space = data.spec.skills
+    assert space is not None
+    assert space.skills == ["stand", "walk"]  # what acts between them is not to be chosen
+    assert space.bridges[("walk", "stand")].expert == "stop"
+    again = SkillSpace.from_plain(space.to_plain())
+    assert (again.bridges, again.names) == (space.bridges, space.names)
+    with pytest.raises(BadInput, match="no change of skill"):
+        WorldModelData(num_envs=1, level="skills", skills=SKILLS, bridges={"walk": stop}).setup("fit")
+
+
 class _Follow:
     """Decides as a route says."""
 

@@ -20,10 +20,11 @@ from mwl.core.ranges import Count, Seed
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task, make_env
-from mwl.skills import SkillEnv, SkillSpace
+from mwl.skills import Bridge, SkillEnv, SkillSpace
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.learning.replay import Replay
 
+_BRIDGE_STEPS = 50  # control steps, 1 s
 _FINITE = {
     "action": keys.ACTION,
     "observation": keys.OBSERVATION,
@@ -80,6 +81,7 @@ class WorldModelData(pl.LightningDataModule):
         suite: see `mwl.make_env`.
         level: what an action is: targets of `joints` at every control step, or a decision between `skills`.
         skills: expert folders, at level `skills`.
+        bridges: folder of the expert that acts for the first second of a change of skill, by `FROM TO`.
         hold: control steps for which a decision holds. Replay, horizon and planner count decisions; environment steps,
             here and in the learning settings, are control steps at either level.
         num_threads: threads of the physics; None takes one per core.
@@ -97,6 +99,7 @@ class WorldModelData(pl.LightningDataModule):
         suite: Literal["embedded", "humanoid_bench"] = "embedded",
         level: Literal["joints", "skills"] = "joints",
         skills: list[str] | None = None,
+        bridges: dict[str, str] | None = None,
         hold: Count = 10,
         num_threads: Count | None = None,
     ) -> None:
@@ -111,6 +114,7 @@ class WorldModelData(pl.LightningDataModule):
                 f"data.level is {level}: data.skills must name expert folders at level skills, and only there"
             )
         self.level, self.skills, self.hold = level, skills, hold if level == "skills" else 1
+        self.bridges = bridges or {}
         self.capacity, self.seed = min(capacity, -(-env_steps // self.hold)), seed
         self.suite, self.num_threads = suite, num_threads
         self.sidecar = None if sidecar is None else Path(sidecar)
@@ -148,13 +152,32 @@ class WorldModelData(pl.LightningDataModule):
         )
         if self.skills is None:
             return env, spec
-        space = SkillSpace(ExpertLibrary.load(self.skills))
+        space = self._space(self.skills)
         decided = SkillEnv(env, space, self.hold)
         units = (1.0,) * space.size
         steps = decided.max_decisions
         return decided, replace(
             spec, action_size=space.size, episode_steps=steps, unit=units, hold=self.hold, skills=space
         )
+
+    def _space(self, skills: list[str]) -> SkillSpace:
+        """Skills and what acts between them.
+
+        Raises:
+            BadInput: a bridge that does not name two of the skills.
+        """
+        between = list(dict.fromkeys(self.bridges.values()))
+        library = ExpertLibrary.load([*skills, *between])
+        names = dict(zip(between, library.names[len(library.names) - len(between) :], strict=True))
+        bridges = {}
+        for change, folder in self.bridges.items():
+            pair = tuple(change.split())
+            if len(pair) != 2:
+                raise BadInput(
+                    f"data.bridges: {change!r} is no change of skill; write two skills, such as `walk stand`"
+                )
+            bridges[pair[0], pair[1]] = Bridge(names[folder], _BRIDGE_STEPS)
+        return SkillSpace(library, bridges=bridges)
 
     def setup(self, stage: str) -> None:
         """Make the environment."""
@@ -294,6 +317,7 @@ class WorldModelData(pl.LightningDataModule):
             "seed": self.seed,
             "level": self.level,
             "skills": self.skills,
+            "bridges": self.bridges,
             "hold": self.hold,
         }
 

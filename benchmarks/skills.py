@@ -1,0 +1,154 @@
+"""The level of skills: its speed end to end, and what fixed skills, constant commands and a route earn on a task.
+
+    python benchmarks/skills.py                                  # control steps per second with 8 environments
+    python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
+    python benchmarks/skills.py --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
+
+The rivals are every skill as it is told by default, and the best constant command that CMA-ES finds. One line each:
+mean return over the episodes, and the control steps that it cost.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mwl.core import keys
+from mwl.evaluation.episodes import run_episodes
+from mwl.experts.finetuning.cmaes import Evolution
+from mwl.experts.library import ExpertLibrary
+from mwl.simulation import make_env
+from mwl.skills import Route, SkillAgent, SkillEnv, SkillSpace
+from mwl.training.fit import resolved_config
+from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
+from mwl.world_model.data import WorldModelData
+from mwl.world_model.module import WorldModelModule
+
+CONFIG = "conf/world_model_skills.yaml"
+ENVS, SEED = 8, 1000
+
+
+class Constant:
+    """Decides the same everywhere, or each environment its own: actions `[D]` or `[N, D]`."""
+
+    def __init__(self, action: Tensor) -> None:
+        self.action = action
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Nothing is remembered."""
+
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """The action."""
+        return self.action.expand(len(observation), -1)
+
+
+class Follow:
+    """Decides as a route says."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin at the start."""
+        self.route.reset(done)
+
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """The way on."""
+        action: Tensor = self.route.reference(observation)[keys.REFERENCE_ACTION]
+        return action
+
+
+def mean_return(task: str, decider: Any, space: SkillSpace, hold: int, episodes: int) -> float:
+    """Of whole episodes at the seed that all share."""
+    env = make_env(task, episodes, seed=SEED)
+    return float(run_episodes(env, SkillAgent(decider, space, env.task.layout, hold), SEED).returns.mean())
+
+
+def best_constant(task: str, space: SkillSpace, hold: int, env_steps: int) -> Tensor:
+    """The constant action `[D]` that CMA-ES ends at with so many control steps; one whole episode each candidate."""
+    env = SkillEnv(make_env(task, ENVS, seed=0), space, hold)
+    search = Evolution(space.size, ENVS, step_size=0.5)
+    while env.control_steps < env_steps:
+        candidates, earned, running = search.ask(), torch.zeros(ENVS), torch.ones(ENVS, dtype=torch.bool)
+        state = env.reset()
+        while running.any():
+            state = env.step(state.set(keys.ACTION, candidates.clamp(-1, 1)))[keys.NEXT]
+            earned += state[keys.REWARD].squeeze(-1) * running
+            running &= ~state[keys.DONE].squeeze(-1)
+            state = state.exclude(keys.REWARD)
+        search.tell(earned)
+    return search.mean.clamp(-1, 1)
+
+
+class Timed(WorldModelModule):
+    """Times the rounds in which it plans and learns."""
+
+    begin = (0, 0.0, 0.0)  # steps, seconds of the wall and of the processor
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Read the clock once it plans."""
+        super().training_step(batch, batch_idx)
+        if self._phase == "plan" and not self.begin[0]:
+            self.begin = self._data().env_steps, time.perf_counter(), time.process_time()
+
+
+def speed(config: dict[str, Any], env_steps: int) -> tuple[float, float]:
+    """Control steps per second, physics, experts, plans and updates together, and per second of processor time."""
+    from lightning.pytorch import Trainer
+
+    model = config["model"]["init_args"]
+    learning = {**model["learning"], "seed_steps": 2000, "learning_starts": 1500}
+    module = Timed(
+        NetworkConfig(**model["network"]),
+        LearningConfig(**{**learning, "held_steps": tuple(learning["held_steps"])}),
+        PlannerConfig(**model["planner"]),
+        GuidanceConfig(**model["guidance"]),
+    )
+    data = WorldModelData(**{**config["data"]["init_args"], "env_steps": env_steps, "num_envs": ENVS})
+    names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    options: dict[str, Any] = dict.fromkeys(names, False)
+    Trainer(max_epochs=1, accelerator="cpu", devices=1, **options).fit(module, datamodule=data)
+    steps, wall, processor = module.begin
+    done = data.env_steps - steps
+    return done / (time.perf_counter() - wall), done / (time.process_time() - processor)
+
+
+def rivals(task: str, space: SkillSpace, hold: int, env_steps: int, episodes: int) -> None:
+    """Print what an agent has to beat."""
+    for name in space.skills:
+        print(f"{name} alone: {mean_return(task, Constant(space.encode(name)), space, hold, episodes):.0f}", flush=True)
+    action = best_constant(task, space, hold, env_steps)
+    said = ", ".join(f"{name} {value:.2f}" for name, value in zip(space.names, action.tolist(), strict=True))
+    earned = mean_return(task, Constant(action), space, hold, episodes)
+    print(f"best constant command after {env_steps} steps: {earned:.0f} ({said})", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="h1-maze")
+    parser.add_argument("--rivals", type=int, metavar="STEPS", help="control steps of the search for a command")
+    parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=8000, help="control steps of the measurement of speed")
+    options = parser.parse_args(arguments)
+    config = resolved_config(["--config", CONFIG])
+    settings, guidance = config["data"]["init_args"], config["model"]["init_args"]["guidance"]
+    space, hold = SkillSpace(ExpertLibrary.load(settings["skills"])), settings["hold"]
+    if options.route:
+        layout = make_env(options.task).task.layout
+        decider = Follow(Route(space, options.route, layout, guidance["route_speed"]))
+        print(f"route alone: {mean_return(options.task, decider, space, hold, options.episodes):.0f}")
+    if options.rivals:
+        rivals(options.task, space, hold, options.rivals, options.episodes)
+    if not options.route and not options.rivals:
+        wall, processor = speed(config, options.steps)
+        rates = f"{wall:.0f} control steps per second, {processor:.0f} per second of processor time"
+        print(f"{CONFIG}, {ENVS} environments, a plan at every decision: {rates}")
+
+
+if __name__ == "__main__":
+    main()
