@@ -1,7 +1,7 @@
 """MetaWorld on Lightning: a humanoid that carries out instructions given in plain words.
 
 The names below load their room on first use, so that `import mwl` itself is immediate:
-`make_env`, `ExpertLibrary`, `SemanticHead`, `load_agent`.
+`make_env`, `register_task`, `ExpertLibrary`, `SemanticHead`, `load_agent`.
 """
 
 from importlib import import_module
@@ -12,13 +12,14 @@ from mwl import _gymnasium, _moved, _torchvision  # noqa: F401  # before anythin
 if TYPE_CHECKING:
     from mwl.experts.library import ExpertLibrary
     from mwl.semantics import SemanticHead
-    from mwl.simulation import make_env
+    from mwl.simulation import make_env, register_task
     from mwl.world_model import load_agent
 
-__all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env"]
+__all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env", "register_task"]
 
 _ROOM_OF = {
     "make_env": "mwl.simulation",
+    "register_task": "mwl.simulation",
     "ExpertLibrary": "mwl.experts.library",
     "SemanticHead": "mwl.semantics",
     "load_agent": "mwl.world_model",

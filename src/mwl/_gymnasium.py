@@ -10,7 +10,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-TASK_NAMES = (
+TASK_NAMES = [
     "h1-stand",
     "h1-walk",
     "h1-run",
@@ -24,7 +24,8 @@ TASK_NAMES = (
     "h1-pole",
     "h1-maze",
     "h1-push",
-)
+]
+"""Of the shipped tasks, and of those that were added since."""
 
 
 def register() -> None:
@@ -39,6 +40,14 @@ def register() -> None:
                 vector_entry_point="mwl.simulation.gym:HumanoidVectorEnv",
                 kwargs={"task": task},
             )
+
+
+def add(task: str) -> None:
+    """Give a further task an id, now or once gymnasium is imported."""
+    if task not in TASK_NAMES:
+        TASK_NAMES.append(task)
+    if "gymnasium" in sys.modules:
+        register()
 
 
 class RegisteringFinder(MetaPathFinder):

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mwl._extensions import import_files
 from mwl.core.errors import BadInput, MwlError, WriteFailed
 from mwl.core.files import FILM_ENDINGS, output_file, shown, unused
 from mwl.core.terminal import plain, printable, redacted, told
@@ -30,6 +31,7 @@ _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
 }
 _PLAY_VIDEO = Path("runs/play.mp4")
 _DATA_SETS = ("minari", "lerobot")
+_IMPORT = "--import FILE.py, with any command, first runs a Python file of yours, which adds tasks and classes"
 _DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
 
 
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # a name that is no text in the terminal's encoding is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        own, arguments = _own_files(arguments)
+        import_files(own)
         if arguments[:1] == ["fit"]:  # its flags are those of LightningCLI, which parses them itself
             return _fit(arguments[1:])
         options = build_parser().parse_args(arguments)
@@ -70,6 +74,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, f"{type(error).__name__}: {what} (MWL_DEBUG=1 shows where)", 1)
 
 
+def _own_files(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The files named by `--import`, and the other arguments."""
+    own, others = [], []
+    following = iter(arguments)
+    for argument in following:
+        if argument == "--import" and (file := next(following, None)) is None:
+            raise BadInput("--import needs a Python file, as my_tasks.py")
+        if argument == "--import":
+            own.append(str(file))
+        elif argument.startswith("--import="):
+            own.append(argument.removeprefix("--import="))
+        else:
+            others.append(argument)
+    return own, others
+
+
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get("MWL_DEBUG"):
         print(redacted("".join(traceback.format_exception(error))), file=sys.stderr)
@@ -91,7 +111,7 @@ def _is_memory(error: Exception) -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `fit` is listed, but parses its own flags."""
-    parser = Parser(prog="mwl", description=_DESCRIPTION)
+    parser = Parser(prog="mwl", description=_DESCRIPTION, epilog=_IMPORT)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *, as_json: bool = True) -> Any:
@@ -109,7 +129,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
     sub.add_argument("--task", required=True, help="for example h1-walk")
-    sub.add_argument("--agent", required=True, help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id>")
+    sub.add_argument(
+        "--agent",
+        required=True,
+        help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>",
+    )
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
     sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
     sub.add_argument(

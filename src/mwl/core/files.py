@@ -290,9 +290,9 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """A node, counted."""
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
-            node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            node = super().compose_node(parent, index)
             if id(node) not in self._sizes:
                 raise yaml.composer.ComposerError(None, None, "an alias refers to what it is part of", mark)
             self._add(self._sizes[id(node)], mark)
@@ -302,7 +302,7 @@ class _BoundedLoader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
         before = self._count
         self._add(1, mark)
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self._depth -= 1
         self._sizes[id(node)] = self._count - before
         if isinstance(node, yaml.MappingNode):

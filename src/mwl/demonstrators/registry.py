@@ -8,8 +8,9 @@ from typing import Any, Literal
 import jsonargparse
 import torch
 
+from mwl._extensions import import_class
 from mwl._renamed import parser_mode
-from mwl.core.errors import ConfigError
+from mwl.core.errors import BadInput, ConfigError
 from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
 from mwl.demonstrators.approach import Approach, ApproachConfig
 from mwl.demonstrators.capture_steps import Stepping, SteppingConfig
@@ -40,6 +41,10 @@ class DemonstrationConfig:
         "handle_pull",
         "policy",
     ] = "stand"
+    class_path: str | None = None
+    """Instead of a kind, a demonstrator class of one's own, as `my_tasks.Wave`; it is made of the environment."""
+    init_args: dict[str, Any] = field(default_factory=dict)
+    """What it takes besides."""
     task: str = "h1-stand"
     teacher: str | None = None
     """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
@@ -95,10 +100,25 @@ def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     plain = DemonstrationConfig()
-    for name in sorted(vars(config).keys() - {"kind", "task", "recording"} - _USED[config.kind]):
+    if config.class_path is not None:
+        _check_own(config, str(path))
+        return config
+    for name in sorted(vars(config).keys() - {"kind", "task", "recording", "class_path"} - _USED[config.kind]):
         if getattr(config, name) != getattr(plain, name):
             raise ConfigError(f"{path}: kind {config.kind} does not use {name}; leave it out, or choose another kind")
     return config
+
+
+def _check_own(config: DemonstrationConfig, where: str) -> None:
+    """Refuse a class that isn't there, and settings beside it that only kinds take."""
+    plain = DemonstrationConfig()
+    for name in sorted(vars(config).keys() - {"class_path", "init_args", "task", "recording"}):
+        if getattr(config, name) != getattr(plain, name):
+            raise ConfigError(f"{where}: {name} means nothing beside class_path; leave it out, or use init_args")
+    try:
+        import_class(str(config.class_path))
+    except BadInput as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonstrator:
@@ -107,6 +127,9 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
     Raises:
         ConfigError: a teacher without its folder.
     """
+    if config.class_path is not None:
+        own: Demonstrator = import_class(config.class_path)(env, **config.init_args)
+        return own
     if config.kind == "stand":
         return LQRStand(env.model, FRAME_SKIP, config.balance)
     if config.kind == "reach":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mwl._extensions import import_class
 from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.core.files import shown
@@ -47,7 +48,7 @@ def resolve(
 
     Args:
         address: a hand-over folder, `expert:<name>`, `agent:<task>` (of those in `data/agents`), or `run:<MLflow id>`
-            of a fitted stage.
+            of a fitted stage, or `class:<path>`, an agent of one's own that is made without arguments.
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
         act: how a world model chooses actions; default as it was fitted.
@@ -60,6 +61,11 @@ def resolve(
         MissingFile: no such folder or run.
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
     """
+    if address.startswith("class:"):
+        if instruction is not None or act is not None:
+            raise BadInput(f"{address}: an agent of your own takes neither an instruction nor a way of acting")
+        made = import_class(address.removeprefix("class:"))
+        return NamedAgent(made(), name or made.__name__, address)
     if address.startswith("expert:"):
         return _load(find_expert(address.removeprefix("expert:")), address, name, instruction, act, without)
     if address.startswith("agent:"):

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
+from mwl._extensions import import_class
 from mwl.core.errors import BadInput, ConfigError, MissingFile, StoreFailed
 from mwl.core.files import shown
 from mwl.pipeline.config import CompareStage, EvaluateStage, FitStage, FollowStage, Stage, references
@@ -54,6 +55,8 @@ def _check_agent(address: str, stages: Mapping[str, Stage]) -> None:
 
     if any(True for _ in references(address)):
         _check_kind(address, FitStage, "fit", "hands over an agent", stages)
+    elif address.startswith("class:"):
+        import_class(address.removeprefix("class:"))
     elif address.startswith("expert:"):
         find_expert(address.removeprefix("expert:"))
     elif address.startswith("agent:"):

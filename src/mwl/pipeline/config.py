@@ -103,6 +103,8 @@ class Pipeline:
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None
     """MLflow experiment; default the pipeline's name."""
+    imports: list[str] = field(default_factory=list)
+    """Python files of one's own, paths relative to the current folder, executed first; every stage depends on them."""
     max_parallel: Whole = 0
     """Stages that run at the same time; 0: one per CPU core, at most 4."""
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
+from mwl._extensions import import_files, imported_files
+from mwl.core.artifact import sha256_of
 from mwl.core.errors import MwlError, StageFailed
 from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
 from mwl.core.machine import cpu_cores, omp_threads
@@ -94,6 +96,7 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     started = time.monotonic()
     console = console or Console(stderr=True)
     pipeline, stages = load(path, overrides)
+    import_files(pipeline.imports)
     for name, stage in stages.items():
         check_stage(name, stage, stages, locate(name, [path]))
     plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
@@ -122,13 +125,14 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
     counted = {key: value for key, value in complete.items() if key not in ("output", "experiment", "trainer")}
     if "trainer" in complete:  # where a logger writes changes no result; its address is the user's, from outside
         counted["trainer"] = {key: value for key, value in complete["trainer"].items() if key != "logger"}
-    key = fingerprint.digest_of(
-        {
-            "config": counted,
-            "inputs": fingerprint.input_digests(config, exclude=pipeline.folder),
-            "code": fingerprint.code_version(modules),
-        }
-    )
+    decides = {
+        "config": counted,
+        "inputs": fingerprint.input_digests(config, exclude=pipeline.folder),
+        "code": fingerprint.code_version(modules),
+    }
+    if own := imported_files():
+        decides["imports"] = {file.name: sha256_of(file) for file in own}
+    key = fingerprint.digest_of(decides)
     return Plan(name, kind, config, dependencies(stage), key)
 
 
@@ -219,6 +223,7 @@ class _Run:
             parent_run=parent,
             threads=self.threads,
             tracking_uri=tracking.tracking_uri(),
+            imports=tuple(map(str, imported_files())),
         )
         process = self._processes().Process(target=worker.run, args=(job,), name=name)  # type: ignore[attr-defined]
         process.start()

@@ -11,6 +11,7 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
+from mwl._extensions import import_files
 from mwl.core.errors import MwlError, WriteFailed
 from mwl.core.files import write_json, write_text
 from mwl.core.terminal import redacted, told
@@ -47,6 +48,8 @@ class Job:
     parent_run: str | None
     threads: int
     tracking_uri: str
+    imports: tuple[str, ...] = ()
+    """Python files of the user to execute first."""
 
 
 def run(job: Job) -> None:
@@ -66,6 +69,7 @@ def run(job: Job) -> None:
         import torch
 
         torch.set_num_threads(job.threads)
+        import_files(job.imports)
         from mwl.pipeline.stages import carry_out
 
         summary = carry_out(job)

@@ -5,7 +5,7 @@ from mwl.simulation.engine import Simulation
 from mwl.simulation.env import HumanoidEnv
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import ObservationLayout, Task, TaskSpec
-from mwl.simulation.tasks import TASKS, get_task
+from mwl.simulation.tasks import TASKS, get_task, register_task
 
 __all__ = [
     "ROBOT",
@@ -19,6 +19,7 @@ __all__ = [
     "build_model",
     "get_task",
     "make_env",
+    "register_task",
 ]
 
 

@@ -14,7 +14,7 @@ from mwl.robot.model import build_model
 from mwl.simulation.engine import Simulation
 from mwl.simulation.rendering.renderer import Image, make_renderer
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
-from mwl.simulation.tasks import TASKS
+from mwl.simulation.tasks import SHIPPED, TASKS
 from mwl.simulation.world import Mask, Outcome, World
 
 _LOG = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class EmbeddedWorld(World):
         self.seed(seed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = TASKS.get(self.task.name) is self.task
-        task = self.task.name if known else self.task  # a task is functions, which pickle only by their names
+        shipped = any(self.task is task for task in SHIPPED)
+        task = self.task.name if shipped else self.task  # a task is functions, which pickle only by their names
         return _remade, (task, self.num_envs, self.simulation.num_threads), self.snapshot()
 
     def __setstate__(self, snapshot: Mapping[str, Any]) -> None:

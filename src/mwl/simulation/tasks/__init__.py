@@ -1,8 +1,10 @@
 """The tasks of the embedded suite, by name."""
 
 import difflib
+import re
 
-from mwl.core.errors import UnknownTask
+from mwl import _gymnasium
+from mwl.core.errors import BadInput, UnknownTask
 from mwl.core.files import shown
 from mwl.simulation.task import Task
 from mwl.simulation.tasks.climbing import SLIDE, STAIR
@@ -17,8 +19,27 @@ from mwl.simulation.tasks.reach import REACH
 from mwl.simulation.tasks.sit import SIT_SIMPLE
 from mwl.simulation.tasks.stand import STAND
 
-_ALL = (STAND, WALK, RUN, REACH, DOOR, SIT_SIMPLE, CRAWL, HURDLE, STAIR, SLIDE, POLE, MAZE, PUSH)
-TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+SHIPPED = (STAND, WALK, RUN, REACH, DOOR, SIT_SIMPLE, CRAWL, HURDLE, STAIR, SLIDE, POLE, MAZE, PUSH)
+TASKS: dict[str, Task] = {task.name: task for task in SHIPPED}
+
+
+def register_task(task: Task) -> Task:
+    """Let a task of one's own be found by its name: by `make_env`, commands, configurations, gymnasium (`mwl/NAME-v0`).
+
+    Returns:
+        the task itself.
+
+    Raises:
+        BadInput: no task, a name that no id can have, or the name of another task.
+    """
+    if not isinstance(task, Task):
+        raise BadInput(f"{shown(task)} is no mwl.simulation.Task")
+    if not re.fullmatch(r"\w[\w.-]*", task.name, flags=re.ASCII):
+        raise BadInput(f"the task name {shown(task.name)} may hold letters, digits, '_', '-' and '.' only")
+    if TASKS.setdefault(task.name, task) != task:
+        raise BadInput(f"there is another task named {shown(task.name)}; choose another name")
+    _gymnasium.add(task.name)
+    return task
 
 
 def get_task(name: str) -> Task:
@@ -31,4 +52,4 @@ def get_task(name: str) -> Task:
         return TASKS[name]
     close = difflib.get_close_matches(name, TASKS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"tasks: {', '.join(TASKS)}"
-    raise UnknownTask(f"no task {shown(name)} in the embedded suite; {hint}")
+    raise UnknownTask(f"no task {shown(name)} in the embedded suite; {hint} (--import FILE.py for your own)")
