@@ -11,7 +11,7 @@ from mwl._moved import RENAMED
 from mwl._renamed import KEYS, present_keys, present_option
 from mwl.core.artifact import read_checkpoint, read_manifest, write_handoff
 from mwl.core.errors import ConfigError
-from mwl.teachers.teacher import load_config
+from mwl.teachers.train import read_teacher_config
 from mwl.training.fit import resolved_config
 
 FINE_TUNING = {
@@ -71,7 +71,7 @@ def test_an_option_keeps_its_value() -> None:
 def test_an_old_teacher_configuration_loads(tmp_path: Path) -> None:
     file = tmp_path / "teacher.yaml"
     file.write_text("teacher: {name: walk, cycle: data/motion/walk.json, tracking: {kick_std: 0.2}}")
-    assert load_config(file).tracking.push_std == 0.2
+    assert read_teacher_config(file).tracking.push_std == 0.2
 
 
 def test_an_old_manifest_and_checkpoint_read_by_the_present_names(tmp_path: Path) -> None:

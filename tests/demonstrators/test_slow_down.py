@@ -19,7 +19,7 @@ N = 8
 @pytest.fixture
 def config(data_folder, monkeypatch):
     monkeypatch.chdir(data_folder.parent)
-    return load_demonstration_config("conf/demonstrators/slow_down.yaml")
+    return load_demonstration_config("conf/demonstrators/run.yaml#slow_down")
 
 
 def test_a_running_robot_comes_down_to_a_walk_and_stays_up(config):

@@ -16,6 +16,7 @@ from mwl.app.cli import build_parser, main
 from mwl.mocap.readers.joint_names import read_joint_map
 from mwl.pipeline.config import load
 from mwl.training.fit import resolved_config
+from mwl.training.schedule import split
 
 FEWER = {"--episodes": "1", "--steps-per-clause": "2"}  # what a command is given instead when a test runs it
 UNCHECKED = {"cd", "cp", "export", "git", "mkdir", "mlflow", "pip", "sed", "source"}
@@ -46,7 +47,7 @@ def parsed(words: list[str]) -> None:
         words = words[1:]
     program, *rest = [Path(words[0]).name, *words[1:]]
     if program == "mwl" and rest[0] == "fit":
-        own = [file for flag, file in pairwise(rest) if flag == "--config" and not Path(file).exists()]
+        own = [file for flag, file in pairwise(rest) if flag == "--config" and not split(file)[0].exists()]
         assert all(re.search(r"my_|mine|crouch|^runs/", file) for file in own), f"no configuration {own}"
         if not own:
             resolved_config([word for word in rest[1:] if word != "--print_config"])  # that one ends the program

@@ -303,7 +303,7 @@ def test_only_a_door_pays_like_a_door(data_folder):
 )
 def test_settings_that_cannot_be_practised_with_are_one_line_for_the_user(key, value, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    config, output = "conf/experts/handle_pull_practice.yaml", tmp_path / "out"
+    config, output = "conf/experts/handle_pull.yaml#practised", tmp_path / "out"
     assert main(["fit", "--config", config, f"--model.init_args.{key}", value, "--output", str(output)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert value in line

@@ -47,7 +47,7 @@ def needed_by(name: str, stages: dict[str, Any]) -> list[str]:
 @pytest.mark.long
 def test_a_teacher_becomes_an_expert(chain: Path, tmp_path: Path) -> None:
     result = run_pipeline(chain)
-    assert (result.ran[0], result.ran[-1]) == ("teacher_walk_first", "walk")
+    assert (result.ran[0], result.ran[-1]) == ("teacher_walk.first", "walk")
     cost = Expert.load(tmp_path / "out/walk").manifest["provenance"]
     assert cost["training_env_steps"] == {"tracking_walk": 3 * 32}  # 8 robots, 4 steps, in each of three stages
     assert cost["recording_env_steps"] == 40 * (len(result.ran) - 4)  # 2 robots, 20 steps, in every recording
@@ -58,7 +58,7 @@ def test_a_teacher_becomes_an_expert(chain: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("teacher_walk.config=none.yaml", "none.yaml"),
-        ("teacher_walk.overrides.teacher.iterrations=3", r"walk_lightest_teacher\.yaml.*iterrations"),
+        ("teacher_walk.overrides.teacher.iterrations=3", r"teachers/walk\.yaml.*iterrations"),
         ("record_walk.overrides.recording.epissodes=3", r"walk\.yaml.*epissodes"),
     ],
 )

@@ -215,9 +215,9 @@ def test_what_cannot_be_tried_is_refused() -> None:
         replace(TRIED, restart_share=1.5)
     with pytest.raises(BadInput, match="takeover_share"):
         replace(TRIED, restart_share=0.6, takeover_share=0.5, predecessors=[FOLDERS[1]])
-    with pytest.raises(BadInput, match="need both"):
+    with pytest.raises(BadInput, match="needs both"):
         replace(TRIED, takeover_share=0.3)
-    with pytest.raises(BadInput, match="need both"):
+    with pytest.raises(BadInput, match="needs both"):
         replace(TRIED, predecessors=[FOLDERS[1]])
     with pytest.raises(BadInput, match="stages"):
         Trials(replace(TRIED, task="h1-maze")).collect(ExpertLibrary.load(FOLDERS), None)
@@ -234,7 +234,7 @@ def test_what_cannot_be_tried_is_refused() -> None:
 )
 def test_a_mistake_is_one_line_for_the_user(flag, value, words, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    args = ["fit", "--config", "conf/gate_takeover.yaml", flag, value, "--output", str(tmp_path / "out")]
+    args = ["fit", "--config", "conf/gate.yaml#takeover", flag, value, "--output", str(tmp_path / "out")]
     assert main(args) == 2
     assert words in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()

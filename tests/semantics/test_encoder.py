@@ -127,7 +127,7 @@ def test_the_stage_fits_adapters_on_a_frozen_clip(local_model: Path, tmp_path: P
     before = open_clip_encoder(f"local-dir:{local_model}")
     folder = _fit(
         tmp_path,
-        str(ROOT / "conf" / "semantic_vit_b32.yaml"),
+        str(ROOT / "conf" / "semantic.yaml#vit_b32"),
         f"--model.clip=local-dir:{local_model}",
         "--model.pretrained=null",
         "--data.image_size=32",
@@ -146,5 +146,5 @@ def test_the_vit_b_32_configuration_runs_end_to_end_from_a_file(tmp_path: Path) 
     model = open_clip.create_model("ViT-B-32", pretrained=None)
     torch.save(model.state_dict(), tmp_path / "vit_b_32.pt")
     weights = str(tmp_path / "vit_b_32.pt")
-    folder = _fit(tmp_path, str(ROOT / "conf" / "semantic_vit_b32.yaml"), f"--model.pretrained={weights}")
+    folder = _fit(tmp_path, str(ROOT / "conf" / "semantic.yaml#vit_b32"), f"--model.pretrained={weights}")
     _check(folder, "ViT-B-32", weights)

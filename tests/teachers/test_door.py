@@ -14,10 +14,10 @@ from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorContr
 from mwl.teachers.door.env import DoorConfig, DoorEnv, progress
 from mwl.teachers.door.geometry import DOOR_X, DoorGeometry, grip_point, to_leaf
 from mwl.teachers.door.rewards import DoorRewardConfig, DoorStates, door_reward
-from mwl.teachers.door.teacher import DoorTeacherConfig, HandlePull, load_door_config, train_door_teacher
+from mwl.teachers.door.teacher import DoorTeacherConfig, HandlePull, train_door_teacher
 from mwl.teachers.reset_states import LEVELS
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
-from mwl.teachers.train import train
+from mwl.teachers.train import read_teacher_config, train
 
 
 @pytest.fixture(scope="module")
@@ -164,4 +164,4 @@ def test_a_teacher_begins_with_another_and_its_walker(data_folder, tmp_path):
 def test_a_misspelt_entry_is_one_clear_error(tmp_path):
     (tmp_path / "bad.yaml").write_text("door_teacher: {door: {kick_stdd: 0.1}}\n")
     with pytest.raises(ConfigError, match="kick_stdd"):
-        load_door_config(tmp_path / "bad.yaml")
+        read_teacher_config(str(tmp_path / "bad.yaml"))

@@ -1,9 +1,11 @@
 """The tracking teachers: mirror symmetry, what the environment promises, and a training that can be resumed."""
 
 import dataclasses
+import shutil
 
 import pytest
 import torch
+import yaml
 
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
@@ -13,7 +15,8 @@ from mwl.teachers.env import CommandConfig, SpeedCurriculum, TrackingConfig, Tra
 from mwl.teachers.gait import OBSERVATION_SIZE, GaitController, ResidualScale
 from mwl.teachers.ppo import PPOConfig, RunningNormalizer
 from mwl.teachers.rewards import low_force_share, stature
-from mwl.teachers.teacher import TeacherConfig, TrackingPolicy, load_config, train_teacher
+from mwl.teachers.teacher import TeacherConfig, TrackingPolicy, train_teacher
+from mwl.teachers.train import read_teacher_config, train
 
 
 @pytest.fixture
@@ -203,6 +206,18 @@ def test_a_starter_of_another_gait_is_refused(tiny, tmp_path):
         TrackingPolicy.load_with_starter(*folders, 1.0)
 
 
+def test_the_parts_of_a_schedule_are_trained_in_turn_and_those_that_are_there_passed_over(tiny, tmp_path):
+    settings = {"cycle": tiny.cycle, "iterations": 2, "ppo": {"num_envs": 4, "rollout_steps": 4, "hidden": [16, 16]}}
+    on = {"teacher": {"iterations": 1, "start_from": "${before}"}}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({"teacher": settings, "schedule": {"first": {}, "on": on}}))
+    seen: list[float] = []
+    for _ in range(2):
+        train(f"{tmp_path}/x.yaml", f"{tmp_path}/t", lambda metrics: seen.append(metrics["env_steps"]), force=True)
+        shutil.rmtree(tmp_path / "t")
+        (tmp_path / "t.training.ckpt").unlink()
+    assert seen == [16, 32, 48, 48]  # the second time the first part lay there
+
+
 def test_training_repeats_for_a_seed(tiny, tmp_path):
     weights = []
     for run in ("a", "b"):
@@ -214,7 +229,7 @@ def test_training_repeats_for_a_seed(tiny, tmp_path):
 def test_a_misspelt_teacher_entry_is_one_clear_error(tmp_path):
     (tmp_path / "bad.yaml").write_text("teacher: {tracking: {kick_stdd: 0.1}}\n")
     with pytest.raises(ConfigError, match="kick_stdd"):
-        load_config(tmp_path / "bad.yaml")
+        read_teacher_config(str(tmp_path / "bad.yaml"))
 
 
 def test_random_commands_lie_in_their_ranges_and_repeat():

@@ -223,7 +223,7 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
     sub.add_argument("--format", required=True, choices=_DATA_SETS)
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     _add_force(sub)
-    sub = action("train", _motion_train, "train a tracking teacher: conf/demonstrators/<name>_teacher.yaml")
+    sub = action("train", _motion_train, "train a tracking teacher: conf/teachers/<name>.yaml")
     sub.add_argument("config")
     sub.add_argument("--out", required=True, metavar="FOLDER")
     _add_force(sub)
@@ -283,16 +283,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise BadInput("--experiment is empty; name one")
     if options.keep and (options.act or options.without):
         raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act and --without")
-    config = EvaluationConfig(
-        task=options.task,
-        agent=options.agent,
-        episodes=options.episodes,
-        seed=options.seed,
-        suite=options.suite,
-        instruction=options.instruction,
-        act=options.act,
-        without=options.without,
-    )
+    asked = ("task", "agent", "episodes", "seed", "suite", "instruction", "act", "without")
+    config = EvaluationConfig(**{name: getattr(options, name) for name in asked})
     video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
     failures: list[WriteFailed] = []
     with _progress(options.agent) as report:

@@ -1,7 +1,7 @@
 """Reaching without a step: balance about poses from upright to bent down, and inverse kinematics of the left arm."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -108,17 +108,17 @@ def reachable_targets(model: mujoco.MjModel, count: int, generator: torch.Genera
 class ReachConfig:
     """How the hand moves, and how often it is sent elsewhere."""
 
-    gain: float = 0.6
+    gain: ClassVar[float] = 0.6
     """Share of the arm's remaining way that its servo targets lead ahead of it."""
-    max_lead: float = 0.35
+    max_lead: ClassVar[float] = 0.35
     """Longest such lead in rad (norm over the arm's joints); it limits the arm's speed."""
     retarget_interval: float = 0.0
     """Mean time in s between new targets within an episode; 0 keeps the first."""
-    beyond_share: float = 0.2
+    beyond_share: ClassVar[float] = 0.2
     """Share of random targets moved further from the shoulder, most of them a little, so that the edge lies inside."""
-    max_bend: float = 0.12
+    max_bend: ClassVar[float] = 0.12
     """Longest lead of the pose that is held over the robot's own, in depth; it limits how fast the robot bends."""
-    balance: LQRConfig = field(default_factory=LQRConfig)
+    balance: ClassVar[LQRConfig] = LQRConfig()
     seed: int = 0
 
 

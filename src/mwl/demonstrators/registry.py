@@ -12,10 +12,10 @@ from mwl._extensions import import_class
 from mwl._renamed import parser_mode
 from mwl.core.errors import BadInput, ConfigError
 from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
-from mwl.demonstrators.approach import Approach, ApproachConfig
-from mwl.demonstrators.capture_steps import Stepping, SteppingConfig
+from mwl.demonstrators.approach import Approach
+from mwl.demonstrators.capture_steps import Stepping
 from mwl.demonstrators.external import UserPolicy, UserPolicyConfig
-from mwl.demonstrators.lqr import LQRConfig, LQRStand
+from mwl.demonstrators.lqr import LQRStand
 from mwl.demonstrators.reach import Reach, ReachConfig
 from mwl.demonstrators.slow_down import SlowDown, SlowDownConfig
 from mwl.demonstrators.touch import Touch, TouchConfig
@@ -24,6 +24,7 @@ from mwl.simulation import HumanoidEnv, make_env
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.env import CommandConfig
 from mwl.teachers.teacher import TrackingPolicy
+from mwl.training.schedule import read_part, split
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,7 @@ class DemonstrationConfig:
     """What the teacher is told per unit of command, for one that gives less than it is told."""
     turning_drift: float = 0.0
     """Sideways speed out of a turn, per forward speed and turning rate, that the teacher is told to make up for."""
-    balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
-    stepping: SteppingConfig = field(default_factory=SteppingConfig)
-    approach: ApproachConfig = field(default_factory=ApproachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
     slow_down: SlowDownConfig = field(default_factory=SlowDownConfig)
     policy: UserPolicyConfig | None = None
@@ -75,28 +73,38 @@ class DemonstrationConfig:
 
 _OF_A_TEACHER = {"teacher", "starter", "starter_seconds", "command", "commands", "command_gain", "turning_drift"}
 _USED = {  # fields by kind; `kind`, `task` and `recording` are of all
-    "stand": {"balance"},
+    "stand": set(),
     "reach": {"reach"},
-    "stepping": {"stepping"},
+    "stepping": set(),
     "policy": {"policy"},
     "handle_pull": {"teacher"},
-    "approach": {"teacher", "approach"},
-    "touch": {"teacher", "approach", "reach", "touch"},
+    "approach": {"teacher"},
+    "touch": {"teacher", "reach", "touch"},
     "slow_down": {*_OF_A_TEACHER, "walker", "slow_down"},
     "tracking": _OF_A_TEACHER,
 }
 
 
 def load_demonstration_config(path: Path | str) -> DemonstrationConfig:
-    """Read a YAML of the kind in `conf/demonstrators/`.
+    """Read a YAML of the kind in `conf/demonstrators/`, or a variant in it (`FILE#VARIANT`).
 
     Raises:
-        ConfigError: missing, not YAML, or an entry that the configuration doesn't know or that its kind doesn't use.
+        MissingFile: no such file.
+        ConfigError: not YAML, or an entry that the configuration doesn't know or that its kind doesn't use.
+    """
+    return parse_demonstration_config(read_part(path), str(path))
+
+
+def parse_demonstration_config(content: dict[str, Any], path: str) -> DemonstrationConfig:
+    """The configuration of plain values; `path` is where they are from, for messages.
+
+    Raises:
+        ConfigError: an entry that the configuration doesn't know or that its kind doesn't use.
     """
     parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
     parser.add_class_arguments(DemonstrationConfig)
     try:
-        config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
+        config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_object(content))))
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     plain = DemonstrationConfig()
@@ -131,11 +139,11 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         own: Demonstrator = import_class(config.class_path)(env, **config.init_args)
         return own
     if config.kind == "stand":
-        return LQRStand(env.model, FRAME_SKIP, config.balance)
+        return LQRStand(env.model, FRAME_SKIP)
     if config.kind == "reach":
         return Reach(env.model, FRAME_SKIP, config.reach)
     if config.kind == "stepping":
-        return Stepping(env.model, config.stepping)
+        return Stepping(env.model)
     if config.kind == "policy":
         if config.policy is None:
             raise ConfigError("kind: policy needs policy: file, observations and actions (docs/guide/demonstrators.md)")
@@ -145,10 +153,10 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
     if config.kind == "approach":
-        return Approach(TrackingPolicy.load(config.teacher), config.approach)
+        return Approach(TrackingPolicy.load(config.teacher))
     if config.kind == "touch":
         walker = TrackingPolicy.load(config.teacher)
-        return Touch(env.model, FRAME_SKIP, walker, config.approach, config.reach, config.touch)
+        return Touch(env.model, FRAME_SKIP, walker, reach=config.reach, config=config.touch)
     if config.kind == "slow_down":
         if config.walker is None:
             raise ConfigError("kind: slow_down needs walker: the folder of a walking teacher")
@@ -183,14 +191,14 @@ def load_demonstrations(
     """Demonstrations from a recording (.npz), or recorded now as a demonstrator's configuration (.yaml) says.
 
     Args:
-        file: either of the two.
+        file: either of the two; of the latter also a variant, `FILE#VARIANT`.
         recorder: how the latter is recorded.
 
     Raises:
         MissingFile, CorruptFile: the recording does not exist or is damaged.
-        ConfigError: the configuration is missing or wrong.
+        ConfigError: the configuration is wrong.
     """
-    if Path(file).suffix not in (".yaml", ".yml"):
+    if split(file)[0].suffix not in (".yaml", ".yml"):
         return Demonstrations.load(file)
     demonstrations = recorder(load_demonstration_config(file))
     demonstrations.manifest["config"] = str(file)

@@ -1,7 +1,7 @@
 """Coming down from a run to a walk: the running teacher brakes, and the walking one goes on in the same stride."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,21 +19,21 @@ class SlowDownConfig:
 
     after: tuple[float, float] = (1.6, 4.5)
     """Seconds of running, drawn evenly from between."""
-    rate: float = 2.0
+    rate: ClassVar[float] = 2.0
     """Change of the commanded speed, m/s^2."""
     speed: float = 0.8
     """Speed in m/s that the runner is told, though the walker takes over before."""
-    walk_below: float = 1.6
+    walk_below: ClassVar[float] = 1.6
     """Commanded speed in m/s from which on the walker acts."""
-    walk: float = 1.1
+    walk: ClassVar[float] = 1.1
     """Speed in m/s at which it goes on."""
 
     def __post_init__(self) -> None:
         low, high = self.after
-        if not 0 <= low <= high or self.rate <= 0 or self.speed >= self.walk_below:
+        if not 0 <= low <= high or self.speed >= self.walk_below:
             raise BadInput(
-                f"slow_down: after is {list(self.after)}, rate {self.rate}, speed {self.speed}, walk_below "
-                f"{self.walk_below}; needed are seconds in order, a rate above 0, and a speed below that of walking"
+                f"slow_down: after is {list(self.after)}, speed {self.speed}; needed are seconds in order, and a speed "
+                f"below that of walking, {self.walk_below} m/s"
             )
 
 

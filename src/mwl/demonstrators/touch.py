@@ -1,7 +1,7 @@
 """Touching a target wherever it is: walking up to it, then reaching for it without a further step."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import torch
@@ -24,7 +24,7 @@ class TouchConfig:
     """Horizontal distance in m from the standoff within which it has arrived."""
     stillness: float = 0.1
     """Speed of the pelvis in m/s below which it may stop."""
-    precision: float = 0.02
+    precision: ClassVar[float] = 0.02
     """Distance in m to which inverse kinematics has to come from where the robot stands."""
     lost: float = 0.08
     """The same distance beyond which a reaching robot gives up and walks again."""

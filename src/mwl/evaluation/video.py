@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mwl.core import keys
 from mwl.core.errors import WriteFailed
 from mwl.evaluation.agents import Agent
+from mwl.robot import CONTROL_HZ
 from mwl.simulation.rendering.films import Film
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-CONTROL_HZ = 50
 _MARGIN = 8  # pixels
 _BARS_FROM = 0.78  # of a picture's width, where bars begin
 _NAME_SHARE = 0.25  # of a picture's width, the most that a name beside a bar takes

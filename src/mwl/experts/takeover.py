@@ -32,6 +32,27 @@ class LeftBehind(NamedTuple):
     env_steps: int
 
 
+def check_starts(where: str, predecessors: Sequence[str] | None, **shares: float) -> None:
+    """Refuse shares of the episodes, by the states in which they begin, that are no distribution.
+
+    Args:
+        where: begins the message.
+        predecessors: folders of experts to take over from.
+        shares: by name, `takeover_share` among them.
+
+    Raises:
+        BadInput: one is negative, all together are more than 1, or there is a share without anybody to take over from.
+    """
+    told = ", ".join(f"{name} is {share}" for name, share in shares.items())
+    if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
+        raise BadInput(f"{where}: {told}; all together are at most 1, and none is negative")
+    if bool(predecessors) != (shares["takeover_share"] > 0):
+        raise BadInput(
+            f"{where}: takeover_share is {shares['takeover_share']} and predecessors are {predecessors}; to take over, "
+            "an expert needs both"
+        )
+
+
 def left_behind(folders: Sequence[str], task: str, seed: int = 0, num_threads: int | None = None) -> LeftBehind:
     """Let experts act on a task, from the benchmark's starts, and keep where they are on the way.
 

@@ -17,10 +17,11 @@ from mwl.core.files import write_json
 from mwl.core.terminal import tell
 from mwl.evaluation.agents import Agent, NamedAgent, resolve
 from mwl.evaluation.run import check_fits
-from mwl.evaluation.video import CONTROL_HZ, Recorder
+from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
+from mwl.robot import CONTROL_HZ
 from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.shipped import shipped_transitions
 from mwl.simulation import make_env

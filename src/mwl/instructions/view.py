@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mwl.core.terminal import plain, printable
+from mwl.robot import CONTROL_HZ
 
-CONTROL_HZ = 50
 _BAR = 30  # characters of a weight of 1
 
 

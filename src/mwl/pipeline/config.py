@@ -16,6 +16,7 @@ from mwl.core.errors import ConfigError, CorruptFile
 from mwl.core.ranges import Count, Seed, Whole
 from mwl.instructions.config import FollowStage
 from mwl.training.config_errors import did_you_mean, explain, locate
+from mwl.training.schedule import Part, parts, split, with_overrides
 from mwl.training.seeds import spread_seeds
 from mwl.training.stage_files import check_sections, default_file, merge, read_yaml
 
@@ -27,9 +28,12 @@ class FitStage:
     """Fit a LightningModule on a LightningDataModule."""
 
     config: str
-    """Stage configuration as for `mwl fit --config`, path relative to the current folder."""
+    """Stage configuration as for `mwl fit --config`, path relative to the current folder. One with a `schedule` becomes
+    a stage for each part, `<stage>.<part>`, the last of which is the stage itself."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Merged over the stage configuration."""
+    """Merged over the stage configuration, over every part of it; below `schedule` over the parts named."""
+    before: str | None = None
+    """What `${before}` in it stands for; for a part filled in."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class TeacherStage:
     """Train a teacher, as `mwl motion train`."""
 
     config: str
-    """YAML of the teacher, path relative to the current folder."""
+    """YAML of the teacher, path relative to the current folder; of several parts as for `fit`."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Merged over the YAML."""
+    """Merged over the YAML, as for `fit`."""
+    before: str | None = None
+    """As for `fit`."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
     for assignment in overrides:
         _assign(raw, assignment)
     _check_stages(raw, files)
+    raw["stages"] = _spread_parts(raw["stages"])
     pipeline = _parse(Pipeline, raw, files, "")
     try:
         specs = spread_seeds(pipeline.stages)
@@ -192,20 +199,41 @@ def dependencies(stage: Stage) -> set[str]:
 
 def stage_config(stage: FitStage, folder: Path) -> dict[str, Any]:
     """What `mwl fit` gets: the defaults, the stage's file, the overrides; references filled in."""
-    path = Path(stage.config)
-    default = default_file(path)
+    default = default_file(split(stage.config)[0])
     config = read_yaml(default) if default else {}
-    config = merge(config, read_yaml(path))
-    config = merge(config, present_keys(stage.overrides))
-    check_sections(config, f"{path}, with overrides")
+    config = merge(config, with_overrides(stage.config, present_keys(stage.overrides), stage.before))
+    check_sections(config, f"{stage.config}, with overrides")
     filled: dict[str, Any] = substitute(config, folder)
     return filled
 
 
 def motion_settings(stage: TeacherStage | DemonstrationsStage, folder: Path) -> dict[str, Any]:
     """What the teacher or demonstrator is made of: its file, the overrides; references filled in."""
-    filled: dict[str, Any] = substitute(merge(read_yaml(Path(stage.config)), present_keys(stage.overrides)), folder)
+    before = stage.before if isinstance(stage, TeacherStage) else None
+    filled: dict[str, Any] = substitute(with_overrides(stage.config, present_keys(stage.overrides), before), folder)
     return filled
+
+
+def _spread_parts(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages, those whose configuration has a schedule as one for each part."""
+    spread: dict[str, Any] = {}
+    for name, spec in stages.items():
+        schedule = _schedule(spec) if isinstance(spec, Mapping) else {}
+        for part, content in schedule.items():
+            own = name if part == list(schedule)[-1] else f"{name}.{part}"
+            before = {} if content.before is None else {"before": f"${{{name}.{content.before}}}"}
+            spread[own] = {**spec, "config": f"{spec['config']}#{part}", **before}
+        if not schedule:
+            spread[name] = spec
+    return spread
+
+
+def _schedule(spec: Mapping[str, Any]) -> dict[str, Part]:
+    """Parts of a stage's configuration; none for one that is misconfigured, which is told where it is read."""
+    file = spec.get("config")
+    if spec.get("kind") not in ("fit", "teacher") or not isinstance(file, str) or not Path(file).is_file():
+        return {}
+    return parts(read_yaml(Path(file)), file)
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:

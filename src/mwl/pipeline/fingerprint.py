@@ -11,6 +11,7 @@ from typing import Any
 import mwl
 from mwl._moved import present
 from mwl.core.artifact import MANIFEST, sha256_of
+from mwl.training.schedule import split
 
 _PACKAGE = Path(mwl.__file__).parent
 _VOLATILE_ENTRIES = ("mlflow_run_id", "versions")  # in a manifest, but no part of the result
@@ -54,7 +55,7 @@ def input_digests(config: Any, exclude: Path) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     for text in _strings(config):
-        path = Path(text)
+        path = split(text)[0]  # a part counts with its file
         if not text or len(text) > 255 or "\n" in text or path.is_relative_to(exclude) or path == Path("."):
             continue
         if path.is_file():

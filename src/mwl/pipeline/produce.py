@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from mwl.core.artifact import MANIFEST, atomic_folder
-from mwl.core.errors import ConfigError, MwlError
+from mwl.core.errors import MwlError
 from mwl.core.files import write_text
 from mwl.core.terminal import tell
 from mwl.experiments import tracking
@@ -27,21 +26,10 @@ def check_settings(kind: str, settings: dict[str, Any], where: str) -> None:
     Raises:
         ConfigError: an entry that the configuration doesn't know, or a bad value.
     """
-    from mwl.demonstrators.registry import load_demonstration_config
-    from mwl.teachers.door.teacher import is_door_config, load_door_config
-    from mwl.teachers.teacher import load_config
+    from mwl.demonstrators.registry import parse_demonstration_config
+    from mwl.teachers.train import parse_teacher_config
 
-    with tempfile.TemporaryDirectory() as scratch:
-        path = _written(settings, Path(scratch))
-        try:
-            if kind == "demonstrations":
-                load_demonstration_config(path)
-            elif is_door_config(str(path)):
-                load_door_config(path)
-            else:
-                load_config(path)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace(str(path), where)) from error
+    (parse_demonstration_config if kind == "demonstrations" else parse_teacher_config)(settings, where)
 
 
 def train_to_folder(

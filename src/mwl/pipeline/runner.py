@@ -45,6 +45,7 @@ from mwl.training.config_errors import locate
 from mwl.training.fit import WORK, resolved_config, work_folder
 from mwl.training.lock import held
 from mwl.training.resume import usable_checkpoint
+from mwl.training.schedule import split
 
 STATE = "state.json"
 PARENT = "mlflow_parent_run"
@@ -112,7 +113,7 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
     kind = next(kind for kind, cls in _kinds().items() if isinstance(stage, cls))
     if isinstance(stage, FitStage):
         config = stage_config(stage, pipeline.folder)
-        complete = resolved_config(config, files=[path, Path(stage.config)])
+        complete = resolved_config(config, files=[path, split(stage.config)[0]])
         modules = {"mwl.training.callbacks"} | fingerprint.class_modules(config)
     elif isinstance(stage, TeacherStage | DemonstrationsStage):
         settings = motion_settings(stage, pipeline.folder)

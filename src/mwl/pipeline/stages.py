@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mwl.pipeline.config import CompareStage, EvaluateStage, FollowStage
+from mwl.pipeline.config import CompareStage, FollowStage
 from mwl.pipeline.worker import PROGRESS, Job
 from mwl.training.callbacks import write_progress
 
@@ -54,19 +54,8 @@ def _demonstrations(job: Job, report: Report) -> dict[str, Any]:
 def _evaluate(job: Job, report: Report) -> dict[str, Any]:
     from mwl.evaluation.run import EvaluationConfig, evaluate_to_folder
 
-    stage = EvaluateStage(**job.config)
-    config = EvaluationConfig(
-        task=stage.task,
-        agent=stage.agent,
-        name=stage.name,
-        episodes=stage.episodes,
-        seed=stage.seed,
-        suite=stage.suite,
-        instruction=stage.instruction,
-        act=stage.act,
-        without=stage.without,
-    )
-    record = evaluate_to_folder(config, Path(job.output), job.experiment, job.parent_run, stage.video, report)
+    config = EvaluationConfig(**{key: value for key, value in job.config.items() if key != "video"})
+    record = evaluate_to_folder(config, Path(job.output), job.experiment, job.parent_run, job.config["video"], report)
     return {"return_mean": record.return_mean}
 
 

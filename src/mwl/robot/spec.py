@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mwl.core.errors import BadInput
+from mwl.robot import CONTROL_HZ
 from mwl.robot.model import compile_file
 
 SIDES = ("left", "right")
 TIMESTEP = 0.002  # s, physics
-FRAME_SKIP = 10  # physics steps per control step, so control runs at 50 Hz
+FRAME_SKIP = round(1 / CONTROL_HZ / TIMESTEP)  # physics steps per control step
 Point = tuple[float, float, float]
 
 

@@ -26,6 +26,13 @@ def at_random(count: int, interval: float, generator: torch.Generator) -> Tensor
     return torch.rand(count, generator=generator) < CONTROL_DT / interval
 
 
+def push_at_random(simulation: Simulation, std: float, interval: float, generator: torch.Generator) -> None:
+    """Push roots with a sudden velocity of N(0, std) m/s, each once in `interval` seconds on average."""
+    pushed = at_random(simulation.num_envs, interval, generator)
+    if std > 0 and pushed.any():
+        push(simulation, pushed, std, generator)
+
+
 @dataclass(frozen=True)
 class Pushes:
     """Everybody is pushed at once, at a fixed rate: how a policy's steadiness is measured.

@@ -17,7 +17,7 @@ from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count
 from mwl.experts.cloning.batches import BatchedSteps
 from mwl.experts.library import ExpertLibrary
-from mwl.experts.takeover import left_behind
+from mwl.experts.takeover import check_starts, left_behind
 from mwl.robot.h1 import CONTROL_DT
 from mwl.selection.context import situation
 from mwl.selection.guidance import Guidance
@@ -68,17 +68,8 @@ class TrialsConfig:
             raise BadInput(
                 "data.trials: rounds, every_epochs, states, stride and trial_steps are at least 1, episodes at least 2"
             )
-        shares = (self.restart_share, self.takeover_share)
-        if min(shares) < 0 or sum(shares) > 1:
-            raise BadInput(
-                f"data.trials: restart_share is {self.restart_share}, takeover_share {self.takeover_share}; both "
-                "together are at most 1, and neither is negative"
-            )
-        if bool(self.predecessors) != (self.takeover_share > 0):
-            raise BadInput(
-                f"data.trials: takeover_share is {self.takeover_share} and predecessors are {self.predecessors}; to "
-                "take over, experts need both"
-            )
+        shares = {"restart_share": self.restart_share, "takeover_share": self.takeover_share}
+        check_starts("data.trials", self.predecessors, **shares)
         if self.trial_steps > min(self.steps, self.horizon):
             raise BadInput(
                 f"data.trials: trial_steps is {self.trial_steps}; it must be no more than steps ({self.steps}) and "

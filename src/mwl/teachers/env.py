@@ -5,6 +5,7 @@ falls end them. The benchmark itself is `mwl.make_env`.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import mujoco
 import torch
@@ -15,7 +16,7 @@ from mwl.robot import frames
 from mwl.robot.h1 import CONTROL_DT, QPOS0
 from mwl.robot.kinematics import FEET, PointKinematics
 from mwl.rollouts.falls import GAIT
-from mwl.rollouts.pushes import at_random, push
+from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Simulation
 from mwl.simulation.task import SensorIndex
 from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
@@ -64,10 +65,10 @@ class SpeedCurriculum:
     """Raises the preferred (and highest) speed while the policy keeps up: +step every `patience` iterations."""
 
     stop: float = 5.6  # m/s
-    step: float = 0.1
-    patience: int = 20
-    min_episode_length: float = 150.0
-    max_speed_error: float = 0.45
+    step: ClassVar[float] = 0.1
+    patience: ClassVar[int] = 20
+    min_episode_length: ClassVar[float] = 150.0
+    max_speed_error: ClassVar[float] = 0.45
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class TrackingConfig:
     """Share of the episodes that begin with the benchmark's own reset instead of within a stride."""
     push_std: float = 0.45  # m/s in x and y
     push_interval: float = 2.0  # s
-    lowest_root: float = GAIT.lowest_root  # m
-    max_heading_error: float = 1.2  # rad
+    lowest_root: ClassVar[float] = GAIT.lowest_root  # m
+    max_heading_error: ClassVar[float] = 1.2  # rad
 
 
 class TrackingEnv:
@@ -136,7 +137,7 @@ class TrackingEnv:
         self._simulation.step(targets.double().numpy())
         self.controller.advance()
         self._age += 1
-        self._push()
+        push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
         qpos, qvel = self._state()
         observation = self.controller.observe(qpos, qvel)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
@@ -205,12 +206,6 @@ class TrackingEnv:
         if interval > 0:
             change = self._uniform(0, 1, self.num_envs) < CONTROL_DT / interval
             self.controller.target = torch.where(change.unsqueeze(-1), self._draw_commands(), self.controller.target)
-
-    def _push(self) -> None:
-        """Push roots with a sudden velocity, at random moments."""
-        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
-        if self.config.push_std > 0 and pushed.any():
-            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

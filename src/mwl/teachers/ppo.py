@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +61,11 @@ class PPOConfig:
     rollout_steps: Count = 24
     epochs: Count = 4
     minibatches: Count = 4
-    clip: Positive = 0.2
+    clip: ClassVar[Positive] = 0.2
     discount: Between0And1 = 0.97
     trace: Share = 0.95
     entropy: NonNegative = 0.002
-    max_grad_norm: Positive = 1.0
+    max_grad_norm: ClassVar[Positive] = 1.0
     learning_rate: Positive = 5e-4
     learning_rate_range: tuple[float, float] = (1e-4, 1.5e-3)
     value_learning_rate: Positive | None = None

@@ -27,6 +27,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
+from mwl.training.constants import without_constants
 
 STAGE = "teacher"
 Config = TypeVar("Config")
@@ -62,32 +63,17 @@ class TeacherConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
 
-def load_config(path: Path | str) -> TeacherConfig:
-    """Read a teacher's YAML.
+def parse_config(kind: type[Config], key: str, content: dict[str, Any], where: str) -> Config:
+    """A configuration dataclass from plain values, as a YAML or a checkpoint holds them under `key`.
 
     Raises:
-        ConfigError: missing, not YAML, or an entry that the configuration doesn't know.
+        ConfigError: `where` has an entry that the configuration doesn't know.
     """
-    return parse_config(TeacherConfig, "teacher", lambda parser: parser.parse_path(str(path)), f"{path}")
-
-
-def config_from_plain(entries: dict[str, Any]) -> TeacherConfig:
-    """Configuration from plain values, as a checkpoint carries them."""
-    return parse_config(TeacherConfig, "teacher", lambda parser: parser.parse_object(entries), "teacher checkpoint")
-
-
-def parse_config(
-    kind: type[Config], key: str, parse: Callable[[jsonargparse.ArgumentParser], jsonargparse.Namespace], where: str
-) -> Config:
-    """A configuration dataclass from what `parse` reads under `key`.
-
-    Raises:
-        ConfigError: `where` is missing, not YAML, or has an entry that the configuration doesn't know.
-    """
+    content = {**content, key: without_constants(kind, content.get(key, {}), where)}
     parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
     parser.add_class_arguments(kind, key)
     try:
-        return getattr(parser.instantiate_classes(parse(parser)), key)
+        return getattr(parser.instantiate_classes(parser.parse_object(content)), key)
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -250,7 +236,7 @@ class TrackingPolicy:
         **options: Any,
     ) -> "TrackingPolicy":
         """Build it from what a checkpoint holds."""
-        config = config_from_plain({"teacher": hyper_parameters})
+        config = parse_config(TeacherConfig, STAGE, {STAGE: hyper_parameters}, "teacher checkpoint")
         agent = load_module(lambda: ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo), weights, "teacher")
         return cls(config, agent, GaitCycle.load(config.cycle), provenance, command, **options)
 

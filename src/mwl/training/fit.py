@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import RichProgressBar
@@ -24,6 +25,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mwl._renamed import parser_mode, present_keys, present_option
+from mwl.core.artifact import MANIFEST
 from mwl.core.errors import BadInput, ConfigError, MwlError
 from mwl.core.files import output_folder, read_text, shown
 from mwl.core.ranges import Count, NonNegative
@@ -40,7 +42,8 @@ from mwl.training.callbacks import (
 )
 from mwl.training.config_errors import explain, locate
 from mwl.training.lock import held
-from mwl.training.resume import MoreRounds, OptimiserSettings, WholeFiles, has_checkpoint, usable_checkpoint
+from mwl.training.resume import LAST, MoreRounds, OptimiserSettings, WholeFiles, has_checkpoint, usable_checkpoint
+from mwl.training.schedule import BEFORE, links, parts, read_part, split
 from mwl.training.stage_files import check_sections, default_file, read_yaml
 
 WORK = "_work"
@@ -81,9 +84,12 @@ class StageCLI(LightningCLI):
         default = None
         if isinstance(args, dict):
             self.files = list(files)
+            self.addresses = [str(file) for file in self.files]
         else:
-            self.files = _config_files(args)
+            self.addresses = _addresses(args)
+            self.files = [split(address)[0] for address in self.addresses]
             default = default_file(self.files[0]) if self.files else None
+            args = _opened(args, self.addresses)
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -125,8 +131,8 @@ class StageCLI(LightningCLI):
         if isinstance(args, dict):
             check_sections(args, where)
         else:
-            for file in self.files:
-                check_sections(read_yaml(file), str(file))
+            for address in self.addresses:
+                check_sections(read_part(address), address)
         try:
             self.config = parser.parse_object(present_keys(args)) if isinstance(args, dict) else parser.parse_args(args)
         except (ArgumentError, argparse.ArgumentError) as error:
@@ -143,7 +149,7 @@ class StageCLI(LightningCLI):
         if self.config.model is None:
             raise ConfigError(f"{where}: no `model` with a class_path given")
         if self.config.output is None:
-            self.config.output = f"runs/{self.files[-1].stem if self.files else 'stage'}"
+            self.config.output = _output(self.addresses)
 
     def _set_seed(self) -> None:
         if self.instantiate:
@@ -261,6 +267,8 @@ def fit(args: Arguments) -> Path | None:
         Interrupted: SIGINT or SIGTERM arrived; the checkpoint is saved.
     """
     quieten()
+    if not isinstance(args, dict) and (schedule := _schedule(args)):
+        return _fit_parts(args, schedule)
     config = resolved_config(args)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -278,6 +286,36 @@ def fit(args: Arguments) -> Path | None:
             print(f"mwl: {notice}", file=sys.stderr)
         _run(StageCLI(args), checkpoint)
     return output
+
+
+def _fit_parts(args: Sequence[str], address: str) -> Path | None:
+    """Fit the parts of a schedule one after the other; the folder of the last one is the result.
+
+    Those of the others lie beside it, as `<output>.<part>`; `--resume` passes over those that are finished.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--output", default=_output([address]))
+    parser.add_argument("--resume", action="store_true")
+    options = parser.parse_known_args(list(args))[0]
+    options.output = str(Path(options.output))
+    folder: Path | None = None
+    schedule = parts(read_yaml(Path(address)), address)
+    last = list(schedule)[-1]
+    for name, part in schedule.items():
+        output = options.output if name == last else f"{options.output}.{name}"
+        if options.resume and name != last and _finished(Path(output)):
+            continue
+        told = [arg.replace(address, f"{address}#{name}") if arg.endswith(address) else arg for arg in args]
+        before = f"{options.output}.{part.before}"  # what the user names holds for the part that goes on from none
+        own = [f"--{key}={value.replace(BEFORE, before)}" for key, value in links(part.content)]
+        folder = fit([*told, *own, "--output", output])
+    return folder
+
+
+def _finished(output: Path) -> bool:
+    """Whether a result is there that no later checkpoint goes on from."""
+    made, last = output / MANIFEST, work_folder(output) / LAST
+    return made.is_file() and not (last.is_file() and last.stat().st_mtime_ns > made.stat().st_mtime_ns)
 
 
 def _try_out(args: Arguments, config: dict[str, Any]) -> None:
@@ -367,19 +405,54 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 
-def _config_files(args: Sequence[str]) -> list[Path]:
-    """Files given by `--config`, in order.
+def _addresses(args: Sequence[str]) -> list[str]:
+    """Files, or parts of files, given by `--config`, in order.
 
     Raises:
         MissingFile: one of them does not exist.
-        ConfigError: one is no YAML within bounds, which the parser below would not notice.
+        ConfigError: one is no YAML within bounds, which the parser below would not notice, or has no such part.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", default=[])
-    files = [Path(name) for name in parser.parse_known_args(list(args))[0].config]
-    for file in files:
-        read_yaml(file)
-    return files
+    addresses: list[str] = parser.parse_known_args(list(args))[0].config
+    for address in addresses:
+        read_part(address)
+    return addresses
+
+
+def _schedule(args: Sequence[str]) -> str | None:
+    """The file of several parts among those given by `--config`; None where there is none, or a part is named.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    found = [name for name in _addresses(args) if "#" not in name and parts(read_yaml(Path(name)), name)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"--config: {' and '.join(found)} have a schedule each; name a part of one, as {found[0]}#PART"
+        )
+    return found[0] if found else None
+
+
+def _output(addresses: Sequence[str]) -> str:
+    """Where a stage's result goes by default."""
+    file, part = split(addresses[-1]) if addresses else (Path("stage"), "")
+    return f"runs/{file.stem}.{part}" if part else f"runs/{file.stem}"
+
+
+def _opened(args: Sequence[str], addresses: Sequence[str]) -> list[str]:
+    """Arguments in which the content of a part stands for its address, or of a file for one with variants."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--output", default=_output(addresses))
+    output = parser.parse_known_args(list(args))[0].output
+    opened = list(args)
+    for address in addresses:
+        file, part = split(address)
+        content = read_part(address, output.removesuffix(f".{part}") if part else None)
+        if part or content != read_yaml(file):
+            text = yaml.safe_dump(content, sort_keys=False)
+            opened = [text if arg == address else arg.replace(f"={address}", f"={text}") for arg in opened]
+    return opened
 
 
 def _stop_between_rounds() -> list[int]:

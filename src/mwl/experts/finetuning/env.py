@@ -8,7 +8,7 @@ is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from mwl.core.errors import BadInput
 from mwl.experts.spec import ExpertSpec
+from mwl.experts.takeover import check_starts
 from mwl.robot import frames
 from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.rollouts.falls import AT_WORK
-from mwl.rollouts.pushes import at_random, push
+from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.task import Measurement, SensorIndex, Task
@@ -47,7 +48,7 @@ class PracticeConfig:
     """Folders of the experts to take over from."""
     push_std: float = 0.1  # m/s in x and y
     push_interval: float = 4.0  # s
-    lowest_root: float = AT_WORK.lowest_root  # m; lower is a fall
+    lowest_root: ClassVar[float] = AT_WORK.lowest_root  # m; lower is a fall
     fall_cost: float = 2.0
     """In units of the highest reward of one step."""
     action_rate: float = 0.5
@@ -63,17 +64,8 @@ class PracticeConfig:
                 f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
                 "1 step, and a share in (0, 1]"
             )
-        others = (self.fall_share, self.takeover_share)
-        if min(others) < 0 or self.start_share + sum(others) > 1 + 1e-9:
-            raise BadInput(
-                f"practice: start_share is {self.start_share}, fall_share {self.fall_share}, takeover_share "
-                f"{self.takeover_share}; all together are at most 1, and none is negative"
-            )
-        if bool(self.predecessors) != (self.takeover_share > 0):
-            raise BadInput(
-                f"practice: takeover_share is {self.takeover_share} and predecessors are {self.predecessors}; to take "
-                "over, an expert needs both"
-            )
+        shares = {name: getattr(self, name) for name in ("start_share", "fall_share", "takeover_share")}
+        check_starts("practice", self.predecessors, **shares)
 
 
 def task_to_practise(name: str) -> Task:
@@ -195,7 +187,7 @@ class PracticeEnv:
         states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
         self._keep(states, earned, fit=~terminated & (upright > 0.9))
         self.before_falls.follow(states, terminated)
-        self._push()
+        push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
         features = self.observe()
         self._report(terminated | truncated, terminated)
         self._begin(terminated | truncated)
@@ -247,12 +239,6 @@ class PracticeEnv:
         chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
         if len(chosen):
             self.archive.add(states[chosen], earned[chosen])
-
-    def _push(self) -> None:
-        """Push roots with a sudden velocity, at random moments."""
-        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
-        if self.config.push_std > 0 and pushed.any():
-            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

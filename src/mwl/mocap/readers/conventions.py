@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.files import shown
+from mwl.robot import CONTROL_HZ
 
 Array = NDArray[np.float64]
-FPS = 50.0  # of imported clips: the robot's control rate
+FPS = float(CONTROL_HZ)  # of imported clips
 MIN_FPS, MAX_FPS = 1.0, 1000.0
 MAX_SECONDS = 1200.0
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.0254 / 0.45}  # m each; CMU's skeletons: length 0.45

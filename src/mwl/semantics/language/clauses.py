@@ -2,6 +2,8 @@
 
 import re
 
+from mwl.robot import CONTROL_HZ
+
 _AFTER = re.compile(r"^\s*after\s+(?P<first>.+?)\s*,\s*(?P<second>.+)$", re.IGNORECASE)
 _BEFORE = re.compile(r"^\s*before\s+(?P<second>.+?)\s*,\s*(?P<first>.+)$", re.IGNORECASE)
 _LATE_AFTER = re.compile(r"^(?P<second>.+?)\s*,?\s+after\s+(?P<first>.+)$", re.IGNORECASE)
@@ -35,7 +37,6 @@ _CONDITIONS = (
     (re.compile(r"\b(?:touch|hand)\b.*\b(?:target|ball|goal|marker|it)\b", re.IGNORECASE), "hand_at_goal"),
     (re.compile(r"\b(?:at|near|close|before)\b.*\b(?:target|ball|goal|marker)\b", re.IGNORECASE), "at_goal"),
 )
-CONTROL_RATE = 50  # control steps per second
 
 
 def ending(clause: str) -> tuple[str, str, int]:
@@ -49,7 +50,7 @@ def ending(clause: str) -> tuple[str, str, int]:
         until = next((name for pattern, name in _CONDITIONS if pattern.search(match["condition"])), "never")
     if match := _DURATION.search(clause):
         number = match["number"].lower()
-        steps = round(CONTROL_RATE * float(_NUMBERS.get(number, 0) or number))
+        steps = round(CONTROL_HZ * float(_NUMBERS.get(number, 0) or number))
         clause = clause[: match.start()] + clause[match.end() :]
     return clause.strip(" ,"), until, steps
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
+from mwl.robot import frames
 from mwl.robot.standoff import STANDOFF
 from mwl.rollouts.falls import AT_RISK
 
@@ -57,11 +58,8 @@ def hand_at_goal(observation: Tensor, layout: Layout) -> Tensor:
 def at_goal(observation: Tensor, layout: Layout) -> Tensor:
     """Whether the robot has come to rest where its left hand reaches the target without a further step `[N]`."""
     root, velocity = part(observation, layout, "robot_qpos"), part(observation, layout, "robot_qvel")[:, :2]
-    w, x, y, z = root[:, 3:7].unbind(dim=-1)
-    yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y**2 + z**2))
-    way = (part(observation, layout, "goal") - root[:, :3])[:, :2]
-    ahead, left = yaw.cos() * way[:, 0] + yaw.sin() * way[:, 1], yaw.cos() * way[:, 1] - yaw.sin() * way[:, 0]
-    off = torch.stack([ahead - STANDOFF[0], left - STANDOFF[1]], dim=-1)
+    yaw = frames.heading(frames.rotation_matrix(root[:, 3:7]))
+    off = frames.to_heading(yaw, part(observation, layout, "goal") - root[:, :3])[:, :2] - torch.tensor(STANDOFF)
     return (off.norm(dim=-1) < BESIDE) & (velocity.norm(dim=-1) < SLOW)
 
 

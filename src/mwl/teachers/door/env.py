@@ -5,6 +5,7 @@ before, drawn evenly over how far it had got: so that what comes late in an epis
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from mwl.robot import frames
 from mwl.robot.h1 import QPOS0
 from mwl.rollouts.falls import AT_WORK
-from mwl.rollouts.pushes import at_random, push
+from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Simulation
 from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.teachers.door.geometry import DOOR_X, HINGE_AXIS, RATCHET
@@ -26,16 +27,16 @@ from mwl.teachers.teacher import TrackingPolicy
 class DoorConfig:
     """Everything that defines the training at the door besides the walker."""
 
-    scale: DoorActionScale = field(default_factory=DoorActionScale)
+    scale: ClassVar[DoorActionScale] = DoorActionScale()
     reward: DoorRewardConfig = field(default_factory=DoorRewardConfig)
     episode_steps: int = 300
     benchmark_start_share: float = 0.30
     near_start_share: float = 0.05
-    open_start_share: float = 0.08
+    open_start_share: ClassVar[float] = 0.08
     """The other episodes begin in states reached before."""
-    push_std: float = 0.2  # m/s in x and y
-    push_interval: float = 2.0  # s
-    lowest_root: float = AT_WORK.lowest_root  # m
+    push_std: ClassVar[float] = 0.2  # m/s in x and y
+    push_interval: ClassVar[float] = 2.0  # s
+    lowest_root: ClassVar[float] = AT_WORK.lowest_root  # m
 
 
 def progress(hinge: Tensor, hatch: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class DoorEnv:
         targets = self.controller.joint_targets(action, *self._state())
         self._simulation.step(targets.double().numpy())
         self._age += 1
-        self._push()
+        push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
         qpos, qvel = self._state()
         observation = self.controller.observe(qpos, qvel)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
@@ -126,12 +127,6 @@ class DoorEnv:
         if len(chosen):
             states = torch.cat([qpos, qvel, self.controller.memory()], dim=-1)[chosen]
             self._archive.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
-
-    def _push(self) -> None:
-        """Push roots with a sudden velocity, at random moments."""
-        pushed = at_random(self.num_envs, self.config.push_interval, self._generator)
-        if self.config.push_std > 0 and pushed.any():
-            push(self._simulation, pushed, self.config.push_std, self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""

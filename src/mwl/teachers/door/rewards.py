@@ -5,6 +5,7 @@ way through is worth nothing before the leaf is open, and the angle of the leaf 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,14 +20,14 @@ class DoorRewardConfig:
     """Weights of the terms, per control step."""
 
     posture: float = 0.10
-    near_grip: float = 0.5
+    near_grip: ClassVar[float] = 0.5
     """For the right hand's nearness to the bar, as long as the leaf isn't wide open."""
-    hatch: float = 0.8
-    hinge: float = 3.0
+    hatch: ClassVar[float] = 0.8
+    hinge: ClassVar[float] = 3.0
     """Per rad of the leaf."""
-    opening: float = 1.5
+    opening: ClassVar[float] = 1.5
     """Per rad/s of the leaf, once the bolt is free."""
-    behind_edge: float = 0.3
+    behind_edge: ClassVar[float] = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""
     hinge_limit: float = 1.2
     """Angle in rad beyond which opening pays no more; the benchmark pays up to 1."""

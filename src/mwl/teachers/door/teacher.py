@@ -39,29 +39,6 @@ class DoorTeacherConfig:
     ppo: PPOConfig = field(default_factory=lambda: PPOConfig(discount=0.985, entropy=0.001, hidden=(256, 256)))
 
 
-def is_door_config(path: Path | str) -> bool:
-    """Whether a teacher's YAML is of one at the door."""
-    file = Path(path)
-    return file.is_file() and any(line.startswith("door_teacher:") for line in file.read_text("utf-8").splitlines())
-
-
-def load_door_config(path: Path | str) -> DoorTeacherConfig:
-    """Read the YAML of a teacher at the door.
-
-    Raises:
-        ConfigError: missing, not YAML, or an entry that the configuration doesn't know.
-    """
-    return parse_config(DoorTeacherConfig, "door_teacher", lambda parser: parser.parse_path(str(path)), f"{path}")
-
-
-def door_config_from_plain(entries: dict[str, Any]) -> DoorTeacherConfig:
-    """Configuration from plain values, as a checkpoint carries them."""
-    content = {"door_teacher": entries}
-    return parse_config(
-        DoorTeacherConfig, "door_teacher", lambda parser: parser.parse_object(content), "teacher checkpoint"
-    )
-
-
 def train_door_teacher(
     config: DoorTeacherConfig, out: Path | str, report: Callable[[dict[str, float]], None] = lambda metrics: None
 ) -> Path:
@@ -141,7 +118,7 @@ class HandlePull:
         with checkpoint_of("a teacher", folder):
             checkpoint = read_checkpoint(folder)
             parts, provenance = checkpoint["hyper_parameters"], manifest["provenance"]
-            config = door_config_from_plain(parts["teacher"])
+            config = parse_config(DoorTeacherConfig, STAGE, {STAGE: parts["teacher"]}, "teacher checkpoint")
             walker_weights = _part(checkpoint["state_dict"], "walker.")
             walker = TrackingPolicy.from_parts(parts["walker"], walker_weights, provenance["walker"])
             weights = _part(checkpoint["state_dict"], "policy.")
