@@ -46,6 +46,9 @@ def parsed(words: list[str]) -> None:
     while words and re.match(r"\w+=", words[0]):  # variables of the environment
         words = words[1:]
     program, *rest = [Path(words[0]).name, *words[1:]]
+    if "--import" in rest:  # a file of the reader's, which every command reads first
+        at = rest.index("--import")
+        del rest[at : at + 2]
     if program == "mwl" and rest[0] == "fit":
         own = [file for flag, file in pairwise(rest) if flag == "--config" and not split(file)[0].exists()]
         assert all(re.search(r"my_|mine|crouch|^runs/", file) for file in own), f"no configuration {own}"
