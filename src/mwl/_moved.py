@@ -152,7 +152,7 @@ class _Moved(MetaPathFinder, Loader):
     """Gives the module itself under its old name, the same object, so that there is one of each class."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str | bytes] | None = None, target: ModuleType | None = None
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Spec of an old name; None for every other."""
         if fullname in _EMPTIED:
