@@ -2,7 +2,7 @@
 
     python benchmarks/skills.py                                  # control steps per second with 8 environments
     python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
-    python benchmarks/skills.py --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
+    python benchmarks/skills.py --hold 10 --route-speed 1.6 --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
 
 The rivals are every skill as it is told by default, and the best constant command that CMA-ES finds. One line each:
 mean return over the episodes, and the control steps that it cost.
@@ -132,15 +132,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", default="h1-maze")
     parser.add_argument("--rivals", type=int, metavar="STEPS", help="control steps of the search for a command")
     parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
+    parser.add_argument("--hold", type=int, help="control steps of a decision; default: the configuration's")
+    parser.add_argument("--route-speed", type=float, metavar="M/S", help="default: the configuration's")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--steps", type=int, default=8000, help="control steps of the measurement of speed")
     options = parser.parse_args(arguments)
     config = resolved_config(["--config", CONFIG])
     settings, guidance = config["data"]["init_args"], config["model"]["init_args"]["guidance"]
-    space, hold = SkillSpace(ExpertLibrary.load(settings["skills"])), settings["hold"]
+    space, hold = SkillSpace(ExpertLibrary.load(settings["skills"])), options.hold or settings["hold"]
     if options.route:
         layout = make_env(options.task).task.layout
-        decider = Follow(Route(space, options.route, layout, guidance["route_speed"]))
+        decider = Follow(Route(space, options.route, layout, options.route_speed or guidance["route_speed"]))
         print(f"route alone: {mean_return(options.task, decider, space, hold, options.episodes):.0f}")
     if options.rivals:
         rivals(options.task, space, hold, options.rivals, options.episodes)
