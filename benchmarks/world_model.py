@@ -28,7 +28,7 @@ from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.learning.losses import Batch, model_losses, policy_losses
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.network import WorldModel
-from mwl.world_model.planner import Planner
+from mwl.world_model.planner import MPPIPlanner
 
 FEATURES, ACTIONS, HORIZON = 51, 19, 3
 MODES = ["off", "default", "reduce-overhead"]  # of torch.compile
@@ -100,7 +100,7 @@ def make_update(model: WorldModel, batch_size: int, mode: str) -> Callable[[], N
 
 def make_plan(model: WorldModel, config: PlannerConfig, envs: int, mode: str) -> Callable[[], object]:
     """One plan for some environments, compiled or not."""
-    planner = Planner(model, replace(config, compile=mode), HORIZON, 0.99)
+    planner = MPPIPlanner(model, replace(config, compile=mode), HORIZON, 0.99)
     latent = model.encode(torch.randn(envs, FEATURES, device=model.device)).detach()
     deviation = torch.zeros(HORIZON, envs, ACTIONS, device=model.device)
 

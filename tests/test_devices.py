@@ -16,7 +16,7 @@ QUICK = [
     "world_model/test_gate.py",
     "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[tuning]",
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
-    "experts/test_practice.py::test_practice_resumes_as_if_never_stopped",
+    "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
     "selection/test_monte_carlo.py::test_it_resumes_as_if_never_stopped[3]",
 ]

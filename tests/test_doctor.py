@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mwl.app.cli import main
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.doctor import Finding, installation, storage
 
 
@@ -41,7 +41,7 @@ def right(check: Callable[[], Iterator[Finding]]) -> None:
 
 def agent(folder: str) -> Path:
     checkpoint = {"hyper_parameters": {}, "state_dict": {"w": torch.zeros(1)}}
-    return write_handoff(folder, stage="expert", name="walk", checkpoint=checkpoint, robot="unitree_h1")
+    return write_artifact(folder, stage="expert", name="walk", checkpoint=checkpoint, robot="unitree_h1")
 
 
 def test_a_broken_store() -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from mwl._moved import RENAMED
 from mwl._renamed import KEYS, present_keys, present_option
-from mwl.core.artifact import read_checkpoint, read_manifest, write_handoff
+from mwl.core.artifact import read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import ConfigError
 from mwl.teachers.train import read_teacher_config
 from mwl.training.fit import resolved_config
@@ -75,7 +75,7 @@ def test_an_old_teacher_configuration_loads(tmp_path: Path) -> None:
 
 
 def test_an_old_manifest_and_checkpoint_read_by_the_present_names(tmp_path: Path) -> None:
-    folder = write_handoff(
+    folder = write_artifact(
         tmp_path / "a", stage="expert", name="a", checkpoint={"kick_std": 1}, metrics={"kick_std": 2}
     )
     assert json.loads((folder / "manifest.json").read_text())["metrics"] == {"kick_std": 2}

@@ -26,6 +26,7 @@ MOVED = {
     "experts.practice": "experts.finetuning.module",
     "experts.practice_env": "experts.finetuning.env",
     "experts.rehearsal": "experts.cloning.interleaved",
+    "experts.takeover": "experts.hand_over",
     "files": "core.files",
     "films": "simulation.rendering.films",
     "gating.agent": "selection.agent",
@@ -115,7 +116,8 @@ MOVED = {
     "semantics.progress": "semantics.plan.progress",
     "semantics.recipes": "semantics.language.recipes",
     "semantics.sequencer": "semantics.plan.sequencer",
-    "semantics.transitions": "semantics.language.transitions",
+    "semantics.language.transitions": "semantics.language.connectors",
+    "semantics.transitions": "semantics.language.connectors",
     "semantics.vision": "semantics.encoders.vision",
     "simulation.raycast": "simulation.rendering.raycast",
     "simulation.robot": "robot.h1",
@@ -131,10 +133,63 @@ MOVED = {
     "world_model.replay": "world_model.learning.replay",
     "world_model.roughness": "world_model.adaptation.jerk",
     "world_model.trust": "world_model.adaptation.trust_region",
-    "world_model.tuner": "world_model.adaptation.tuner",
+    "world_model.adaptation.tuner": "world_model.adaptation.search",
+    "world_model.tuner": "world_model.adaptation.search",
 }
 """New names by old ones, both below `mwl`."""
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "core.artifact": {"write_handoff": "write_artifact"},
+    "experiments.tracking": {"HANDOFF_ARTIFACT": "ARTIFACT", "download_handoff": "download_artifact"},
+    "experts.finetuning.env": {
+        "PracticeConfig": "FineTuningConfig",
+        "PracticeEnv": "FineTuningEnv",
+        "task_to_practise": "fine_tunable_task",
+    },
+    "experts.finetuning.module": {
+        "LearningOn": "FineTuningStage",
+        "Practice": "FineTuning",
+        "PracticeData": "FineTuningData",
+        "PractisingPolicy": "FineTuningPolicy",
+    },
+    "core.keys": {"TRIED": "EVALUATED", "WORTH": "EXPERT_RETURN"},
+    "datasets.demonstrations": {"Pilot": "BehaviourPolicy"},
+    "demonstrators.squat": {"Bending": "Squat"},
+    "experts.cloning.batches": {"Lanes": "Streams", "in_lanes": "as_streams"},
+    "experts.cloning.interleaved": {
+        "Turns": "InterleavedPolicy",
+        "TurnsConfig": "InterleavingConfig",
+        "rehearse": "record_interleaved",
+    },
+    "experts.hand_over": {"LeftBehind": "HandOverStates", "left_behind": "hand_over_states"},
+    "selection": {"Tuning": "ActionCorrection"},
+    "selection.action_correction": {"Tuning": "ActionCorrection"},
+    "selection.context": {"SITUATION_SIZE": "CONTEXT_SIZE", "situation": "gate_context"},
+    "selection.module": {"worth_loss": "return_loss"},
+    "selection.monte_carlo": {
+        "TrialData": "MonteCarloData",
+        "Trials": "MonteCarlo",
+        "TrialsConfig": "MonteCarloConfig",
+    },
+    "teachers.reset_states": {"Archive": "ReachedStates", "BeforeFalls": "StatesBeforeFalls"},
+    "world_model.adaptation.jerk": {"Roughness": "JerkCost"},
+    "world_model.adaptation.search": {"Tuner": "CorrectionSearch", "make_tuner": "make_search"},
+    "pipeline.runner": {"Plan": "ScheduledStage"},
+    "semantics.language.connectors": {"Transition": "Connector", "load_transitions": "load_connectors"},
+    "semantics.plan.director": {"Planner": "LanguagePlanner"},
+    "semantics.shipped": {"shipped_transitions": "shipped_connectors"},
+    "teachers.ppo": {"Agent": "ActorCriticPolicy"},
+    "world_model": {"Planner": "MPPIPlanner"},
+    "world_model.agent": {"use_of": "switches_of"},
+    "world_model.learning.demonstrations": {"advised": "with_reference_actions"},
+    "world_model.planner": {
+        "Advice": "ReferenceActions",
+        "Plan": "MPPIPlan",
+        "Planner": "MPPIPlanner",
+        "Use": "GuidanceSwitches",
+    },
+    "training.callbacks": {"HandOff": "WriteArtifact"},
+    "rollouts.falls": {"TAKEN_OVER": "HAND_OVER"},
+}
 """For a module below `mwl` the present names of its classes and functions by their former ones."""
 _EMPTIED = {f"mwl.{room}" for room in ("motion", "gating")}
 
@@ -160,7 +215,7 @@ class _Moved(MetaPathFinder, Loader):
         if fullname.removeprefix("mwl.") in MOVED and fullname.startswith("mwl."):
             return ModuleSpec(fullname, self)
         if fullname.removeprefix("mwl.") in RENAMED and fullname.startswith("mwl."):
-            spec = PathFinder.find_spec(fullname, path, target)
+            spec = PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
             if spec is not None and spec.origin is not None:
                 spec.loader = _WithFormerNames(fullname, spec.origin)
             return spec

@@ -9,14 +9,46 @@ from functools import cache
 from typing import Any
 
 KEYS = {
+    "dagger.turns": "interleaving",
+    "data.trials": "rollouts",
+    "guidance.tuning": "correction",
+    "hyper_parameters.spread": "trust_radius",
+    "hyper_parameters.use": "switches",
+    "init_args.trials": "rollouts",
     "kick_interval": "push_interval",
     "kick_return_mean": "push_return_mean",
     "kick_std": "push_std",
     "kick_survival": "push_survival",
     "kicked_share": "pushed_share",
+    "metrics.spread": "trust_radius",
+    "metrics.tuning": "action_correction",
+    "metrics.worth": "return",
+    "metrics.worth_best": "return_best",
+    "posture.pays": "reward_range",
+    "posture.trials": "rollouts",
+    "practised_from": "fine_tuned_from",
+    "predecessors": "hand_over_from",
+    "state_dict.centre": "mean_action",
+    "state_dict.numbers": "coefficients",
+    "takeover_share": "hand_over_share",
+    "trial_steps": "rollout_steps",
+    "tune_alone": "search_alone",
+    "tune_mirrored": "search_mirrored",
+    "tune_setting_off": "start_phase",
+    "tune_setting_off_step_size": "start_search_step_size",
+    "tune_setting_off_steps": "start_search_steps",
+    "tune_smoothness": "jerk_weight",
+    "tune_step_size": "search_step_size",
+    "tune_steps": "search_steps",
+    "tune_window": "search_window",
+    "tuning.setting_off": "start_phase",
     "turn_kick_std": "turn_push_std",
+    "turns.right": "correct_share",
 }
-"""Present names of entries by their former ones. No present entry, whatever it belongs to, has a former name."""
+"""Present names of entries by their former ones, behind the former name of what they lie in where that decides."""
+
+FORMER_ARTIFACT = "handoff"
+"""Path of an artifact within an MLflow run, and the method of a module that gives one, by its former name."""
 
 
 def present_keys(value: Any) -> Any:
@@ -24,16 +56,24 @@ def present_keys(value: Any) -> Any:
 
     A former name beside its present one stays, and is refused later as a key that nobody knows.
     """
+    return _translated(value, "")
+
+
+def _translated(value: Any, within: str) -> Any:
     if isinstance(value, Mapping):
-        return {_present(key, value): present_keys(entry) for key, entry in value.items()}
+        entries = {}
+        for key, entry in value.items():
+            new = _present(key, within)
+            entries[key if new in value else new] = _translated(entry, key)
+        return entries
     if isinstance(value, list):
-        return [present_keys(entry) for entry in value]
+        return [_translated(entry, within) for entry in value]
     return value
 
 
-def _present(key: Any, beside: Mapping[Any, Any]) -> Any:
-    new = KEYS.get(key) if isinstance(key, str) else None
-    return key if new is None or new in beside else new
+def _present(key: Any, within: str) -> Any:
+    """The present name of a key that lies in an entry with a former or present name."""
+    return KEYS.get(f"{within}.{key}", KEYS.get(key, key)) if isinstance(key, str) else key
 
 
 def present_option(argument: str) -> str:
@@ -41,12 +81,13 @@ def present_option(argument: str) -> str:
     if not argument.startswith("--"):
         return argument
     key, equals, value = argument.partition("=")
-    return ".".join(KEYS.get(part, part) for part in key.split(".")) + equals + value
+    parts = key.split(".")
+    return ".".join(map(_present, parts, ["", *parts])) + equals + value
 
 
 def names_of(key: str) -> list[str]:
     """The key and its former names, by which a file may spell it."""
-    return [key, *(old for old, new in KEYS.items() if new == key)]
+    return [key, *(old.rpartition(".")[2] for old, new in KEYS.items() if new == key)]
 
 
 @cache

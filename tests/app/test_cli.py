@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mwl.app.cli import main
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 def manifest(folder: str, **entries: object) -> str:
     checkpoint = {"hyper_parameters": {}, "state_dict": {"w": torch.zeros(1)}}
     settings = {"stage": "expert", "name": "walk", "robot": "unitree_h1", "checkpoint": checkpoint, **entries}
-    write_handoff(folder, **settings)  # type: ignore[arg-type]
+    write_artifact(folder, **settings)  # type: ignore[arg-type]
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Hand-over folders: whole or not at all, and refused by name where anything in them is not what it should be."""
+"""Artifacts: whole or not at all, and refused by name where anything in them is not what it should be."""
 
 import json
 import math
@@ -22,14 +22,14 @@ from mwl.core.artifact import (
     read_manifest,
     sha256_of,
     update_manifest,
-    write_handoff,
+    write_artifact,
 )
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch, WriteFailed
 
 
 def write(folder: Path, checkpoint: Any = None, **entries: Any) -> Path:
     checkpoint = {"state_dict": {"w": torch.ones(2)}} if checkpoint is None else checkpoint
-    return write_handoff(folder, **{"stage": "expert", "name": "e", "checkpoint": checkpoint, **entries})
+    return write_artifact(folder, **{"stage": "expert", "name": "e", "checkpoint": checkpoint, **entries})
 
 
 def change(folder: Path, **entries: Any) -> None:
@@ -70,7 +70,7 @@ def test_what_is_no_manifest_is_refused(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["policy.onnx", "model.safetensors", "model.ckpt", "notes"])
 def test_a_file_is_no_hand_over_folder(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(MissingFile, match="no hand-over folder"):
+    with pytest.raises(MissingFile, match="no artifact"):
         read_manifest(tmp_path / name)
 
 
@@ -88,7 +88,7 @@ def test_a_folder_may_be_a_link_but_its_files_may_not(tmp_path: Path) -> None:
 
 
 def stored(folder: Path, checkpoint: Any) -> Path:
-    """A hand-over folder with this checkpoint, whatever it is."""
+    """An artifact with this checkpoint, whatever it is."""
     write(folder)
     torch.save(checkpoint, folder / MODEL)
     change(folder, files={MODEL: sha256_of(folder / MODEL)})

@@ -1,4 +1,4 @@
-"""Bending down: depths mean what they say, and robots stay on their feet on the way down and up."""
+"""Squatting: depths mean what they say, and robots stay on their feet on the way down and up."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mwl import make_env
 from mwl.core import keys
 from mwl.demonstrators.lqr import LQRConfig, standing_pose
 from mwl.demonstrators.reach import Reach, reachable_targets
-from mwl.demonstrators.squat import DEEPEST_PITCH, Bending
+from mwl.demonstrators.squat import DEEPEST_PITCH, Squat
 from mwl.robot import frames
 from mwl.robot.h1 import FRAME_SKIP, QPOS0
 
@@ -21,8 +21,8 @@ def env():
 
 
 @pytest.fixture(scope="module")
-def bending(env) -> Bending:
-    return Bending(env.model, FRAME_SKIP, LQRConfig())
+def squat(env) -> Squat:
+    return Squat(env.model, FRAME_SKIP, LQRConfig())
 
 
 def poses(env) -> torch.Tensor:
@@ -31,29 +31,29 @@ def poses(env) -> torch.Tensor:
     return torch.from_numpy(np.stack(rows)).float()
 
 
-def test_depth_is_read_off_the_pose_whatever_its_heading(env, bending):
+def test_depth_is_read_off_the_pose_whatever_its_heading(env, squat):
     depths = torch.tensor(list(KNEES))
-    assert torch.allclose(bending.of(poses(env)), depths, atol=1e-4)
+    assert torch.allclose(squat.of(poses(env)), depths, atol=1e-4)
     turned = poses(env)
     half = torch.tensor(0.6)  # a turn of 1.2 rad about the vertical, before the pitch
     w, y = turned[:, 3].clone(), turned[:, 5].clone()
     turned[:, 3:7] = torch.stack([half.cos() * w, -half.sin() * y, half.cos() * y, half.sin() * w], dim=-1)
-    assert torch.allclose(bending.of(turned), depths, atol=1e-4)
+    assert torch.allclose(squat.of(turned), depths, atol=1e-4)
 
 
-def test_only_low_targets_need_it(bending):
-    assert bending.needed(torch.tensor([1.8, 1.0, 0.7, 0.4, 0.2])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+def test_only_low_targets_need_it(squat):
+    assert squat.needed(torch.tensor([1.8, 1.0, 0.7, 0.4, 0.2])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
 
 
-def test_a_robot_that_has_bent_sees_a_target_where_it_is(env, bending):
+def test_a_robot_that_has_bent_sees_a_target_where_it_is(env, squat):
     """No way left to bend: the target in the body frame, of whatever heading; a way left: as seen at its end."""
     qpos, target = poses(env)[1:2], torch.tensor([[0.4, 0.2, -0.5]])
     rotation = frames.rotation_matrix(qpos[:, 3:7])
     half, whole = torch.tensor([0.5]), torch.tensor([1.0])
-    assert torch.allclose(bending.seen_from(half, half, target, rotation), frames.to_body(rotation, target), atol=1e-5)
-    moved = target + bending.pelvis(half) - bending.pelvis(whole)
+    assert torch.allclose(squat.seen_from(half, half, target, rotation), frames.to_body(rotation, target), atol=1e-5)
+    moved = target + squat.pelvis(half) - squat.pelvis(whole)
     deepest = frames.rotation_matrix(poses(env)[2:, 3:7])
-    assert torch.allclose(bending.seen_from(whole, half, target, rotation), frames.to_body(deepest, moved), atol=1e-4)
+    assert torch.allclose(squat.seen_from(whole, half, target, rotation), frames.to_body(deepest, moved), atol=1e-4)
 
 
 def test_low_targets_are_reached_and_left_again(env):

@@ -67,7 +67,7 @@ def weight(folder: Path | str) -> float:
 
 
 def check_readable(folder: Path) -> None:
-    """Every checkpoint and every hand-over folder that has its name is whole."""
+    """Every checkpoint and every artifact that has its name is whole."""
     for file in folder.rglob("last.ckpt"):
         load_checkpoint(file)
     for manifest in folder.rglob("manifest.json"):

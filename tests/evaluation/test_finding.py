@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mwl.core.artifact import MANIFEST, MODEL, write_handoff
+from mwl.core.artifact import MANIFEST, MODEL, write_artifact
 from mwl.core.errors import UnknownAgent
 from mwl.evaluation.agents import find_expert
 
@@ -24,7 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def expert(folder: Path, name: str) -> Path:
-    return write_handoff(folder, stage="expert", name=name, checkpoint={"state_dict": {}})
+    return write_artifact(folder, stage="expert", name=name, checkpoint={"state_dict": {}})
 
 
 @pytest.mark.parametrize(

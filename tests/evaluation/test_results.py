@@ -84,7 +84,7 @@ def test_rows_show_plain_entries_and_patterns(place: Path) -> None:
 
 def test_the_tables_of_the_documents_are_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configured = Results.read(ROOT / CONFIG)
-    for name in (*configured.documents, "data/results", "data/experts", "data/takeovers"):
+    for name in (*configured.documents, "data/results", "data/experts", "data/transitions"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -13,8 +13,8 @@ from mwl.core.artifact import read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.evaluation.agents import find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
-from mwl.experts import takeover
-from mwl.experts.takeover import left_behind
+from mwl.experts import hand_over
+from mwl.experts.hand_over import hand_over_states
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.name for path in (ROOT / "data/agents").iterdir() if path.is_dir())
@@ -63,8 +63,8 @@ def test_an_agent_takes_over_where_an_expert_leaves_the_robot(
     Without the experts that take over 64, 36 and 43 of 64 do.
     """
     robots = 24
-    monkeypatch.setattr(takeover, "_ROBOTS", 24)  # 40 states of each, of which one in 40 is drawn
-    states = left_behind([f"data/experts/{first}"], "h1-walk").states
+    monkeypatch.setattr(hand_over, "_ROBOTS", 24)  # 40 states of each, of which one in 40 is drawn
+    states = hand_over_states([f"data/experts/{first}"], "h1-walk").states
     drawn = states[torch.randperm(len(states), generator=torch.Generator().manual_seed(0))[:robots]]
     env = make_env("h1-walk", num_envs=robots)
     env.reset()
@@ -151,7 +151,7 @@ def test_a_part_that_is_not_there_cannot_be_left_out(agent: str, part: str, said
 
 def test_experts_that_take_over_are_found_by_name() -> None:
     for name in ("stop", "slow_down", "speed_up"):
-        assert find_expert(name) == Path("data/takeovers") / name
+        assert find_expert(name) == Path("data/transitions") / name
 
 
 @pytest.mark.parametrize(

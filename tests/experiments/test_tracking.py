@@ -1,11 +1,11 @@
-"""The MLflow store: made on first use, nested runs, superseded ones, and hand-over folders fetched back."""
+"""The MLflow store: made on first use, nested runs, superseded ones, and artifacts fetched back."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import MissingFile, UnknownAgent
 from mwl.evaluation.agents import find_expert, resolve
 from mwl.experiments import tracking
@@ -63,30 +63,37 @@ def test_history_counts_points_repeated_by_a_resume_once() -> None:
     assert tracking.history(run_id, "train/return") == [(0, 1.0), (10, 2.0), (20, 3.0)]
 
 
-def handoff(folder: Path, stage: str, name: str = "walk") -> Path:
+def artifact(folder: Path, stage: str, name: str = "walk") -> Path:
     checkpoint = {"hyper_parameters": {}, "state_dict": {"w": torch.zeros(1)}}
-    return write_handoff(folder, stage=stage, name=name, checkpoint=checkpoint, robot="unitree_h1")
+    return write_artifact(folder, stage=stage, name=name, checkpoint=checkpoint, robot="unitree_h1")
 
 
 def test_agent_by_run_comes_from_the_stored_folder(place: Path) -> None:
-    folder = handoff(place / "gate", "gate")
+    folder = artifact(place / "gate", "gate")
     run_id = tracking.open_run("stored", "gate")
-    tracking.client().log_artifacts(run_id, str(folder), tracking.HANDOFF_ARTIFACT)
+    tracking.client().log_artifacts(run_id, str(folder), tracking.ARTIFACT)
     # found, fetched and verified; refused only because a gate is no agent
     with pytest.raises(UnknownAgent, match="gate"):
         resolve(f"run:{run_id}")
 
 
-def test_run_without_handoff_is_told() -> None:
+def test_an_artifact_at_its_former_place_is_fetched(place: Path) -> None:
+    folder = artifact(place / "gate", "gate")
+    run_id = tracking.open_run("former", "gate")
+    tracking.client().log_artifacts(run_id, str(folder), "handoff")
+    assert tracking.download_artifact(run_id, place / "fetched").name == "handoff"
+
+
+def test_run_without_artifact_is_told() -> None:
     run_id = tracking.open_run("stored", "nothing")
-    with pytest.raises(MissingFile, match="holds no hand-over folder"):
+    with pytest.raises(MissingFile, match="holds no artifact"):
         resolve(f"run:{run_id}")
 
 
 def test_shipped_experts_come_before_fitted_ones(place: Path) -> None:
-    fitted = handoff(place / "runs" / "demo" / "expert_walk", "expert")
+    fitted = artifact(place / "runs" / "demo" / "expert_walk", "expert")
     assert find_expert("walk") == fitted.relative_to(place)
-    shipped = handoff(place / "data" / "experts" / "walk", "expert")
+    shipped = artifact(place / "data" / "experts" / "walk", "expert")
     assert find_expert("walk") == shipped.relative_to(place)
     with pytest.raises(UnknownAgent, match="known experts: walk"):
         find_expert("fly")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mwl.core import keys
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, SpecMismatch
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.experts.cloning.data import DemonstrationData
@@ -47,9 +47,9 @@ def test_cloning_explains_held_out_episodes_and_hands_over(data_file, tmp_path):
     module, trainer = fit(data_file)
     # the loss is in units of the labels' variance: predicting the mean scores 1
     assert trainer.callback_metrics["val/loss"] < 0.15
-    entries = module.handoff()
+    entries = module.artifact()
     assert entries["provenance"]["env_steps"] == 407
-    write_handoff(tmp_path / "lean", **entries)
+    write_artifact(tmp_path / "lean", **entries)
     library = ExpertLibrary.load(tmp_path / "lean")
     assert library.cards == [CARD]
 

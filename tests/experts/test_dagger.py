@@ -64,7 +64,7 @@ def test_the_data_grow_by_what_the_student_visits(demonstrator, clean):
     # the student acted: its states are none that the demonstrator's own roll-outs hold
     added, recorded = data.dagger.steps[keys.FEATURES], data.train[keys.FEATURES]
     assert torch.cdist(added[10:20], recorded).min() > 0.01
-    cost = module.handoff()["provenance"]
+    cost = module.artifact()["provenance"]
     assert cost["recording_env_steps"] == 400 + 80
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, MissingFile
 from mwl.experts.export import export_onnx
 from mwl.experts.library import Expert
@@ -29,7 +29,7 @@ def commanded(tmp_path) -> Expert:
     network.fit_normaliser(torch.randn(100, spec.input_size), 0.3 * torch.randn(100, spec.action_size))
     checkpoint = {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()}
     card = {"name": "r", "description": "reach", "paraphrases": []}
-    write_handoff(tmp_path / "r", stage="expert", name="r", checkpoint=checkpoint, card=card, **spec.to_manifest())
+    write_artifact(tmp_path / "r", stage="expert", name="r", checkpoint=checkpoint, card=card, **spec.to_manifest())
     return Expert.load(tmp_path / "r")
 
 
@@ -65,7 +65,7 @@ def test_the_walk_expert_acts_alike_and_says_how_to_use_it(data_folder, tmp_path
 
 SHIPPED = [
     pytest.param(folder, id=folder.name, marks=[] if folder.name == "handle_pull" else pytest.mark.slow)
-    for place in ("experts", "takeovers")
+    for place in ("experts", "transitions")
     for folder in sorted((Path(__file__).parents[2] / "data" / place).iterdir())
 ]
 
@@ -101,7 +101,7 @@ def test_an_expert_with_memory_acts_alike_along_an_episode(tmp_path):
     spec = ExpertSpec("w", "h1-walk", command="velocity", default_command=(1, 0, 0), hidden=(32, 32), memory=8)
     network = network_of(spec)
     checkpoint = {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()}
-    write_handoff(tmp_path / "w", stage="expert", name="w", checkpoint=checkpoint, card={}, **spec.to_manifest())
+    write_artifact(tmp_path / "w", stage="expert", name="w", checkpoint=checkpoint, card={}, **spec.to_manifest())
     path, layout = export_onnx(tmp_path / "w", tmp_path / "w.onnx"), get_task("h1-walk").layout
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     expert, exported = Expert.load(tmp_path / "w"), np.zeros((3, 8), dtype=np.float32)

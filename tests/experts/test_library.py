@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mwl.core.artifact import MANIFEST, write_handoff
+from mwl.core.artifact import MANIFEST, write_artifact
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
 from mwl.experts.network import PolicyNetwork
@@ -29,7 +29,7 @@ def make_expert(name: str, hidden: tuple[int, ...] = (32, 32), command: str | No
 def save(expert: Expert, folder) -> None:
     checkpoint = {"hyper_parameters": expert.spec.to_plain(), "state_dict": expert.network.state_dict()}
     entries = expert.spec.to_manifest()
-    write_handoff(folder, stage="expert", name=expert.spec.name, checkpoint=checkpoint, card={}, **entries)
+    write_artifact(folder, stage="expert", name=expert.spec.name, checkpoint=checkpoint, card={}, **entries)
 
 
 def observations(layout, count: int = 5) -> torch.Tensor:
@@ -184,7 +184,7 @@ def test_a_checkpoint_that_is_no_sound_expert_is_refused(change, match, tmp_path
     checkpoint = {"hyper_parameters": expert.spec.to_plain(), "state_dict": dict(expert.network.state_dict())}
     change(checkpoint)
     entries = expert.spec.to_manifest()
-    write_handoff(tmp_path / "e", stage="expert", name="walk", checkpoint=checkpoint, card={}, **entries)
+    write_artifact(tmp_path / "e", stage="expert", name="walk", checkpoint=checkpoint, card={}, **entries)
     with pytest.raises(BadInput, match=match):
         Expert.load(tmp_path / "e")
 

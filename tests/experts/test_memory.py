@@ -8,10 +8,10 @@ import torch
 from tensordict import TensorDict
 
 from mwl.core import keys
-from mwl.core.artifact import MANIFEST, write_handoff
+from mwl.core.artifact import MANIFEST, write_artifact
 from mwl.core.errors import BadInput, SpecMismatch
 from mwl.datasets.demonstrations import Demonstrations
-from mwl.experts.cloning.batches import Lanes, in_lanes
+from mwl.experts.cloning.batches import Streams, as_streams
 from mwl.experts.cloning.data import DemonstrationData
 from mwl.experts.cloning.module import BehaviourCloning
 from mwl.experts.library import Expert, ExpertLibrary
@@ -43,7 +43,7 @@ def make_expert(name: str, memory: int = 0, command: str | None = None, hidden: 
 def save(expert: Expert, folder, **changed) -> None:
     checkpoint = {"hyper_parameters": expert.spec.to_plain(), "state_dict": expert.network.state_dict()}
     entries = expert.spec.to_manifest() | changed
-    write_handoff(folder, stage="expert", name=expert.spec.name, checkpoint=checkpoint, card={}, **entries)
+    write_artifact(folder, stage="expert", name=expert.spec.name, checkpoint=checkpoint, card={}, **entries)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_only_an_expert_with_memory_learns_to_take_turns(alternating, tmp_path):
     assert stateless.callback_metrics["val/loss"] > 0.95
     module, stateful = fit(alternating, memory=8)
     assert stateful.callback_metrics["val/loss"] < 0.05
-    entries = module.handoff()
+    entries = module.artifact()
     assert entries["memory"] == 8
-    write_handoff(tmp_path / "clap", **entries)
+    write_artifact(tmp_path / "clap", **entries)
     expert = Expert.load(tmp_path / "clap")
     actor = Actor(expert.network)
     with torch.no_grad():
@@ -110,7 +110,7 @@ class StopAfter(pl.Callback):
 
 @pytest.mark.parametrize("stopped_after", [20, 50, 70])
 def test_stopped_in_an_epoch_or_at_its_end_it_ends_as_never_stopped(alternating, tmp_path, stopped_after):
-    """Two epochs of 50 batches: where the lanes were, and what the expert remembers there, is in the checkpoint."""
+    """Two epochs of 50 batches: where the streams were, and what the expert remembers there, is in the checkpoint."""
     whole, _ = fit(alternating, memory=4, epochs=2)
     path = tmp_path / "last.ckpt"
     with pytest.raises(InterruptedError):
@@ -130,7 +130,7 @@ def test_an_expert_of_another_size_is_refused_at_a_resume(alternating, tmp_path)
 
 def test_lanes_read_on_from_batch_to_batch():
     steps = TensorDict({"t": torch.arange(20), keys.IS_INIT: torch.arange(20) % 10 == 0}, batch_size=[20])
-    first, second = Lanes(steps, length=3, lanes=2, count=2)
+    first, second = Streams(steps, length=3, streams=2, count=2)
     assert first.batch_size == (3, 2)
     times = torch.cat([first["t"], second["t"]])
     assert torch.equal((times[1:] - times[:-1]) % 20, torch.ones(5, 2, dtype=torch.int64))
@@ -143,10 +143,10 @@ def test_lanes_read_on_from_batch_to_batch():
 
 def test_validation_in_lanes_holds_every_step_once():
     steps = TensorDict({"t": torch.arange(12), keys.IS_INIT: torch.arange(12) == 0}, batch_size=[12])
-    lanes = in_lanes(steps, 3)
-    assert torch.equal(lanes["t"], torch.arange(12).view(3, 4).T)
-    assert lanes[keys.IS_INIT][0].all()
-    assert not lanes[keys.IS_INIT][1:].any()
+    streams = as_streams(steps, 3)
+    assert torch.equal(streams["t"], torch.arange(12).view(3, 4).T)
+    assert streams[keys.IS_INIT][0].all()
+    assert not streams[keys.IS_INIT][1:].any()
 
 
 def test_a_sequence_is_its_steps_and_an_episode_begins_with_nothing():
@@ -243,7 +243,7 @@ def test_experts_of_before_there_were_memories_load(tmp_path):
     plain = {key: value for key, value in expert.spec.to_plain().items() if key != "memory"}
     entries = {key: value for key, value in expert.spec.to_manifest().items() if key != "memory"}
     checkpoint = {"hyper_parameters": plain, "state_dict": expert.network.state_dict()}
-    write_handoff(tmp_path / "a", stage="expert", name="a", checkpoint=checkpoint, card={}, **entries)
+    write_artifact(tmp_path / "a", stage="expert", name="a", checkpoint=checkpoint, card={}, **entries)
     assert "memory" not in json.loads((tmp_path / "a" / MANIFEST).read_text())
     observation = observations(3)
     torch.testing.assert_close(Expert.load(tmp_path / "a").act(observation, LAYOUT), expert.act(observation, LAYOUT))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mutations import changed_bytes, rewritten
 from running import Target
-from targets import POSE, finite, shipped, spoil_handoff
+from targets import POSE, finite, shipped, spoil_artifact
 
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.teachers.door.teacher import HandlePull
@@ -66,8 +66,8 @@ def sound_answer(action: torch.Tensor) -> None:
 
 
 POLICIES = [
-    Target("teacher", shipped("teachers", "walk"), spoil_handoff, TrackingPolicy.load, sound_teacher, 0.5),
-    Target("door_teacher", shipped("teachers", "handle_pull"), spoil_handoff, HandlePull.load, sound_door_teacher,
+    Target("teacher", shipped("teachers", "walk"), spoil_artifact, TrackingPolicy.load, sound_teacher, 0.5),
+    Target("door_teacher", shipped("teachers", "handle_pull"), spoil_artifact, HandlePull.load, sound_door_teacher,
            0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
            sound_answer),

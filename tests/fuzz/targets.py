@@ -25,7 +25,7 @@ from mutations import (
 from running import Target
 from walking_bvh import write_bvh
 
-from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_handoff
+from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_artifact
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.datasets.exchange import export_demonstrations, import_demonstrations
@@ -39,13 +39,13 @@ from mwl.mocap.readers.joint_names import read_joint_map
 from mwl.mocap.readers.read import read_landmarks
 from mwl.mocap.robot_clips import read_robot_clip
 from mwl.pipeline.config import load as load_pipeline
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.context import CONTEXT_SIZE
 from mwl.selection.network import Gate, LoadedGate, load_gate
 from mwl.semantics import SemanticHead
 from mwl.semantics.cards import load_cards
 from mwl.semantics.encoders.cache import EmbeddingCache
+from mwl.semantics.language.connectors import load_transitions
 from mwl.semantics.language.recipes import load_recipes
-from mwl.semantics.language.transitions import load_transitions
 from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
 from mwl.semantics.plan.chat_request import _message
 from mwl.semantics.shipped import DATA, load_labelled, load_phrases
@@ -292,7 +292,7 @@ def shipped(*parts: str) -> Callable[[Path], None]:
     return make
 
 
-def spoil_handoff(rng: Rng, folder: Path) -> None:
+def spoil_artifact(rng: Rng, folder: Path) -> None:
     """Change the checkpoint, whose sum is then mostly written anew, or the manifest."""
     if rng.random() < 0.25:
         spoil_json(MANIFEST)(rng, folder)
@@ -325,21 +325,21 @@ def sound_expert(expert: Expert) -> None:
 
 def make_gate(folder: Path) -> None:
     torch.manual_seed(0)
-    loaded = LoadedGate(Gate(SITUATION_SIZE, 8, 16, 4), {"walk": torch.ones(8), "stand": -torch.ones(8)})
-    write_handoff(folder / "gate", stage="gate", name="gate", checkpoint=loaded.to_plain(), robot="unitree_h1")
+    loaded = LoadedGate(Gate(CONTEXT_SIZE, 8, 16, 4), {"walk": torch.ones(8), "stand": -torch.ones(8)})
+    write_artifact(folder / "gate", stage="gate", name="gate", checkpoint=loaded.to_plain(), robot="unitree_h1")
 
 
 def spoil_gate(rng: Rng, folder: Path) -> None:
-    spoil_handoff(rng, folder / "gate")
+    spoil_artifact(rng, folder / "gate")
 
 
 def sound_gate(loaded: LoadedGate) -> None:
     finite(dict(loaded.gate.state_dict()))
     finite(loaded.card_embeddings)
-    assert loaded.gate.sizes["feature_size"] == SITUATION_SIZE
+    assert loaded.gate.sizes["feature_size"] == CONTEXT_SIZE
     if loaded.card_embeddings:
         cards = torch.stack(list(loaded.card_embeddings.values()))
-        weights = loaded.gate(torch.zeros(2, SITUATION_SIZE), cards)
+        weights = loaded.gate(torch.zeros(2, CONTEXT_SIZE), cards)
         torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
 
 
@@ -628,12 +628,12 @@ TARGETS = [
            sound_recording, 0.5),
     Target("minari", make_set("minari"), spoil_set, lambda f: import_demonstrations(f / "set", "minari"),
            sound_recording, 0.5),
-    Target("expert", shipped("experts", "stand"), spoil_handoff, load_expert, sound_expert),
-    Target("expert_with_command", shipped("experts", "walk"), spoil_handoff, load_expert, sound_expert),
+    Target("expert", shipped("experts", "stand"), spoil_artifact, load_expert, sound_expert),
+    Target("expert_with_command", shipped("experts", "walk"), spoil_artifact, load_expert, sound_expert),
     Target("manifest", shipped("experts", "stand"), spoil_json(MANIFEST), _manifest, sound_manifest),
     Target("gate", make_gate, spoil_gate, lambda f: load_gate(f / "gate"), sound_gate),
-    Target("head", make_head, spoil_handoff, SemanticHead.load, sound_head),
-    Target("agent", make_agent, spoil_handoff, load_agent, sound_agent, 0.5),
+    Target("head", make_head, spoil_artifact, SemanticHead.load, sound_head),
+    Target("agent", make_agent, spoil_artifact, load_agent, sound_agent, 0.5),
     Target("evaluation", make_record, spoil_json("evaluation.json"), Record.read, sound_record),
     Target("comparison", make_rows, spoil_json("comparison.json"), read_rows, sound_rows),
     Target("checkpoint", make_checkpoint, rewritten(changed_bytes, "x.ckpt"), lambda f: load_checkpoint(f / "x.ckpt"),

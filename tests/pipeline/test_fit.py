@@ -1,4 +1,4 @@
-"""One stage: hand-over, checkpoints, resume, and refusal of bad configurations."""
+"""One stage: artifact, checkpoints, resume, and refusal of bad configurations."""
 
 import errno
 import json
@@ -237,9 +237,9 @@ def test_a_damaged_checkpoint_is_set_aside(
     assert ("so the stage begins anew" if both else "goes on from the checkpoint before") in said
 
 
-def test_module_without_handoff_is_refused_before_training(stage: Path) -> None:
+def test_module_without_artifact_is_refused_before_training(stage: Path) -> None:
     edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
-    with pytest.raises(ConfigError, match="handoff"):
+    with pytest.raises(ConfigError, match="artifact"):
         fit(["--config", str(stage), "--output", "runs/line"])
     assert not work_folder("runs/line").parent.exists()
 
@@ -255,7 +255,7 @@ def test_a_refused_stage_leaves_an_earlier_one_of_its_name_as_it_was(stage: Path
     work = work_folder("runs/line")
     before = (work / LAST).read_bytes()
     edited(stage, model__class_path="lightning.pytorch.demos.boring_classes.BoringModel", model__init_args={})
-    with pytest.raises(ConfigError, match="handoff"):
+    with pytest.raises(ConfigError, match="artifact"):
         fit(["--config", str(stage), "--output", "runs/line", "--force"])
     assert (work / LAST).read_bytes() == before
     assert [folder.name for folder in work.parent.iterdir()] == ["line"]
@@ -279,6 +279,15 @@ def test_a_stage_refused_in_its_setup_leaves_nothing_either(stage: Path, monkeyp
         with pytest.raises(BadInput, match="no such task"):
             fit(["--config", str(stage), "--output", "runs/line", how])
         assert (work_folder("runs/line") / LAST).read_bytes() == before
+
+
+def test_a_module_may_call_its_artifact_by_the_former_name(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toy import Line
+
+    monkeypatch.setattr("toy.Line.handoff", Line.artifact, raising=False)
+    monkeypatch.delattr("toy.Line.artifact")
+    fit(["--config", str(stage), "--output", "runs/line"])
+    assert read_manifest("runs/line", stage="toy")["name"] == "line"
 
 
 def test_configuration_is_kept_beside_the_checkpoints(stage: Path) -> None:

@@ -54,7 +54,7 @@ class Line(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
-    def handoff(self) -> dict[str, Any]:
+    def artifact(self) -> dict[str, Any]:
         return {
             "stage": "toy",
             "name": "line",
@@ -164,8 +164,8 @@ class Drawing(Line):
     def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self.log("val/drawn", float(torch.randn(())))
 
-    def handoff(self) -> dict[str, Any]:
-        entries = super().handoff()
+    def artifact(self) -> dict[str, Any]:
+        entries = super().artifact()
         seen = float(self.trainer.callback_metrics["val/drawn"])
         drawn = {"drawn": float(torch.randn(())), "seen": seen, "weight": self.weight.item()}
         return {**entries, "checkpoint": drawn}

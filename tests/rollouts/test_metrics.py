@@ -1,4 +1,4 @@
-"""Figures of naturalness against motions whose figures are known."""
+"""Figures of motion quality against motions whose figures are known."""
 
 import numpy as np
 import pytest

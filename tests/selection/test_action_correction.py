@@ -6,19 +6,19 @@ import torch
 from mwl.experts.finetuning.cmaes import Evolution
 from mwl.robot.h1 import JOINT_NAMES, action_to_ctrl
 from mwl.robot.symmetry import joint_mirror
-from mwl.selection.action_correction import Joints, Tuning, joints_of
+from mwl.selection.action_correction import ActionCorrection, Joints, joints_of
 from mwl.simulation import get_task
 
 UNIT = torch.tensor([2.0, 2.0, 1.0])
 MIRROR = (torch.tensor([1, 0, 2]), torch.tensor([-1.0, -1.0, -1.0]))  # a pair that mirrors, and a trunk joint
 
 
-def tuning(setting_off: int = 0) -> Tuning:
-    return Tuning(torch.tensor([True, False]), UNIT, MIRROR, setting_off)
+def correction(start_phase: int = 0) -> ActionCorrection:
+    return ActionCorrection(torch.tensor([True, False]), UNIT, MIRROR, start_phase)
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"),
+    ("coefficient", "expected"),
     [
         (0, [0.14, 0.16, 0.3]),  # an offset of 0.02 rad is 0.04 of action, left up and right down
         (1, [0.1, 0.2, 0.32]),  # the trunk has none
@@ -27,11 +27,11 @@ def tuning(setting_off: int = 0) -> Tuning:
         (6, [0.1 + 0.004 * 5, 0.2 + 0.004 * 5, 0.3]),
     ],
 )
-def test_each_number_by_hand(number: int, expected: list[float]) -> None:
-    made = tuning()
-    assert len(made.numbers) == 8  # four for the pair and four for the trunk
-    made.numbers[number] = 1.0
-    if number == 1:
+def test_each_number_by_hand(coefficient: int, expected: list[float]) -> None:
+    made = correction()
+    assert len(made.coefficients) == 8  # four for the pair and four for the trunk
+    made.coefficients[coefficient] = 1.0
+    if coefficient == 1:
         expected = [0.1, 0.2, 0.3]
     action = torch.tensor([[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]])
     out = made(action, Joints(torch.zeros(1, 3), torch.full((1, 3), 5.0)))
@@ -39,21 +39,21 @@ def test_each_number_by_hand(number: int, expected: list[float]) -> None:
     assert torch.equal(out[0, 1], action[0, 1])  # the other expert is left alone
 
 
-def test_zero_changes_nothing_and_a_row_of_variants_holds_for_its_environment() -> None:
-    made, action = tuning(), torch.rand(2, 2, 3)
+def test_zero_changes_nothing_and_a_row_of_candidates_holds_for_its_environment() -> None:
+    made, action = correction(), torch.rand(2, 2, 3)
     joints = Joints(torch.rand(2, 3), torch.rand(2, 3))
     assert torch.equal(made(action, joints), action)
-    variants = torch.zeros(2, 8)
-    variants[1, 2] = 1.0
-    out = made(action, joints, variants)
+    candidates = torch.zeros(2, 8)
+    candidates[1, 2] = 1.0
+    out = made(action, joints, candidates)
     assert torch.equal(out[0], action[0])
     assert not torch.equal(out[1, 0], action[1, 0])
 
 
 def test_mirrored_robot_gets_mirrored_adjustments() -> None:
     index, sign = joint_mirror()
-    made = Tuning(torch.tensor([True]), torch.rand(19)[index].maximum(torch.ones(19)), (index, sign))
-    made.numbers.copy_(torch.randn(len(made.numbers)))
+    made = ActionCorrection(torch.tensor([True]), torch.rand(19)[index].maximum(torch.ones(19)), (index, sign))
+    made.coefficients.copy_(torch.randn(len(made.coefficients)))
     action, position, velocity = (0.1 * torch.randn(1, 19) for _ in range(3))
     out = made(action.unsqueeze(1), Joints(position, velocity))[:, 0]
 
@@ -72,24 +72,26 @@ def test_joints_are_the_commands_that_hold_them() -> None:
     assert ctrl[0, JOINT_NAMES.index("left_knee")] == pytest.approx(0.8, abs=1e-6)
 
 
-@pytest.mark.parametrize("setting_off", [0, 20])
-def test_tuning_travels_as_plain_values(setting_off: int) -> None:
-    made = tuning(setting_off)
-    made.numbers.copy_(torch.randn(len(made.numbers)))
+@pytest.mark.parametrize("start_phase", [0, 20])
+def test_correction_travels_as_plain_values(start_phase: int) -> None:
+    made = correction(start_phase)
+    made.coefficients.copy_(torch.randn(len(made.coefficients)))
     action, joints, age = torch.rand(2, 2, 3), Joints(torch.rand(2, 3), torch.rand(2, 3)), torch.tensor([3, 14])
-    again = Tuning.from_plain(made.to_plain())
+    again = ActionCorrection.from_plain(made.to_plain())
     assert torch.equal(again(action, joints, age=age), made(action, joints, age=age))
 
 
-def test_numbers_of_setting_off_fade_out() -> None:
-    """Of 20 steps the first 10 have them alone; at 15 both kinds count half, from 20 on those of going on alone."""
-    made = tuning(setting_off=20)
-    assert len(made.numbers) == 2 * made.size == 16
-    made.numbers[0], made.numbers[made.size] = 1.0, 3.0  # offsets of the pair, of 0.04 of action per unit
+def test_coefficients_of_the_start_phase_fade_out() -> None:
+    """Of 20 steps the first 10 have them alone; at 15 both kinds count half, from 20 on the main ones alone."""
+    made = correction(start_phase=20)
+    assert len(made.coefficients) == 2 * made.size == 16
+    made.coefficients[0], made.coefficients[made.size] = 1.0, 3.0  # offsets of the pair, of 0.04 of action per unit
     action = torch.zeros(5, 2, 3)
     out = made(action, None, age=torch.tensor([0, 10, 15, 20, 500]))[:, 0, 0]
     assert out.tolist() == pytest.approx([0.12, 0.12, 0.08, 0.04, 0.04])
-    assert made(action, None)[:, 0, 0].tolist() == pytest.approx([0.04] * 5)  # age unknown: all have long set off
+    assert made(action, None)[:, 0, 0].tolist() == pytest.approx(
+        [0.04] * 5
+    )  # age unknown: the start phase is long over
 
 
 def searched(generations: int, search: Evolution) -> Evolution:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import CorruptFile, SpecMismatch
 from mwl.selection import Gate, LoadedGate, load_gate
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.context import CONTEXT_SIZE
 from mwl.selection.module import entropy, entropy_shortfall
 
 FEATURES, CARD = 6, 8
@@ -64,11 +64,11 @@ def test_entropy_floor_penalises_certainty_alone() -> None:
 
 
 def test_handed_over_gate_answers_the_same(tmp_path) -> None:
-    gate, embeddings = Gate(SITUATION_SIZE, CARD), cards(2)
+    gate, embeddings = Gate(CONTEXT_SIZE, CARD), cards(2)
     entries = LoadedGate(gate, dict(zip(["stand", "walk"], embeddings, strict=True))).to_plain()
-    write_handoff(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
+    write_artifact(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
     loaded = load_gate(tmp_path / "gate")
-    features = torch.randn(3, SITUATION_SIZE)
+    features = torch.randn(3, CONTEXT_SIZE)
     expected = gate(features, embeddings.flip(0))
     assert torch.equal(loaded.gate(features, loaded.embeddings_of(["walk", "stand"])), expected)
     with pytest.raises(SpecMismatch, match="no card of expert run"):
@@ -77,12 +77,12 @@ def test_handed_over_gate_answers_the_same(tmp_path) -> None:
 
 def test_a_gate_that_sees_other_features_is_refused(tmp_path) -> None:
     entries = LoadedGate(Gate(FEATURES, CARD), {"stand": cards(1)[0]}).to_plain()
-    write_handoff(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
-    with pytest.raises(SpecMismatch, match=f"sees 6 features, this version {SITUATION_SIZE}; fit it again"):
+    write_artifact(tmp_path / "gate", stage="gate", name="gate", checkpoint=entries)
+    with pytest.raises(SpecMismatch, match=f"sees 6 features, this version {CONTEXT_SIZE}; fit it again"):
         load_gate(tmp_path / "gate")
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path) -> None:
-    write_handoff(tmp_path / "gate", stage="gate", name="gate", checkpoint={"state_dict": {}})
+    write_artifact(tmp_path / "gate", stage="gate", name="gate", checkpoint={"state_dict": {}})
     with pytest.raises(CorruptFile, match="not the checkpoint of a gate"):
         load_gate(tmp_path / "gate")

@@ -12,8 +12,8 @@ from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.robot.h1 import JOINT_NAMES
 from mwl.robot.symmetry import joint_mirror
-from mwl.selection import ExpertAgent, Gate, Guidance, LoadedGate, Tuning, resolve_weights
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection import ActionCorrection, ExpertAgent, Gate, Guidance, LoadedGate, resolve_weights
+from mwl.selection.context import CONTEXT_SIZE
 from mwl.simulation import get_task
 
 TASK = get_task("h1-walk")
@@ -39,7 +39,7 @@ def library() -> ExpertLibrary:
 def gate() -> LoadedGate:
     torch.manual_seed(0)
     names, embeddings = ["walk", "stand", "run"], torch.eye(3)
-    return LoadedGate(Gate(SITUATION_SIZE, 3), dict(zip(names, embeddings, strict=True)))
+    return LoadedGate(Gate(CONTEXT_SIZE, 3), dict(zip(names, embeddings, strict=True)))
 
 
 @pytest.fixture
@@ -49,22 +49,22 @@ def observation() -> torch.Tensor:
 
 
 def test_weights_alone(library: ExpertLibrary, observation: torch.Tensor) -> None:
-    advice = Guidance(library, semantic_weights={"stand": 3.0, "walk": 1.0}, alpha=0.2).reference(observation)
-    assert torch.allclose(advice[keys.FUSED_WEIGHTS], torch.tensor([0.75, 0.25]).expand(N, -1))
-    assert torch.allclose(advice[keys.REFERENCE_ACTION], torch.full((N, 19), 0.25))
-    assert advice[keys.EXPERT_ACTION].shape == (N, 2, 19)
-    assert keys.GATE_PROBS not in advice
+    guide = Guidance(library, semantic_weights={"stand": 3.0, "walk": 1.0}, alpha=0.2).reference(observation)
+    assert torch.allclose(guide[keys.FUSED_WEIGHTS], torch.tensor([0.75, 0.25]).expand(N, -1))
+    assert torch.allclose(guide[keys.REFERENCE_ACTION], torch.full((N, 19), 0.25))
+    assert guide[keys.EXPERT_ACTION].shape == (N, 2, 19)
+    assert keys.GATE_PROBS not in guide
 
 
 def test_gate_alone(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor) -> None:
-    advice = Guidance(library, gate, alpha=0.9).reference(observation)
-    assert torch.equal(advice[keys.FUSED_WEIGHTS], advice[keys.GATE_PROBS])
+    guide = Guidance(library, gate, alpha=0.9).reference(observation)
+    assert torch.equal(guide[keys.FUSED_WEIGHTS], guide[keys.GATE_PROBS])
 
 
 def test_both(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor) -> None:
-    advice = Guidance(library, gate, {"walk": 1.0}, alpha=0.25).reference(observation)
-    expected = 0.25 * torch.tensor([0.0, 1.0]) + 0.75 * advice[keys.GATE_PROBS]
-    assert torch.allclose(advice[keys.FUSED_WEIGHTS], expected)
+    guide = Guidance(library, gate, {"walk": 1.0}, alpha=0.25).reference(observation)
+    expected = 0.25 * torch.tensor([0.0, 1.0]) + 0.75 * guide[keys.GATE_PROBS]
+    assert torch.allclose(guide[keys.FUSED_WEIGHTS], expected)
 
 
 def test_what_is_measured_by_itself_acts_without_the_gate_unless_nothing_else_chooses(
@@ -73,8 +73,8 @@ def test_what_is_measured_by_itself_acts_without_the_gate_unless_nothing_else_ch
     told, untold = Guidance(library, gate, {"walk": 1.0}, alpha=0.25), Guidance(library, gate)
     told.gated = untold.gated = False
     assert torch.equal(told.reference(observation)[keys.FUSED_WEIGHTS], torch.tensor([0.0, 1.0]).expand(N, -1))
-    advice = untold.reference(observation)
-    assert torch.equal(advice[keys.FUSED_WEIGHTS], advice[keys.GATE_PROBS])
+    guide = untold.reference(observation)
+    assert torch.equal(guide[keys.FUSED_WEIGHTS], guide[keys.GATE_PROBS])
 
 
 def test_top1_follows_one_expert_and_a_new_instruction_at_once(
@@ -156,11 +156,11 @@ def test_unknown_limbs_are_refused(library: ExpertLibrary) -> None:
         Guidance(library, semantic_weights={"walk": 1.0}, limbs={"tail": "walk"})
 
 
-def test_setting_off_begins_where_an_episode_does(library: ExpertLibrary, observation: torch.Tensor) -> None:
-    """Of `setting_off: 2` the ages 0 and 1 have the offset in full (2 - 2 * 1 / 2 = 1), the age 2 has none."""
-    tuning = Tuning(torch.tensor([False, True]), torch.ones(19), setting_off=2)
-    tuning.numbers[tuning.size] = 5.0
-    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, tuning=tuning)
+def test_the_start_phase_begins_where_an_episode_does(library: ExpertLibrary, observation: torch.Tensor) -> None:
+    """Of `start_phase: 2` the ages 0 and 1 have the offset in full (2 - 2 * 1 / 2 = 1), the age 2 has none."""
+    correction = ActionCorrection(torch.tensor([False, True]), torch.ones(19), start_phase=2)
+    correction.coefficients[correction.size] = 5.0
+    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, correction=correction)
     count = len(observation)
 
     def adjusted(**how: Any) -> torch.Tensor:
@@ -173,7 +173,7 @@ def test_setting_off_begins_where_an_episode_does(library: ExpertLibrary, observ
     assert not adjusted().any()
     guidance.reset(ends)
     assert torch.equal(adjusted(), ends)
-    # off the trajectory the age is what is said; unsaid, all have long set off
+    # off the trajectory the age is what is given; without, the start phase is long over
     assert torch.equal(adjusted(hold=False, age=torch.where(ends, 0, 7)), ends)
     assert not adjusted(hold=False).any()
     guidance.reset()
@@ -181,9 +181,9 @@ def test_setting_off_begins_where_an_episode_does(library: ExpertLibrary, observ
 
 
 def test_tuned_experts_travel_with_the_guidance(library: ExpertLibrary, observation: torch.Tensor) -> None:
-    tuning = Tuning(torch.tensor([False, True]), torch.ones(19), joint_mirror())
-    tuning.numbers.copy_(torch.linspace(-1, 1, len(tuning.numbers)))
-    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, tuning=tuning)
+    correction = ActionCorrection(torch.tensor([False, True]), torch.ones(19), joint_mirror())
+    correction.coefficients.copy_(torch.linspace(-1, 1, len(correction.coefficients)))
+    guidance = Guidance(library, semantic_weights={"walk": 1.0}, layout=TASK.layout, correction=correction)
     plain = Guidance.from_plain(guidance.to_plain(), TASK.layout)
     told = guidance.reference(observation)[keys.EXPERT_ACTION]
     assert torch.equal(plain.reference(observation)[keys.EXPERT_ACTION], told)

@@ -33,11 +33,11 @@ def observations(steps: int) -> torch.Tensor:
 def test_the_memory_is_carried_on_and_lies_in_the_tensordict(library: ExpertLibrary) -> None:
     guidance, memory = Guidance(library, semantic_weights={"walk": 1.0}), library.initial_memory(N)
     for observation in observations(4):
-        advice = guidance.reference(observation)
-        assert torch.equal(advice[keys.MEMORY], memory)
+        guide = guidance.reference(observation)
+        assert torch.equal(guide[keys.MEMORY], memory)
         expected, memory = library.step(observation, TASK.layout, memory=memory)
-        assert torch.equal(advice[keys.EXPERT_ACTION], expected)
-        assert torch.equal(advice[keys.NEXT, keys.MEMORY], memory)
+        assert torch.equal(guide[keys.EXPERT_ACTION], expected)
+        assert torch.equal(guide[keys.NEXT, keys.MEMORY], memory)
     assert memory.shape == (N, 6)
 
 
@@ -69,9 +69,9 @@ def test_what_is_asked_off_the_trajectory_is_not_remembered(library: ExpertLibra
 
 def test_stateless_experts_leave_no_trace(library: ExpertLibrary) -> None:
     guidance = Guidance(ExpertLibrary(library.experts[:1]), semantic_weights={"stand": 1.0})
-    advice = guidance.reference(observations(1)[0])
-    assert keys.MEMORY not in advice
-    assert keys.NEXT not in advice
+    guide = guidance.reference(observations(1)[0])
+    assert keys.MEMORY not in guide
+    assert keys.NEXT not in guide
 
 
 def test_a_written_guidance_acts_alike(library: ExpertLibrary) -> None:

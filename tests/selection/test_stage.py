@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mwl.core import keys
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.experts.library import ExpertLibrary
@@ -24,7 +24,7 @@ EXPERTS = [str(DATA / "experts" / name) for name in NAMES]
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Hand-over folder of a gate trained for seconds, on card embeddings that only tell experts apart."""
+    """Artifact of a gate trained for seconds, on card embeddings that only tell experts apart."""
 
     def embed(library: ExpertLibrary, semantic: str) -> torch.Tensor:
         return F.one_hot(torch.arange(library.num_experts), 8).float()
@@ -41,9 +41,9 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         enable_model_summary=False,
     )
     trainer.fit(module, datamodule=data)
-    entries = module.handoff()
+    entries = module.artifact()
     assert entries["metrics"]["accuracy"] > 0.9  # standing and walking hardly overlap
-    return write_handoff(tmp_path / "gate", **entries)
+    return write_artifact(tmp_path / "gate", **entries)
 
 
 def test_gate_overrules_a_wrong_instruction_where_the_state_is_clear(trained: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Card
 from mwl.semantics.encoders.towers import open_clip_encoder
@@ -95,7 +95,7 @@ def test_code_that_lies_beside_a_model_is_never_run(
     head = {"clip": name, "pretrained": None, "image_size": 160, "calibration": {}}
     head |= {"phrases": {"background": [], "deictic": []}, "cards": [{"name": "walk", "description": "walk"}]}
     checkpoint = {"hyper_parameters": head, "state_dict": {}}
-    folder = write_handoff(local_model.parent / "head", stage="semantic", name="x", checkpoint=checkpoint)
+    folder = write_artifact(local_model.parent / "head", stage="semantic", name="x", checkpoint=checkpoint)
     with pytest.raises(BadInput, match="names the built-in encoder only"):
         SemanticHead.load(folder)
     with pytest.raises(CorruptFile):
@@ -104,7 +104,7 @@ def test_code_that_lies_beside_a_model_is_never_run(
 
 
 def _fit(tmp_path: Path, config: str, *overrides: str) -> Path:
-    """Hand-over folder of the stage, fitted on a handful of pictures."""
+    """Artifact of the stage, fitted on a handful of pictures."""
     few = ["--data.frames_per_scene=8", "--data.batches=2", "--data.batch_size=8", "--trainer.logger=false"]
     return fit(["--config", config, *few, *overrides, f"--output={tmp_path / 'fitted'}"])
 

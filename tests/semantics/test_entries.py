@@ -8,16 +8,16 @@ import pytest
 
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics.cards import Card, load_cards
+from mwl.semantics.language.connectors import load_connectors
 from mwl.semantics.language.recipes import RecipeStep, load_recipes
-from mwl.semantics.language.transitions import load_transitions
 from mwl.semantics.shipped import load_labelled, load_phrases
 
 CARD = "{name: walk, description: walk forward}"
 RECIPE = "- {name: n, phrases: [p], needs: [walk], steps: [{text: go, skill: needs, until: at_door, steps: 5}]}"
 
 
-def _transitions(path: Path) -> Any:
-    return load_transitions(path, ["walk"])
+def _connectors(path: Path) -> Any:
+    return load_connectors(path, ["walk"])
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def _transitions(path: Path) -> Any:
         (load_recipes, RECIPE.replace("steps: 5", "steps: .nan"), "not finite"),
         (load_recipes, RECIPE.replace("[walk]", "walk"), "not a list"),
         (load_recipes, RECIPE.replace("phrases: [p]", "phrases: []"), "needs a phrase"),
-        (_transitions, "- {before: run, after: stand, by: walk, steps: 0}", "whole number from 1"),
-        (_transitions, "- {before: run, after: stand, by: walk, steps: true}", "whole number from 1"),
-        (_transitions, "- {before: run, after: stand, by: walk}", "lacks steps"),
-        (_transitions, "- {before: [run], after: stand, by: walk, steps: 3}", "not a text"),
+        (_connectors, "- {before: run, after: stand, by: walk, steps: 0}", "whole number from 1"),
+        (_connectors, "- {before: run, after: stand, by: walk, steps: true}", "whole number from 1"),
+        (_connectors, "- {before: run, after: stand, by: walk}", "lacks steps"),
+        (_connectors, "- {before: [run], after: stand, by: walk, steps: 3}", "not a text"),
         (load_phrases, "{skills: {walk: [go]}, other: {}}", "lacks deictic"),
         (load_phrases, "{skills: {walk: go}, other: {}, deictic: []}", "not a list"),
         (load_phrases, "{skills: {walk: []}, other: {}, deictic: []}", "empty"),

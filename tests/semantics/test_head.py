@@ -1,4 +1,4 @@
-"""Instructions in plain words: weights, refusals, sequences, new skills, hand-over."""
+"""Instructions in plain words: weights, refusals, sequences, new skills, artifact."""
 
 import copy
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.core.artifact import write_handoff
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, CorruptFile, MissingDependency, MissingFile, NoSkillFits
 from mwl.semantics import Card, SemanticHead
 from mwl.semantics.calibration import auroc
@@ -218,7 +218,7 @@ def test_cards_must_differ_and_say_something(head: SemanticHead) -> None:
 
 def test_hand_over_round_trip_and_damage(head: SemanticHead, tmp_path: Path) -> None:
     checkpoint = head.to_plain("sentence", None, head.encoder.visual.state_dict())
-    folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
+    folder = write_artifact(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
     again = SemanticHead.load(str(folder))
     frame = np.full((64, 64, 3), 127, dtype=np.uint8)
     assert again.weights("walk ahead") == head.weights("walk ahead")
@@ -275,7 +275,7 @@ def _changed(checkpoint: dict[str, Any], path: str, value: Any) -> dict[str, Any
 )
 def test_a_head_with_an_unsound_entry_is_refused(head: SemanticHead, tmp_path: Path, path: str, value: Any) -> None:
     checkpoint = _changed(head.to_plain("sentence", None, head.encoder.visual.state_dict()), path, value)
-    folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
+    folder = write_artifact(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
     with pytest.raises(BadInput) as refusal:
         SemanticHead.load(folder)
     assert len(str(refusal.value)) < 500
@@ -283,7 +283,7 @@ def test_a_head_with_an_unsound_entry_is_refused(head: SemanticHead, tmp_path: P
 
 def test_a_head_on_the_encoder_of_earlier_versions_is_refused_by_name(head: SemanticHead, tmp_path: Path) -> None:
     checkpoint = head.to_plain("lexical", None, head.encoder.visual.state_dict())
-    folder = write_handoff(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
+    folder = write_artifact(tmp_path / "semantic", stage="semantic", name="semantic", checkpoint=checkpoint)
     with pytest.raises(BadInput, match="encoder 'lexical', now removed"):
         SemanticHead.load(folder)
 

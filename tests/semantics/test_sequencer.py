@@ -9,10 +9,10 @@ from torch import Tensor
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Clause, Sequencer, SequencerConfig
 from mwl.semantics.language.clauses import ending
+from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.recipes import load_recipes
-from mwl.semantics.language.transitions import Transition, load_transitions
 from mwl.semantics.plan.progress import met
-from mwl.semantics.shipped import shipped_transitions
+from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import get_task
 
 REACH = get_task("h1-reach").layout
@@ -52,8 +52,8 @@ def test_a_step_that_waits_for_something_is_tried_once_more_before_it_is_left() 
 def test_between_a_run_and_a_stand_somebody_walks() -> None:
     skills = ("run", "stand", "walk")
     run, stand, _ = ({name: float(name == skill) for name in skills} for skill in skills)
-    ways = [Transition("run", "stand", by, steps) for by, steps in (("slow_down", 9), ("walk", 3), ("run", 9))]
-    config = SequencerConfig(transitions=tuple(ways))  # the first that can be carried out
+    ways = [Connector("run", "stand", by, steps) for by, steps in (("slow_down", 9), ("walk", 3), ("run", 9))]
+    config = SequencerConfig(connectors=tuple(ways))  # the first that can be carried out
     sequencer = Sequencer([Clause("run", run, steps=2), Clause("stop", stand, steps=2), Clause("run", run)], config)
     seen = [int(sequencer.update(_observation(), REACH, step).argmax()) for step in range(9)]
     assert seen == [0] * 2 + [2] * 3 + [1] * 2 + [0] * 2, "a step's time begins with its own skill"
@@ -65,17 +65,17 @@ def test_between_a_run_and_a_stand_somebody_walks() -> None:
 
 
 def test_transitions_are_kept_where_somebody_can_carry_them_out(tmp_path: Path) -> None:
-    assert [way.by for way in shipped_transitions(["run", "stand", "walk", "slow_down"])] == ["slow_down", "walk"]
-    (found,) = shipped_transitions(["run", "stand", "walk"])
+    assert [way.by for way in shipped_connectors(["run", "stand", "walk", "slow_down"])] == ["slow_down", "walk"]
+    (found,) = shipped_connectors(["run", "stand", "walk"])
     assert (found.before, found.after, found.by) == ("run", "stand", "walk")
-    assert shipped_transitions(["run", "stand"]) == ()
+    assert shipped_connectors(["run", "stand"]) == ()
     entry = "- {before: run, after: stand, by: walk"
     for content in (f"{entry}}}", f"{entry}, steps: 0}}", "5"):
         (tmp_path / "bad.yaml").write_text(content)
-        with pytest.raises(CorruptFile, match="not a list of transitions"):
-            load_transitions(tmp_path / "bad.yaml", ["walk"])
+        with pytest.raises(CorruptFile, match="not a list of connectors"):
+            load_connectors(tmp_path / "bad.yaml", ["walk"])
     with pytest.raises(MissingFile):
-        load_transitions(tmp_path / "none.yaml", ["walk"])
+        load_connectors(tmp_path / "none.yaml", ["walk"])
 
 
 def test_another_plan_takes_over_where_it_is_told_to() -> None:

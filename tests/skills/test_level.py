@@ -67,7 +67,7 @@ def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Pa
     assert (data.spec.episode_steps, data.spec.action_size, data.rounds, data.env_steps) == (50, 5, 12, 480)
     assert len(data.replay) == 24  # decisions
     assert module.discount == pytest.approx(0.95)
-    handed = module.handoff()
+    handed = module.artifact()
     save_checkpoint(tmp_path / "model.ckpt", handed["checkpoint"])
     agent = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt"))
     assert isinstance(agent, SkillAgent)

@@ -142,7 +142,7 @@ def test_the_time_limit_truncates(space: SkillSpace) -> None:
 
 def test_a_bridge_acts_before_the_next_skill(library: ExpertLibrary) -> None:
     """Between walking and standing the walker acts on, as told by default, for the steps of its bridge."""
-    three = ExpertLibrary([*library.experts, ExpertLibrary.load(EXPERTS.parent / "takeovers/stop").experts[0]])
+    three = ExpertLibrary([*library.experts, ExpertLibrary.load(EXPERTS.parent / "transitions/stop").experts[0]])
     space = SkillSpace(three, ["stand", "walk"], {("walk", "stand"): Bridge("stop", 15)})
     env = SkillEnv(make_env("h1-walk", 1, seed=0), space, hold=10)
     acted = []

@@ -89,7 +89,7 @@ def test_a_teacher_under_way_is_told_another_speed_until_it_begins_anew(data_fol
     observation = torch.zeros(2, 51)
     observation[:, 3], observation[:, 26] = 1.0, 4.0  # upright, 4 m/s forward
     teacher.reset(observation)
-    teacher.take_over(observation, torch.tensor([True, True]))
+    teacher.start_at(observation, torch.tensor([True, True]))
     assert teacher.speed.tolist() == pytest.approx([4.0, 4.0])
     teacher.change_speed(torch.tensor([True, False]), 0.8, 2.0)
     for _ in range(50):

@@ -105,7 +105,7 @@ class ToyGuidance:
         self.current = self.memory = self.age = None
         self.calls = 0
         self.semantic_weights = self.weights
-        self.tuning = self.variants = None
+        self.correction = self.candidates = None
         self.gated = True
         self.acted_gated: list[bool] = []  # at every step of acting
 
@@ -127,8 +127,8 @@ class ToyGuidance:
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)
         experts = torch.stack([good, torch.sign(position)], dim=-2)
-        if self.tuning is not None:
-            experts = self.tuning(experts, None, self.variants if hold else None)
+        if self.correction is not None:
+            experts = self.correction(experts, None, self.candidates if hold else None)
         return TensorDict(
             {
                 keys.EXPERT_ACTION: experts,

@@ -8,7 +8,7 @@ from mwl.world_model import PlannerConfig
 from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.learning.losses import Batch, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
-from mwl.world_model.planner import Advice, Planner
+from mwl.world_model.planner import MPPIPlanner, ReferenceActions
 
 ENVS, EXPERTS, FEATURES, ACTIONS, BATCH = 2, 2, 5, 3, 4
 
@@ -36,12 +36,14 @@ def test_plans_agree() -> None:
     model = make_model().eval()
     latent = model.encode(torch.randn(ENVS, FEATURES)).detach()
     deviation = torch.zeros(3, ENVS, ACTIONS)
-    advice = Advice(torch.rand(ENVS, ACTIONS), torch.rand(ENVS, EXPERTS, ACTIONS), torch.full((ENVS, EXPERTS), 0.5))
+    guide = ReferenceActions(
+        torch.rand(ENVS, ACTIONS), torch.rand(ENVS, EXPERTS, ACTIONS), torch.full((ENVS, EXPERTS), 0.5)
+    )
     plans = {}
     for mode in ("off", "default"):
         config = PlannerConfig(samples=8, iterations=1, elites=1, policy_samples=0, compile=mode)  # type: ignore[arg-type]
-        planner = Planner(model, config, 3, 0.99)
-        plans[mode] = [planner.plan(latent, deviation, advice, spread, "best") for spread in (1e-6, 1e-5)]
+        planner = MPPIPlanner(model, config, 3, 0.99)
+        plans[mode] = [planner.plan(latent, deviation, guide, radius, "best") for radius in (1e-6, 1e-5)]
     for eager, fused in zip(plans["off"], plans["default"], strict=True):
         assert torch.allclose(eager.action, fused.action, atol=1e-4)
         assert torch.allclose(eager.value, fused.value, rtol=1e-3)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mwl.experts.library import ExpertLibrary
 from mwl.selection import Gate, Guidance, LoadedGate
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.context import CONTEXT_SIZE
 from mwl.simulation import get_task
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
@@ -18,7 +18,7 @@ from mwl.world_model.learning.learner import Learner
 from mwl.world_model.learning.losses import Batch, RunningScale
 from mwl.world_model.module import WorldModelModule
 from mwl.world_model.network import WorldModel
-from mwl.world_model.planner import Use
+from mwl.world_model.planner import GuidanceSwitches
 
 EXPERTS = [Path(__file__).parents[2] / "data/experts" / name for name in ("stand", "walk")]
 BATCH, FEATURES, ACTIONS = 16, 5, 19
@@ -26,7 +26,7 @@ BATCH, FEATURES, ACTIONS = 16, 5, 19
 
 def make_guidance(weights: dict[str, float] | None = None) -> Guidance:
     torch.manual_seed(0)
-    gate = LoadedGate(Gate(SITUATION_SIZE, 8).eval(), {"stand": torch.eye(8)[0], "walk": torch.eye(8)[1]})
+    gate = LoadedGate(Gate(CONTEXT_SIZE, 8).eval(), {"stand": torch.eye(8)[0], "walk": torch.eye(8)[1]})
     return Guidance(ExpertLibrary.load(EXPERTS), gate, weights, layout=get_task("h1-walk").layout)
 
 
@@ -50,7 +50,7 @@ def taught(guidance: Guidance, worth: Callable[[Tensor], Tensor], observation: T
     model.worth = worth
     guiding = GuidanceConfig(gate_lr=1e-2)
     learner = Learner(
-        model, RunningScale(), LearningConfig(), guiding, Use(), 0.99, torch.ones(ACTIONS), guidance
+        model, RunningScale(), LearningConfig(), guiding, GuidanceSwitches(), 0.99, torch.ones(ACTIONS), guidance
     )  # fmt: skip
     expert_action = torch.stack([torch.zeros(ACTIONS), torch.full((ACTIONS,), 0.5)]).expand(3, BATCH, 2, ACTIONS)
     batch = Batch(
@@ -114,5 +114,5 @@ def test_rounds_act_by_what_the_gate_has_learned() -> None:
     gate = data.behaviour.agent.guidance.gate.gate
     untaught = make_guidance().gate.gate
     assert not any(torch.equal(a, b) for a, b in zip(gate.phi.parameters(), untaught.phi.parameters(), strict=True))
-    handed_over = module.handoff()["checkpoint"]["guidance"]["gate"]["state_dict"]
+    handed_over = module.artifact()["checkpoint"]["guidance"]["gate"]["state_dict"]
     assert all(torch.equal(handed_over[name], value.cpu()) for name, value in module.gate.state_dict().items())

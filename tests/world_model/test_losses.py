@@ -87,7 +87,7 @@ def test_lambda_schedule(mode: str, steps: int, expected: float) -> None:
 
 
 def test_lambda_falls_with_the_square_of_trust() -> None:
-    assert lambda_at("trust", 2.0, 100, 0, earned_share=0.5) == pytest.approx(0.5)
+    assert lambda_at("trust", 2.0, 100, 0, lambda_scale=0.5) == pytest.approx(0.5)
 
 
 def test_untrained_reward_and_value_are_zero_so_their_losses_are_the_log_of_the_bins() -> None:

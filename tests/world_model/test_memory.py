@@ -39,15 +39,15 @@ class PacingLibrary:
 
 
 class PacingGuidance(Guidance):
-    """Of a point mass, which has no joints for a tuning to look at."""
+    """Of a point mass, which has no joints for a correction to look at."""
 
     def _ask_experts(
         self, observation: Tensor, memory: Tensor, age: Tensor | None, hold: bool
     ) -> tuple[Tensor, Tensor]:
         action, after = self.library.step(observation, None, memory=memory)
-        if self.tuning is None:
+        if self.correction is None:
             return action, after
-        return self.tuning(action, None, self.variants if hold else None, age), after
+        return self.correction(action, None, self.candidates if hold else None, age), after
 
 
 class PacingModule(ToyModule):
@@ -79,14 +79,14 @@ def fit(module: PacingModule, callbacks: Sequence[Callback] = (), checkpoint: Pa
     return data
 
 
-TUNING = {"tune_steps": 120, "tune_window": 5, "race_steps": 60}
-SETTING_OFF = {**TUNING, "tune_steps": 150, "tune_setting_off": 5, "tune_setting_off_steps": 72}  # windows of 6 steps
+SEARCH = {"search_steps": 120, "search_window": 5, "race_steps": 60}
+START_PHASE = {**SEARCH, "search_steps": 150, "start_phase": 5, "start_search_steps": 72}  # windows of 6 steps
 
 
-@pytest.mark.parametrize("tuning", [{}, TUNING, SETTING_OFF], ids=["as they are", "tuned", "setting off"])
-def test_experts_count_the_steps_of_each_episode(tuning: dict[str, int]) -> None:
+@pytest.mark.parametrize("correction", [{}, SEARCH, START_PHASE], ids=["as they are", "tuned", "start phase"])
+def test_experts_count_the_steps_of_each_episode(correction: dict[str, int]) -> None:
     pl.seed_everything(0)
-    data = fit(make_module(**tuning))
+    data = fit(make_module(**correction))
     assert data.replay is not None
     rows = data.replay.buffer[: ROUNDS * PER_ROUND]  # [time, environment], 70 steps: every episode is over once
     assert ROUNDS * PER_ROUND > EPISODE_STEPS
@@ -96,23 +96,27 @@ def test_experts_count_the_steps_of_each_episode(tuning: dict[str, int]) -> None
     for t in range(1, len(age)):
         age[t] = torch.where(same[t - 1], age[t - 1] + 1, 0.0)
     assert torch.equal(rows[keys.MEMORY].squeeze(-1), age)
-    # what was advised after a step is what is advised before the next, to planner and losses alike
+    # the reference after a step is that before the next, to planner and losses alike
     after, before = rows[keys.NEXT, keys.REFERENCE_ACTION][:-1], rows[keys.REFERENCE_ACTION][1:]
     assert torch.equal(after[same], before[same])
 
 
 @pytest.mark.parametrize(
-    ("tuning", "stop_after"), [({}, 9), (SETTING_OFF, 2), (SETTING_OFF, 3)], ids=["late", "before setting off", "while"]
+    ("correction", "stop_after"),
+    [({}, 9), (START_PHASE, 2), (START_PHASE, 3)],
+    ids=["late", "before start phase", "while"],
 )
-def test_resumed_training_remembers(tuning: dict[str, int], stop_after: int, tmp_path: Path) -> None:
+def test_resumed_training_remembers(correction: dict[str, int], stop_after: int, tmp_path: Path) -> None:
     pl.seed_everything(1)
-    whole = make_module(**tuning)
+    whole = make_module(**correction)
     fit(whole)
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(make_module(**tuning), [StopAfter(stop_after, tmp_path / "last.ckpt")])  # 9: 45 of an episode's 50 steps
+        fit(
+            make_module(**correction), [StopAfter(stop_after, tmp_path / "last.ckpt")]
+        )  # 9: 45 of an episode's 50 steps
     pl.seed_everything(77)
-    resumed = make_module(**tuning)
+    resumed = make_module(**correction)
     fit(resumed, checkpoint=tmp_path / "last.ckpt")
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name

@@ -8,7 +8,7 @@ from mwl.world_model.agent import WorldModelAgent
 from mwl.world_model.config import PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
-from mwl.world_model.planner import Advice, Planner, Use, _elites, _moments, _scores, shifted
+from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner, ReferenceActions, _elites, _moments, _scores, shifted
 
 N, A, K, H = 3, 2, 2, 3
 TARGET = torch.tensor([0.4, -0.3])
@@ -27,18 +27,18 @@ class Known(WorldModel):
         return latent, 1 - (action - TARGET).square().sum(-1)
 
 
-def planner(model: WorldModel, use: Use | None = None, **options) -> Planner:
+def planner(model: WorldModel, switches: GuidanceSwitches | None = None, **options) -> MPPIPlanner:
     settings = {"samples": 128, "iterations": 6, "elites": 16, "policy_samples": 4, "min_std": 0.01, **options}
-    return Planner(model, PlannerConfig(**settings), H, 0.9, use=use)
+    return MPPIPlanner(model, PlannerConfig(**settings), H, 0.9, switches=switches)
 
 
 def latents(model: WorldModel) -> torch.Tensor:
     return model.encode(torch.randn(N, 4, generator=torch.Generator().manual_seed(1))).detach()
 
 
-def advice(reference: torch.Tensor) -> Advice:
+def guide(reference: torch.Tensor) -> ReferenceActions:
     experts = torch.stack([reference, -torch.ones(A)]).expand(N, -1, -1)
-    return Advice(reference.expand(N, -1), experts, torch.tensor([1.0, 0.0]).expand(N, -1))
+    return ReferenceActions(reference.expand(N, -1), experts, torch.tensor([1.0, 0.0]).expand(N, -1))
 
 
 def test_unguided_planner_finds_the_best_action() -> None:
@@ -67,20 +67,20 @@ def test_an_imagined_fall_ends_the_return() -> None:
 def test_expert_candidates_never_worsen_the_plan(reference: torch.Tensor) -> None:
     model = Known(K)
     values = {}
-    for name, said in (("none", None), ("expert", advice(reference))):
+    for name, found in (("none", None), ("expert", guide(reference))):
         torch.manual_seed(0)
-        use = Use(candidates=True, base=False, policy_base=False, head=False)
-        plan = planner(model, use).plan(latents(model), torch.zeros(H, N, A), said, 2.0, "mean")
+        switches = GuidanceSwitches(candidates=True, base=False, policy_base=False, head=False)
+        plan = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), found, 2.0, "mean")
         values[name] = -(plan.action - TARGET).square().sum(-1)
     assert (values["expert"] >= values["none"] - 0.01).all()
 
 
-def test_small_spread_keeps_to_the_reference_and_full_spread_leaves_a_bad_one() -> None:
+def test_small_radius_keeps_to_the_reference_and_full_radius_leaves_a_bad_one() -> None:
     model, bad = Known(K), torch.tensor([0.9, 0.9])
-    use = Use(head=False)
+    switches = GuidanceSwitches(head=False)
     torch.manual_seed(0)
-    near = planner(model, use).plan(latents(model), torch.zeros(H, N, A), advice(bad), 0.02, "mean")
-    far = planner(model, use).plan(latents(model), torch.zeros(H, N, A), advice(bad), 2.0, "mean")
+    near = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), guide(bad), 0.02, "mean")
+    far = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), guide(bad), 2.0, "mean")
     assert (near.action - bad).abs().max() < 0.2
     assert (far.action - TARGET).abs().max() < 0.15
 
@@ -102,20 +102,20 @@ def test_no_candidate_leaves_the_trust_region() -> None:
     with torch.no_grad():
         model.policy_head[-1].bias[:A] = -5.0  # a policy that has gone astray
     unit = torch.tensor([1.0, 0.1])
-    plan = Planner(model, PlannerConfig(samples=32, elites=8), H, 0.9, unit, Use(head=False)).plan(
-        latents(model), torch.zeros(H, N, A), advice(far), 0.1, "best"
+    plan = MPPIPlanner(model, PlannerConfig(samples=32, elites=8), H, 0.9, unit, GuidanceSwitches(head=False)).plan(
+        latents(model), torch.zeros(H, N, A), guide(far), 0.1, "best"
     )
     assert ((plan.action - far).abs() <= 0.2 * unit + 1e-6).all()  # two standard deviations of 0.1 rad
 
 
-def acting_by_policy(guided: bool, use: Use | None = None) -> WorldModelAgent:
+def acting_by_policy(guided: bool, switches: GuidanceSwitches | None = None) -> WorldModelAgent:
     """Its policy is drawn to -1 in the first action, and leaves the second where the reference has it."""
     model = Known(K)
     with torch.no_grad():
         model.policy_head[-1].weight.zero_()
         model.policy_head[-1].bias.copy_(torch.tensor([-5.0, 0.0, 0.0, 0.0]))  # means, then standard deviations
     unit = torch.tensor([0.5, 0.1])
-    planned = Planner(model, PlannerConfig(), H, 0.9, unit, use)
+    planned = MPPIPlanner(model, PlannerConfig(), H, 0.9, unit, switches)
     return WorldModelAgent(model, planned, Observer(None), ToyGuidance() if guided else None, 0.2, "policy")  # type: ignore[arg-type]
 
 
@@ -138,10 +138,10 @@ def test_within_the_trust_region_the_policy_acts_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guided", "use"), [(False, None), (True, Use(policy_base=False))], ids=["no experts", "no base"]
+    ("guided", "switches"), [(False, None), (True, GuidanceSwitches(policy_base=False))], ids=["no experts", "no base"]
 )
-def test_without_a_base_the_policy_is_confined_to_nothing(guided: bool, use: Use | None) -> None:
-    action = acting_by_policy(guided, use).act(POSITIONS)
+def test_without_a_base_the_policy_is_confined_to_nothing(guided: bool, switches: GuidanceSwitches | None) -> None:
+    action = acting_by_policy(guided, switches).act(POSITIONS)
     assert torch.allclose(action, torch.tensor([-5.0, 0.0]).tanh().expand(2, -1))
 
 
@@ -183,7 +183,7 @@ def test_same_seed_same_plan_bit_for_bit() -> None:
     plans = []
     for _ in range(2):
         torch.manual_seed(7)
-        plans.append(planner(model).plan(latents(model), torch.zeros(H, N, A), advice(TARGET), 0.5, "sample", True))
+        plans.append(planner(model).plan(latents(model), torch.zeros(H, N, A), guide(TARGET), 0.5, "sample", True))
     assert torch.equal(plans[0].action, plans[1].action)
 
 
@@ -192,8 +192,8 @@ def test_limb_weights_compose_imagined_references_too() -> None:
     torch.nn.init.normal_(model.expert_head[-1].weight)  # type: ignore[index, arg-type]
     latent, experts = latents(model), torch.rand(N, K, A)
     split = torch.eye(2).expand(N, -1, -1)  # the first action follows the first expert, the second the second
-    said = Advice((split * experts).sum(dim=1), experts, split)
-    sequence, _ = planner(model)._expert_sequences(latent, said)
+    found = ReferenceActions((split * experts).sum(dim=1), experts, split)
+    sequence, _ = planner(model)._expert_sequences(latent, found)
     assert torch.equal(sequence[0], torch.stack([experts[:, 0, 0], experts[:, 1, 1]], dim=-1))
     told = model.expert_actions(model.next(latent, sequence[0]))
     assert torch.allclose(sequence[1], torch.stack([told[:, 0, 0], told[:, 1, 1]], dim=-1))

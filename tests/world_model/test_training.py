@@ -25,7 +25,7 @@ from mwl.world_model.observation import Observer
 ENVS = 8
 
 EXPERTS = [str(Path(__file__).parents[2] / "data/experts" / name) for name in ("stand", "walk")]
-TUNING = {"tune_steps": 200, "tune_window": 5, "race_steps": 32}  # of 8 environments and 16 steps a round
+SEARCH = {"search_steps": 200, "search_window": 5, "race_steps": 32}  # of 8 environments and 16 steps a round
 
 
 def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guidance: Any) -> ToyModule:
@@ -64,16 +64,16 @@ def final_weights(module: ToyModule) -> torch.Tensor:
 
 
 @cache
-def uninterrupted(steps: int, guided: bool = True, tuned: bool = False) -> ToyModule:
+def uninterrupted(steps: int, guided: bool = True, searching: bool = False) -> ToyModule:
     """A training that several tests compare with: of seed 1, never stopped."""
     pl.seed_everything(1)
-    module = make_tuned() if tuned else make_module(guided)
+    module = make_searching() if searching else make_module(guided)
     assert fit(module, steps).rounds == steps // (2 * ENVS)
     return module
 
 
-def make_tuned() -> ToyModule:
-    return make_module(True, 240 - TUNING["tune_steps"] - TUNING["race_steps"], **TUNING)
+def make_searching() -> ToyModule:
+    return make_module(True, 240 - SEARCH["search_steps"] - SEARCH["race_steps"], **SEARCH)
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def mean_return(agent: WorldModelAgent | None) -> float:
 def ready_to_act(module: ToyModule, data: ToyData) -> WorldModelAgent:
     assert data.behaviour is not None
     agent = data.behaviour.agent
-    agent.explore, agent.pick, agent.spread = False, "mean", float(module.trust.spread)
+    agent.explore, agent.pick, agent.trust_radius = False, "mean", float(module.trust.radius)
     agent.reset()
     return agent
 
@@ -125,7 +125,7 @@ def test_without_experts_to_trust_the_search_stays_as_wide_as_that_of_tdmpc2(
     pl.seed_everything(0)
     module = make_module(guided=guided, seed_steps=160, planner_base=False, trust_window=5)
     agent = ready_to_act(module, fit(module, steps=480))
-    assert float(agent.planner._widest(agent.spread).min()) == agent.planner.config.max_std
+    assert float(agent.planner._widest(agent.trust_radius).min()) == agent.planner.config.max_std
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -157,16 +157,16 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "beside", "tuned"),
+    ("stop_at", "beside", "searching"),
     [(12, True, False), (17, False, False), (5, False, True), (14, False, True)],
-    ids=["seeding, replay beside", "planning, replay within", "tuning", "racing"],
+    ids=["seeding, replay beside", "planning, replay within", "search", "racing"],
 )
 def test_resumed_training_ends_as_the_uninterrupted_one(
-    stop_at: int, beside: bool, tuned: bool, tmp_path: Path
+    stop_at: int, beside: bool, searching: bool, tmp_path: Path
 ) -> None:
     sidecar = str(tmp_path / "replay") if beside else None
-    whole = uninterrupted(352, tuned=tuned)
-    first, resumed = (make_tuned() if tuned else make_module(guided=True) for _ in range(2))
+    whole = uninterrupted(352, searching=searching)
+    first, resumed = (make_searching() if searching else make_module(guided=True) for _ in range(2))
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
         fit(first, 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
@@ -244,7 +244,7 @@ def test_what_cannot_change_at_a_resume_is_named(begun: str, change: dict[str, A
 
 
 def test_other_advice_is_written_into_what_was_collected(tmp_path: Path) -> None:
-    """What the replay buffer holds of the experts' advice is theirs under the weights of now."""
+    """What the replay buffer holds of the experts' reference actions is theirs under the weights of now."""
     stopped(tmp_path / "last.ckpt", semantic_weights={"good": 1.0})
     module = make_module(guided=True, semantic_weights={"bad": 1.0})
     module.follow = "bad"
@@ -336,21 +336,21 @@ def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
     module = make_module(guided=True, rate=0.05, trust_window=5, trust_growth=2.0, lambda_mode="off")
     module.follow = "bad"
     fit(module, steps=960)
-    assert module.trust.spread > 0.1  # from 0.03
+    assert module.trust.radius > 0.1  # from 0.03
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_the_gate_has_no_say_while_an_expert_is_tuned_alone(alone: bool) -> None:
     """Rounds of two steps by eight environments: 13 until 200 steps are over, 2 until the race's 32 more are."""
     pl.seed_everything(0)
-    data = fit(make_module(guided=True, tune_alone=alone, **TUNING), steps=320)
+    data = fit(make_module(guided=True, search_alone=alone, **SEARCH), steps=320)
     assert data.behaviour is not None
     guidance: Any = data.behaviour.agent.guidance
     assert guidance.acted_gated[-40:] == [not alone] * 30 + [True] * 10  # before them the collector tries its policy
 
 
 def test_none_is_tuned_alone_where_several_lead() -> None:
-    module = make_module(guided=True, tune_alone=True, **TUNING)
+    module = make_module(guided=True, search_alone=True, **SEARCH)
     module.follow = "both"
     with pytest.raises(BadInput, match="2 of the experts good, bad weigh the same"):
         fit(module, steps=320)
@@ -436,7 +436,7 @@ def test_new_weights_are_followed_from_the_next_step_on() -> None:
     pl.seed_everything(0)
     module = make_module(guided=True)
     agent = ready_to_act(module, fit(module, steps=256))
-    agent.spread = 1e-6
+    agent.trust_radius = 1e-6
     observation = torch.tensor([[0.4, -0.2, 0.0, 0.0], [0.4, -0.2, 0.0, 0.0]])
     good = (-3 * observation[:, :2] - 9 * observation[:, 2:]).clamp(-1, 1)
     assert torch.allclose(agent.act(observation), good, atol=1e-3)
@@ -505,6 +505,6 @@ def test_half_precision_learns_as_single_does() -> None:
 
 def test_smoothness_is_refused_where_no_joints_are_seen() -> None:
     module = make_module(guided=True)
-    module.guiding = GuidanceConfig(tune_steps=200, tune_window=5, race_steps=32, tune_smoothness=0.1)
-    with pytest.raises(BadInput, match="tune_smoothness needs a task with a robot's joints"):
+    module.guiding = GuidanceConfig(search_steps=200, search_window=5, race_steps=32, jerk_weight=0.1)
+    with pytest.raises(BadInput, match="jerk_weight needs a task with a robot's joints"):
         fit(module, steps=160)

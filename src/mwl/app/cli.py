@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, str(error), error.exit_code)
     except KeyboardInterrupt as error:
         said = " ".join(arguments)
-        known = [advice for command, advice in _GOING_ON.items() if f"{said} ".startswith(f"{command} ")]
+        known = [hint for command, hint in _GOING_ON.items() if f"{said} ".startswith(f"{command} ")]
         return _fail(error, "; ".join(["stopped", *known]), _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -132,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--agent",
         required=True,
-        help="hand-over folder | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>",
+        help="artifact (folder) | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>",
     )
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
     sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
@@ -180,7 +180,7 @@ def _add_force(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_understanding(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--head", default="embedded", help="semantic hand-over folder; default: the shipped one")
+    sub.add_argument("--head", default="embedded", help="artifact of a semantic head; default: the shipped one")
     sub.add_argument("--encoder", metavar="CLIP", help="CLIP that such a folder was fitted on; default: MWL_ENCODER")
     sub.add_argument("--pretrained", metavar="TAG|FILE", help="its weights; default: MWL_ENCODER_WEIGHTS")
     sub.add_argument(
@@ -238,13 +238,13 @@ def _add_experts(experts: argparse.ArgumentParser) -> None:
     text = "write an expert as ONNX, normaliser inside, with joints, gains and scaling as metadata"
     sub = actions.add_parser("export", help=text, description=text)
     sub.set_defaults(run=_experts_export)
-    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("folder", type=Path, help="artifact of the expert")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
     _add_force(sub)
-    text = "measure an expert again: return, falls, pushes, naturalness; renews its manifest"
+    text = "measure an expert again: return, falls, pushes, motion quality; renews its manifest"
     sub = actions.add_parser("measure", help=text, description=text)
     sub.set_defaults(run=_experts_measure)
-    sub.add_argument("folder", type=Path, help="hand-over folder of the expert")
+    sub.add_argument("folder", type=Path, help="artifact of the expert")
     sub.add_argument("--episodes", type=int, default=20)
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
@@ -259,7 +259,7 @@ def _fit(arguments: Sequence[str]) -> int:
     if not arguments:
         raise BadInput("fit needs --config conf/<stage>.yaml (see `mwl fit --help`)")
     folder = fit(arguments)
-    done = "tried out; nothing was kept" if folder is None else f"finished; hand-over in {folder}"
+    done = "tried out; nothing was kept" if folder is None else f"finished; artifact in {folder}"
     print(f"mwl: {done}", file=sys.stderr)
     return 0
 
@@ -278,7 +278,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from mwl.evaluation.table import record_table
 
     if options.keep and not Path(options.agent).is_dir():
-        raise BadInput(f"--keep: {options.agent} is no folder; name the agent by its hand-over folder")
+        raise BadInput(f"--keep: {options.agent} is no folder; name the agent by the folder of its artifact")
     if not options.experiment.strip():
         raise BadInput("--experiment is empty; name one")
     if options.keep and (options.act or options.without):

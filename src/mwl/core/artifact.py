@@ -192,8 +192,8 @@ def is_scratch(path: Path) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
 
 
-def write_handoff(target: Path | str, *, stage: str, name: str, checkpoint: dict[str, Any], **entries: Any) -> Path:
-    """Write the hand-over folder of a finished stage and return it.
+def write_artifact(target: Path | str, *, stage: str, name: str, checkpoint: dict[str, Any], **entries: Any) -> Path:
+    """Write the artifact of a finished stage and return it.
 
     Args:
         target: folder to create or replace.
@@ -226,7 +226,7 @@ def _finite_or_none(value: Any) -> Any:
 def read_manifest(
     folder: Path | str, *, stage: str | None = None, robot: str | None = None, files: bool = True
 ) -> dict[str, Any]:
-    """Read and verify the manifest of a hand-over folder.
+    """Read and verify the manifest of an artifact.
 
     Args:
         folder: the folder.
@@ -277,7 +277,7 @@ def _nothing_there(folder: Path) -> str:
     leaves = f"a finished stage leaves a folder with {MODEL} and {MANIFEST}"
     if folder.is_file():
         what = _OTHER_WEIGHTS.get(folder.suffix.lower(), "a file")
-        return f"{shown(folder)}: is {what}, no hand-over folder; {leaves}"
+        return f"{shown(folder)}: is {what}, no artifact; {leaves}"
     if folder.is_dir():
         return f"{shown(folder)}: no {MANIFEST} in it; {leaves}"
     what = "a link to nothing" if folder.is_symlink() else "no such folder"
@@ -290,7 +290,7 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
         raise CorruptFile(f"{shown(folder / MANIFEST)}: lists {shown(name)}, which is outside its folder")
     try:
         if path.is_symlink():
-            raise CorruptFile(f"{shown(path)}: is a link; a hand-over folder holds its files itself")
+            raise CorruptFile(f"{shown(path)}: is a link; an artifact holds its files itself")
         if not path.is_file():
             raise MissingFile(f"{shown(path)}: listed in the manifest but missing; fit the stage again")
         if sha256_of(path) != digest:
@@ -300,12 +300,12 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
 
 
 def update_manifest(folder: Path | str, **entries: Any) -> None:
-    """Add or renew entries in the manifest of a verified hand-over folder; its files stay as they are."""
+    """Add or renew entries in the manifest of a verified artifact; its files stay as they are."""
     write_json(Path(folder) / MANIFEST, _finite_or_none({**read_manifest(folder), **entries}))
 
 
 def read_checkpoint(folder: Path | str) -> dict[str, Any]:
-    """Load `model.ckpt` of a verified hand-over folder on the CPU, with `weights_only=True`.
+    """Load `model.ckpt` of a verified artifact on the CPU, with `weights_only=True`.
 
     Raises:
         CorruptFile: not a checkpoint, it needs more than tensors and plain values, or a number in it is not finite.
@@ -379,7 +379,7 @@ def checkpoint_of(what: str, folder: Path | str) -> Iterator[None]:
 
     Args:
         what: the stage in words, for example `a gate`.
-        folder: its hand-over folder.
+        folder: its artifact.
 
     Raises:
         CorruptFile: entries are missing or of another type.

@@ -29,7 +29,7 @@ SCHEMA: Literal[1] = 1
 MAX_MANIFEST_BYTES = 8 * 2**20
 _FLOATS = {"observation": 2, "action": 2, "command": 2, "executed_action": 2, "reward": 1}  # and their dimensions
 _INTEGERS = ("episode", "skill")
-Pilot = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+BehaviourPolicy = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Actions `[N, A]` to execute at observations `[N, O]` under commands `[N, C]`, given the demonstrator's answers."""
 
 
@@ -303,7 +303,7 @@ class RecordingConfig:
 
 
 def record_demonstrations(
-    demonstrator: Demonstrator, env: HumanoidEnv, config: RecordingConfig, pilot: Pilot | None = None
+    demonstrator: Demonstrator, env: HumanoidEnv, config: RecordingConfig, behaviour: BehaviourPolicy | None = None
 ) -> Demonstrations:
     """Record `config.episodes` short episodes at once from the benchmark's own resets.
 
@@ -311,7 +311,7 @@ def record_demonstrations(
         demonstrator: its clean answers become the labels.
         env: batched task environment of `config.episodes` robots.
         config: amount and noise.
-        pilot: what acts instead of the demonstrator, which then only says what it would do.
+        behaviour: what acts instead of the demonstrator, which then only says what it would do.
 
     Returns:
         the steps of all episodes that stayed on their feet, and of the others up to shortly before the fall.
@@ -322,7 +322,7 @@ def record_demonstrations(
     exposed = torch.arange(count) // len(config.noise_levels) % 100 < 100 * config.pushed_share
     pushes = config.push_std > 0 or config.turn_push_std > 0
     exposed = exposed[torch.randperm(count, generator=generator)] if pushes else torch.zeros_like(exposed)
-    frames = _play(demonstrator, env, config, levels, exposed, generator, pilot)
+    frames = _play(demonstrator, env, config, levels, exposed, generator, behaviour)
     alive = frames.pop("alive")
     length = alive.sum(dim=0)
     length = torch.where(length < config.steps, length - config.drop_before_fall, length).clamp(min=0)
@@ -362,7 +362,7 @@ def _play(
     levels: Tensor,
     exposed: Tensor,
     generator: torch.Generator,
-    pilot: Pilot | None,
+    behaviour: BehaviourPolicy | None,
 ) -> dict[str, Tensor]:
     """Time-major frames `[T, N, ...]` of one batch of episodes."""
     state = env.reset()
@@ -374,8 +374,8 @@ def _play(
         answer = demonstrator.act(observation)
         skill = demonstrator.skill if isinstance(demonstrator, SkilledDemonstrator) else None
         noise = levels * demonstrator.noise_scale * torch.randn(answer.shape, generator=generator)
-        flown = answer if pilot is None else pilot(observation, demonstrator.command, answer)
-        executed = (flown + noise).clamp(-1, 1)
+        acted = answer if behaviour is None else behaviour(observation, demonstrator.command, answer)
+        executed = (acted + noise).clamp(-1, 1)
         demonstrator.executed(executed)
         now = {"observation": observation, "action": answer, "executed": executed, "alive": alive}
         if demonstrator.command is not None:

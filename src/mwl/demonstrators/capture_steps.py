@@ -3,7 +3,7 @@
 The robot is a linear inverted pendulum about its supporting foot, whose state is read off its angular momentum about
 that foot; each step is put where the next one ends with the wanted momentum (Gong and Grizzle, "Angular Momentum about
 the Contact Point for Control of Bipedal Locomotion", 2020). `whole_body` turns that into joint targets. It walks
-towards the world's +x, which is where `h1-walk` pays for walking; world frame throughout.
+towards the world's +x, which is where `h1-walk` rewards walking; world frame throughout.
 """
 
 from dataclasses import dataclass, field

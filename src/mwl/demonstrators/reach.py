@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mwl.demonstrators.lqr import PROVENANCE, LQRConfig, noise_scale
-from mwl.demonstrators.squat import Bending
+from mwl.demonstrators.squat import Squat
 from mwl.robot import frames, h1
 from mwl.robot.h1 import CONTROL_DT, CTRL_HIGH, CTRL_LOW, FRAME_SKIP, JOINT_NAMES, QPOS0, ctrl_to_action
 from mwl.robot.kinematics import HANDS, PointKinematics
@@ -89,13 +89,13 @@ def reachable_targets(model: mujoco.MjModel, count: int, generator: torch.Genera
     Drawn evenly from `TARGET_BOX` outside trunk and legs; kept where the arm's inverse kinematics comes within 5 mm
     from a pose bent as far as the target's height asks for.
     """
-    kinematics, bending = HandKinematics(model), Bending(model, FRAME_SKIP, LQRConfig())
+    kinematics, squat = HandKinematics(model), Squat(model, FRAME_SKIP, LQRConfig())
     low, high = torch.tensor(TARGET_BOX).T
     kept = torch.empty(0, 3)
     while len(kept) < count:
         candidates = low + (high - low) * torch.rand(4 * count, 3, generator=generator)
-        depth = (bending.needed(candidates[:, 2] + float(QPOS0[2])) - _SAG).clamp(min=0)
-        seen = bending.seen_from(depth, torch.zeros(len(candidates)), candidates)
+        depth = (squat.needed(candidates[:, 2] + float(QPOS0[2])) - _SAG).clamp(min=0)
+        seen = squat.seen_from(depth, torch.zeros(len(candidates)), candidates)
         _, error = kinematics.solve(seen)
         trunk = seen[:, :2].norm(dim=-1) < BODY_RADIUS
         (_, ahead), (right, left) = _LEGS
@@ -146,7 +146,7 @@ class Reach:
     ) -> None:
         self.config = config or ReachConfig()
         self.command: Tensor | None = None
-        self._bending = Bending(model, frame_skip, self.config.balance)
+        self._squat = Squat(model, frame_skip, self.config.balance)
         self._kinematics = HandKinematics(model)
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self._pool = None if targets is not None and not self._moves else self._draw_pool(model)
@@ -193,8 +193,8 @@ class Reach:
         assert self._pool is not None
         drawn = self._pool[torch.randint(len(self._pool), (len(observation),), generator=self._generator)]
         qpos = observation[:, :26]
-        depth = self._bending.of(qpos)
-        upright = self._bending.pelvis(torch.zeros_like(depth)) - self._bending.pelvis(depth)
+        depth = self._squat.of(qpos)
+        upright = self._squat.pelvis(torch.zeros_like(depth)) - self._squat.pelvis(depth)
         yaw = frames.heading(frames.rotation_matrix(qpos[:, 3:7]))
         return qpos[:, :3] + frames.to_heading(-yaw, drawn + upright)
 
@@ -217,13 +217,13 @@ class Reach:
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         offset = self.targets - qpos[:, :3]
         self.command = frames.to_heading(frames.heading(rotation), offset)
-        joints, depth = qpos[:, 7:26], self._bending.of(qpos)
-        ahead = (self._bending.needed(self.targets[:, 2]) - depth).clamp(-self.config.max_bend, self.config.max_bend)
+        joints, depth = qpos[:, 7:26], self._squat.of(qpos)
+        ahead = (self._squat.needed(self.targets[:, 2]) - depth).clamp(-self.config.max_bend, self.config.max_bend)
         self._refine(joints, self._seen(self.command, rotation, depth))
         lead = self.config.gain * (self._solution - joints[:, CHAIN])
         lead = lead * (self.config.max_lead / lead.norm(dim=-1, keepdim=True).clamp(min=self.config.max_lead))
         arm = _within_range(joints[:, CHAIN] + lead) + self._arm_sag(qpos)
-        targets = self._bending.control(observation, depth + ahead, deliberate=CHAIN)
+        targets = self._squat.control(observation, depth + ahead, deliberate=CHAIN)
         targets[:, CHAIN] = arm.numpy()
         return torch.from_numpy(ctrl_to_action(targets)).clamp(-1, 1)
 
@@ -232,17 +232,17 @@ class Reach:
 
         Where the robot has all but bent so far, as it sees them now: it comes to rest a little higher than it should.
         """
-        left = self._bending.needed(self.targets[:, 2]) - depth
+        left = self._squat.needed(self.targets[:, 2]) - depth
         left = left.sign() * (left.abs() - _BENT).clamp(min=0)
-        return self._bending.seen_from(depth + left, depth, command, rotation)
+        return self._squat.seen_from(depth + left, depth, command, rotation)
 
     def miss(self, observation: Tensor, targets: Tensor) -> Tensor:
         """How far from targets `[N, 3]` (world, m) the hands of robots at `[N, O]` would end, `[N]` in m."""
         qpos = observation[:, :26]
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         relative = frames.to_heading(frames.heading(rotation), targets - qpos[:, :3])
-        needed = self._bending.needed(targets[:, 2])
-        return self._kinematics.solve(self._bending.seen_from(needed, self._bending.of(qpos), relative), 40)[1]
+        needed = self._squat.needed(targets[:, 2])
+        return self._kinematics.solve(self._squat.seen_from(needed, self._squat.of(qpos), relative), 40)[1]
 
     def executed(self, action: Tensor) -> None:
         """Nothing to remember: the controller acts on the state alone."""

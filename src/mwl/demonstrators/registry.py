@@ -48,13 +48,13 @@ class DemonstrationConfig:
     """What it takes besides."""
     task: str = "h1-stand"
     teacher: str | None = None
-    """Hand-over folder of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
+    """Artifact of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
     starter: str | None = None
-    """Hand-over folder of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
+    """Artifact of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
     starter_seconds: float = 2.0
     """For how long."""
     walker: str | None = None
-    """Hand-over folder of the walking teacher that goes on after a run, for the kind `slow_down`."""
+    """Artifact of the walking teacher that goes on after a run, for the kind `slow_down`."""
     command: tuple[float, float, float] | None = None
     """What the teacher is told: forward, sideways in m/s, turning in rad/s; None takes its preferred speed."""
     commands: CommandConfig | None = None

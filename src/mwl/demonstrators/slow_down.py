@@ -89,7 +89,7 @@ class SlowDown:
         self.skill = (self._left <= 0).long()
         arrives = (self._left <= 0) & ~self._walks & (self._runner.speed <= self.config.walk_below)
         if arrives.any():
-            self._walker.take_over(observation, arrives)
+            self._walker.start_at(observation, arrives)
         self._walks = self._walks | arrives
         self._left = self._left - 1
         running, walking = self._runner.act(observation), self._walker.act(observation)

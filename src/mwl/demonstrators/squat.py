@@ -1,4 +1,4 @@
-"""Bending down on the spot: balanced poses from upright to knees and trunk bent, and how far to go for a target."""
+"""Squatting on the spot: balanced poses from upright to knees and trunk bent, and how far to go for a target."""
 
 import mujoco
 import numpy as np
@@ -12,12 +12,12 @@ from mwl.robot.h1 import H1, QPOS0
 UPRIGHT_KNEE = float(QPOS0[10])  # rad; the reset's own, so that a robot that need not bend stays as it is
 DEEPEST_KNEE, DEEPEST_PITCH = 1.8, 1.0  # rad; further down, the pelvis meets the thighs
 DEEPEST_SPREAD = 0.6  # rad; hanging arms would meet the knees
-HIGHEST, LOWEST = 1.0, 0.4  # m; targets above the one need no bending, for those below the other it is deepest
+HIGHEST, LOWEST = 1.0, 0.4  # m; targets above the one need no squat, for those below the other it is deepest
 _POSES = 9
 _KNEES = list(H1.index("knee"))
 
 
-class Bending:
+class Squat:
     """Poses along one path; `depth` is 0 upright and 1 bent down deepest.
 
     Args:

@@ -97,7 +97,7 @@ def _looked_through(name: str, faults: Iterable[str | None], remedy: str) -> Fin
 
 
 def _unsound(place: Path) -> Iterator[str | None]:
-    """What is wrong with each hand-over folder and each recording below a folder; None where nothing is."""
+    """What is wrong with each artifact and each recording below a folder; None where nothing is."""
     for path in _walk(place):
         if path.suffix != ".json" or any(_LEFT_OVER.match(part) for part in path.parts):
             continue

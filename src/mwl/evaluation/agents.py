@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mwl.experts.library import ExpertLibrary
 
 _log = logging.getLogger(__name__)
-EXPERT_FOLDERS = ("data/experts", "data/takeovers", "runs")
+EXPERT_FOLDERS = ("data/experts", "data/transitions", "runs")
 AGENT_FOLDER = "data/agents"
 _CLOSE = 0.5  # share of the best skill's weight from which one of the agent's own means the same
 
@@ -47,7 +47,7 @@ def resolve(
     """Load the agent that an address names.
 
     Args:
-        address: a hand-over folder, `expert:<name>`, `agent:<task>` (of those in `data/agents`), or `run:<MLflow id>`
+        address: an artifact, `expert:<name>`, `agent:<task>` (of those in `data/agents`), or `run:<MLflow id>`
             of a fitted stage, or `class:<path>`, an agent of one's own that is made without arguments.
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
@@ -57,7 +57,7 @@ def resolve(
     Raises:
         BadInput: an agent without experts is told something, or one without a world model how to act.
         NoSkillFits: none of its experts fits what it is told.
-        UnknownAgent: no expert or agent of that name, or a hand-over folder of another kind of stage.
+        UnknownAgent: no expert or agent of that name, or an artifact of another kind of stage.
         MissingFile: no such folder or run.
         CorruptFile, SpecMismatch: the folder is damaged or was made for another robot.
     """
@@ -72,7 +72,7 @@ def resolve(
         return _load(find_agent(address.removeprefix("agent:")), address, name, instruction, act, without)
     if address.startswith("run:"):
         with tempfile.TemporaryDirectory() as scratch:
-            folder = tracking.download_handoff(address.removeprefix("run:"), Path(scratch))
+            folder = tracking.download_artifact(address.removeprefix("run:"), Path(scratch))
             return _load(folder, address, name, instruction, act, without)
     return _load(Path(address), address, name, instruction, act, without)
 
@@ -88,7 +88,7 @@ def find_expert(name: str) -> Path:
     """
     found: dict[str, list[Path]] = {}
     unsound: list[str] = []
-    for folder in _handoffs():
+    for folder in _artifacts():
         try:
             manifest = read_manifest(folder, files=False)
         except BadInput as error:
@@ -115,7 +115,7 @@ def find_expert(name: str) -> Path:
     return sound[0]
 
 
-def _handoffs() -> Iterator[Path]:
+def _artifacts() -> Iterator[Path]:
     """Folders with a manifest, in order; none that is hidden or being worked on."""
     for place in EXPERT_FOLDERS:
         for path in sorted(Path(place).glob(f"**/{MANIFEST}")):

@@ -36,7 +36,7 @@ class EvaluationConfig:
 
     task: str
     agent: str
-    """Hand-over folder, `expert:<name>`, `agent:<task>` or `run:<MLflow id>`."""
+    """Artifact, `expert:<name>`, `agent:<task>` or `run:<MLflow id>`."""
     name: str | None = None
     """What the agent is called in tables; default: what its manifest says."""
     episodes: int = 10

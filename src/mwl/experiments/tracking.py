@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mwl._renamed import FORMER_ARTIFACT
 from mwl.core.errors import BadInput, MissingFile, MwlError, StoreFailed
 from mwl.core.files import shown
 from mwl.core.terminal import redacted
@@ -23,7 +24,7 @@ PARENT_TAG = "mlflow.parentRunId"
 STAGE_TAG = "mwl.stage"
 KIND_TAG = "mwl.kind"
 SUPERSEDED_TAG = "mwl.superseded"
-HANDOFF_ARTIFACT = "handoff"
+ARTIFACT = "artifact"
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 _STORE = Path("mlflow")
 _LOCAL_S, _REMOTE_S = 60.0, 10.0  # a local store may have to be made first, under load
@@ -279,40 +280,41 @@ def history(run_id: str, metric: str) -> list[tuple[int, float]]:
     return sorted({int(point.step): float(point.value) for point in found}.items())
 
 
-def check_handoff(run_id: str) -> None:
-    """Look whether a stage's run holds a hand-over folder; answers within seconds.
+def check_artifact(run_id: str) -> None:
+    """Look whether a stage's run holds an artifact; answers within seconds.
 
     Raises:
-        MissingFile: no such run, or it holds no hand-over folder.
+        MissingFile: no such run, or it holds no artifact.
         StoreFailed: the store does not answer.
     """
     file = store.sqlite_file(tracking_uri())
     if file is not None and not file.exists():
         raise MissingFile(f"run {shown(run_id)}: there is no store {shown_uri()}")
-    within(_REMOTE_S if file is None else _LOCAL_S, lambda: _handoff(run_id))
+    within(_REMOTE_S if file is None else _LOCAL_S, lambda: _artifact(run_id))
 
 
-def download_handoff(run_id: str, target: Path) -> Path:
-    """Fetch the hand-over folder that a stage's run holds.
+def download_artifact(run_id: str, target: Path) -> Path:
+    """Fetch the artifact that a stage's run holds.
 
     Raises:
-        MissingFile, StoreFailed: as `check_handoff`.
+        MissingFile, StoreFailed: as `check_artifact`.
     """
-    return within(_RECORDING_S, lambda: _handoff(run_id, target))
+    return within(_RECORDING_S, lambda: _artifact(run_id, target))
 
 
-def _handoff(run_id: str, target: Path | None = None) -> Path:
-    """Where a run's hand-over folder is; fetched, where there is a target."""
+def _artifact(run_id: str, target: Path | None = None) -> Path:
+    """Where a run's artifact is; fetched, where there is a target."""
     from mlflow.exceptions import MlflowException
 
     opened = client()
     try:
         opened.get_run(run_id)
-        if not opened.list_artifacts(run_id, HANDOFF_ARTIFACT):
-            raise MissingFile(f"run {shown(run_id)} in {shown_uri()} holds no hand-over folder; did its stage finish?")
+        place = next((name for name in (ARTIFACT, FORMER_ARTIFACT) if opened.list_artifacts(run_id, name)), None)
+        if place is None:
+            raise MissingFile(f"run {shown(run_id)} in {shown_uri()} holds no artifact; did its stage finish?")
         if target is None:
-            return Path(HANDOFF_ARTIFACT)
-        return Path(opened.download_artifacts(run_id, HANDOFF_ARTIFACT, str(target)))
+            return Path(place)
+        return Path(opened.download_artifacts(run_id, place, str(target)))
     except MlflowException as error:
         raise MissingFile(f"run {shown(run_id)} can't be read from {shown_uri()}: {_why(error)}") from error
 

@@ -48,7 +48,7 @@ def export_onnx(folder: Path | str, out: Path | str, *, force: bool = False) -> 
     has the input `memory [N, M]`, zeros where an episode begins, and the output `next_memory [N, M]`.
 
     Args:
-        folder: the expert's hand-over folder.
+        folder: the expert's artifact.
         out: file to write (.onnx).
         force: replace a file that is there.
 

@@ -1,7 +1,7 @@
 """What experts and the gate see of a task: egocentric, stateless features computed from the benchmark's observation.
 
 World x and y are left out, everything else is expressed in the robot's own frames, so that a skill does not depend on
-where it is used. Heading stays in: the benchmark's locomotion tasks pay for going along the world's x axis.
+where it is used. Heading stays in: the benchmark's locomotion tasks reward going along the world's x axis.
 """
 
 from functools import lru_cache

@@ -27,7 +27,7 @@ class Expert:
     Args:
         spec: its inputs and outputs.
         network: its policy.
-        manifest: entries of its hand-over folder, with `card`, `metrics` and `provenance`.
+        manifest: entries of its artifact, with `card`, `metrics` and `provenance`.
     """
 
     def __init__(self, spec: ExpertSpec, network: PolicyNetwork, manifest: Mapping[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Expert:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Expert":
-        """Load an expert's hand-over folder.
+        """Load an expert's artifact.
 
         Raises:
             MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.

@@ -13,7 +13,7 @@ def measure(folder: Path | str, episodes: int = 20) -> dict[str, Any]:
     """Measure an expert again with this version, and renew the metrics in its manifest; its weights stay as they are.
 
     Args:
-        folder: hand-over folder of the expert.
+        folder: artifact of the expert.
         episodes: whole episodes, plain and pushed.
 
     Returns:

@@ -11,7 +11,7 @@ class FollowStage:
 
     instruction: str
     semantic: str
-    """Hand-over folder of the semantic head, or `embedded`."""
+    """Artifact of the semantic head, or `embedded`."""
     agents: dict[str, str]
     """Skill name -> agent that carries it out."""
     task: str = "h1-walk"
@@ -24,7 +24,7 @@ class FollowStage:
     chat_url: str | None = None
     chat_model: str | None = None
     encoder: str | None = None
-    """The CLIP that the semantic head was fitted on, if not the built-in one; a hand-over can't choose it."""
+    """The CLIP that the semantic head was fitted on, if not the built-in one; an artifact can't choose it."""
     pretrained: str | None = None
     """Its weights, a tag or a file."""
     seed: Seed = 1000

@@ -23,12 +23,12 @@ from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
 from mwl.robot import CONTROL_HZ
 from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
-from mwl.semantics.shipped import shipped_transitions
+from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
 
 if TYPE_CHECKING:
-    from mwl.semantics.plan.progress import Layout
     from mwl.simulation import HumanoidEnv
+    from mwl.simulation.task import ObservationLayout
 
 Report = Callable[[float, str], None]
 VIDEO = "instruction.mp4"
@@ -45,7 +45,7 @@ class InstructedAgent:
         layout: of the observation.
     """
 
-    def __init__(self, director: Director, agents: Mapping[str, Agent], layout: "Layout") -> None:
+    def __init__(self, director: Director, agents: Mapping[str, Agent], layout: "ObservationLayout") -> None:
         self.director, self.agents, self.layout = director, dict(agents), layout
         self.last: TensorDict | None = None
         self.weights: dict[str, float] = {}
@@ -118,7 +118,7 @@ def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: M
         SequencerConfig(
             timeout=stage.steps_per_clause,
             recover="stand" if "stand" in skills else "",
-            transitions=shipped_transitions(skills),
+            connectors=shipped_connectors(skills),
         ),
         skills,
     )

@@ -5,12 +5,12 @@ import os
 from mwl.core.errors import BadInput
 from mwl.semantics import SemanticHead
 from mwl.semantics.encoders.cache import cache_folder
-from mwl.semantics.plan.director import Planner
+from mwl.semantics.plan.director import LanguagePlanner
 
 URL, MODEL = "MWL_CHAT_URL", "MWL_CHAT_MODEL"
 
 
-def choose_planner(head: SemanticHead, name: str, url: str | None = None, model: str | None = None) -> Planner:
+def choose_planner(head: SemanticHead, name: str, url: str | None = None, model: str | None = None) -> LanguagePlanner:
     """The planner of that name.
 
     Args:
@@ -33,6 +33,6 @@ def choose_planner(head: SemanticHead, name: str, url: str | None = None, model:
     return ChatPlanner(head, ChatConfig(url, model, cache=str(cache_folder() / "chat")))
 
 
-def who_planned(planner: Planner) -> dict[str, str]:
+def who_planned(planner: LanguagePlanner) -> dict[str, str]:
     """`planner`, who made the latest plan (`clip` or `chat`), and `fallback`, why the head did instead of a model."""
     return {"planner": getattr(planner, "planned_by", "clip"), "fallback": getattr(planner, "fallback", "")}

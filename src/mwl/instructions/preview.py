@@ -20,7 +20,7 @@ class Question:
 
     Args:
         text: the instruction.
-        head: semantic hand-over folder, or `embedded`.
+        head: semantic artifact, or `embedded`.
         frame: picture of the scene.
         planner: `clip` or `chat`.
         chat_url, chat_model: endpoint and model of the latter; None takes them from the environment.

@@ -63,7 +63,7 @@ def _check_agent(address: str, stages: Mapping[str, Stage]) -> None:
         find_agent(address.removeprefix("agent:"))
     elif address.startswith("run:"):
         with suppress(StoreFailed):  # a server that is busy now is asked again where the evaluation is
-            tracking.check_handoff(address.removeprefix("run:"))
+            tracking.check_artifact(address.removeprefix("run:"))
     else:
         read_manifest(Path(address))
 

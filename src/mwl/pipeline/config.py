@@ -64,9 +64,9 @@ class EvaluateStage:
 
     task: str
     agent: str
-    """Hand-over folder, `expert:<name>` or `run:<MLflow id>`."""
+    """Artifact, `expert:<name>` or `run:<MLflow id>`."""
     name: str | None = None
-    """What the agent is called in tables; default: what its hand-over folder says."""
+    """What the agent is called in tables; default: what its artifact says."""
     episodes: Count = 5
     seed: Seed = 1000
     suite: str = "embedded"

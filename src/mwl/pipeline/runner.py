@@ -71,7 +71,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScheduledStage:
     """A stage with all that decides whether it must run, except the results of the stages it needs."""
 
     name: str
@@ -108,7 +108,7 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     return Result(folder, run.ran, run.skipped, time.monotonic() - started)
 
 
-def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
+def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> ScheduledStage:
     """Complete and check one stage's configuration, and compute the part of its key known beforehand."""
     kind = next(kind for kind, cls in _kinds().items() if isinstance(stage, cls))
     if isinstance(stage, FitStage):
@@ -134,7 +134,7 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> Plan:
     if own := imported_files():
         decides["imports"] = {file.name: sha256_of(file) for file in own}
     key = fingerprint.digest_of(decides)
-    return Plan(name, kind, config, dependencies(stage), key)
+    return ScheduledStage(name, kind, config, dependencies(stage), key)
 
 
 def _kinds() -> Mapping[str, type]:
@@ -146,7 +146,7 @@ def _kinds() -> Mapping[str, type]:
 class _Run:
     """The state of one run: what is done, what is running, what waits."""
 
-    def __init__(self, pipeline: Pipeline, plans: dict[str, Plan], display: Display) -> None:
+    def __init__(self, pipeline: Pipeline, plans: dict[str, ScheduledStage], display: Display) -> None:
         self.pipeline, self.plans, self.display = pipeline, plans, display
         self.folder = pipeline.folder
         self.experiment = pipeline.experiment or pipeline.name
@@ -309,7 +309,7 @@ class _Run:
             tell(f"{error}; the run in MLflow stays open")
 
 
-def _dependents(name: str, plans: Mapping[str, Plan]) -> set[str]:
+def _dependents(name: str, plans: Mapping[str, ScheduledStage]) -> set[str]:
     """Stages that need this one, directly or through others."""
     direct = {other for other, plan in plans.items() if name in plan.needs}
     return direct.union(*(_dependents(other, plans) for other in direct))

@@ -34,8 +34,10 @@ class Upright:
 
 
 GAIT = Upright(0.72, 0.6)  # following a stride: who is so low or tilted has stumbled, and no stride goes on
-AT_WORK = Upright(0.75, 0.6)  # at the door and in practice: knees bend little there, and a fall is charged as it begins
-TAKEN_OVER = Upright(0.75, 0.9)  # another skill can take over only from who still stands
+AT_WORK = Upright(
+    0.75, 0.6
+)  # at the door and in fine-tuning: knees bend little there, and a fall is charged as it begins
+HAND_OVER = Upright(0.75, 0.9)  # another skill can go on only from who still stands
 AT_RISK = Upright(0.75, 0.5)  # an instruction is interrupted: no upright skill passes through this on purpose
 
 

@@ -1,4 +1,4 @@
-"""Acting on the experts' advice alone, without planning: the baseline that guidance is measured against."""
+"""Acting on the experts' reference actions alone, without planning: the baseline that guidance is measured against."""
 
 from tensordict import TensorDict
 from torch import Tensor

@@ -12,16 +12,16 @@ from mwl.experts.features import EGOCENTRIC_SIZE, Layout, egocentric
 from mwl.experts.spec import COMMANDS
 
 _SHOWN = {name: kind for name, kind in COMMANDS.items() if kind.read is not None}
-SITUATION_SIZE = EGOCENTRIC_SIZE + sum(1 + kind.size + kind.feature_size for kind in _SHOWN.values())
+CONTEXT_SIZE = EGOCENTRIC_SIZE + sum(1 + kind.size + kind.feature_size for kind in _SHOWN.values())
 
 
-def situation(observation: Tensor, layout: Layout, commands: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Features `[N, SITUATION_SIZE]` of observations `[N, O]`.
+def gate_context(observation: Tensor, layout: Layout, commands: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Features `[N, CONTEXT_SIZE]` of observations `[N, O]`.
 
     Args:
         observation: of a task with the robot's qpos and qvel.
         layout: where its parts lie.
-        commands: `[N, C]` by kind, for recordings of a task that does not show what the skill was told.
+        commands: `[N, C]` by kind, for recordings of a task that does not show the skill's command.
 
     Returns:
         the 50 egocentric features; then, for every kind of command that tasks can show (`hand_target`, `door`), 1, the

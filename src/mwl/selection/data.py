@@ -12,18 +12,18 @@ from mwl.core.ranges import Between0And1, Count
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.demonstrators.registry import load_demonstrations
 from mwl.experts.cloning.batches import BatchedSteps
-from mwl.experts.cloning.interleaved import rehearse
+from mwl.experts.cloning.interleaved import record_interleaved
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.spec import ExpertSpec
-from mwl.selection.context import situation
+from mwl.selection.context import gate_context
 from mwl.simulation import get_task
 
 
 class GateData(BatchedSteps):
-    """Hands out batches of situations and expert numbers, every expert equally often.
+    """Hands out batches of contexts and expert numbers, every expert equally often.
 
     Of a demonstrator that shows several skills in turn, an expert's are the steps that call for the skill of its name;
-    where it is recorded now, the experts of the library take turns at acting, see `mwl.experts.cloning.interleaved`.
+    where it is recorded now, the experts of the library act in turn, see `mwl.experts.cloning.interleaved`.
 
     Args:
         demonstrations: files (.npz), or configurations of demonstrators (.yaml), by expert name; null leaves one out.
@@ -61,7 +61,7 @@ class GateData(BatchedSteps):
         if unknown:
             raise BadInput(f"data.demonstrations names {', '.join(unknown)}; the experts are {', '.join(names)}")
         every = dict.fromkeys(file for files in self.demonstrations.values() for file in files)
-        shown = {file: load_demonstrations(file, partial(rehearse, library=library)) for file in every}
+        shown = {file: load_demonstrations(file, partial(record_interleaved, library=library)) for file in every}
         self.sources = [recorded.manifest.get("sha256", file) for file, recorded in shown.items()]
         parts = [
             self._steps_of(shown[file].of(name), library.experts[names.index(name)].spec, names.index(name))
@@ -78,7 +78,7 @@ class GateData(BatchedSteps):
 
     def _steps_of(self, recorded: Demonstrations, spec: ExpertSpec, expert: int) -> tuple[TensorDict, TensorDict]:
         told = {} if spec.command is None or recorded.command is None else {spec.command: recorded.command}
-        features = situation(recorded.observation, get_task(recorded.manifest["task"]).layout, told)
+        features = gate_context(recorded.observation, get_task(recorded.manifest["task"]).layout, told)
         data = TensorDict(
             {keys.FEATURES: features, keys.EXPERT_ID: torch.full((len(features),), expert)}, batch_size=[len(features)]
         )

@@ -1,4 +1,4 @@
-"""What the experts advise: from an observation to weights over experts and one reference action."""
+"""Guidance by the experts: from an observation to weights over experts and one reference action."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,8 +15,8 @@ from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.plain import from_plain
 from mwl.experts.features import Layout
 from mwl.experts.library import Expert, ExpertLibrary, infer_layout
-from mwl.selection.action_correction import Tuning, joints_of
-from mwl.selection.context import situation
+from mwl.selection.action_correction import ActionCorrection, joints_of
+from mwl.selection.context import gate_context
 from mwl.selection.fusion import Mode, choose, compose, fuse, limb_masks, override
 from mwl.selection.network import LoadedGate
 
@@ -47,7 +47,7 @@ class Guidance:
         margin: hysteresis of `top1`.
         limbs: expert that has a limb to itself whatever the weights, by limb (`mwl.selection.fusion.LIMBS`): the mean
             of two skills may be neither, yet arms and legs can each follow one.
-        tuning: adjusts the experts' actions; None takes them as they are.
+        correction: adjusts the experts' actions; None takes them as they are.
 
     Raises:
         BadInput: neither gate nor weights, unknown limb or expert names, weights without sum, alpha outside [0, 1].
@@ -63,7 +63,7 @@ class Guidance:
         layout: Layout | None = None,
         margin: float = 0.1,
         limbs: Mapping[str, str] | None = None,
-        tuning: Tuning | None = None,
+        correction: ActionCorrection | None = None,
     ) -> None:
         if gate is None and semantic_weights is None:
             raise BadInput("guidance needs a gate, semantic weights, or both; it has neither")
@@ -77,8 +77,8 @@ class Guidance:
         self.current: Tensor | None = None  # [N] expert that `top1` follows
         self.memory: Tensor | None = None  # [N, M] what the experts remember of the episode; None where all begin
         self.age: Tensor | None = None  # [N] steps since the episode began; None where all begin
-        self.tuning = tuning
-        self.variants: Tensor | None = None  # [N, P] numbers of the tuning to try, one row per environment
+        self.correction = correction
+        self.candidates: Tensor | None = None  # [N, P] coefficients of the correction to try, by environment
         self.gated = True  # False: what the instruction weighs acts by itself, to be measured without the others
         self.limbs = dict(limbs or {})
         self._limb_masks = limb_masks(self.limbs, library.names)
@@ -145,14 +145,15 @@ class Guidance:
     def reference(
         self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
     ) -> TensorDict:
-        """Advice at observations `[N, O]`.
+        """ReferenceActions at observations `[N, O]`.
 
         Args:
             observation: of the task.
             hold: go on along the present trajectory: from what the experts remember of it, at its age and with the
                 hysteresis of `top1`, all for the next step; False for states off it.
             memory: `[N, M]` of the experts off the present trajectory; None asks them as where an episode begins.
-            age: steps since the episode began `[N]`, off the present trajectory; None where all have long set off.
+            age: steps since the episode began `[N]`, off the present trajectory; None where the start
+                phase is over.
 
         Returns:
             batch size `[N]`: EXPERT_ACTION `[N, K, A]`, GATE_PROBS and SEMANTIC_WEIGHTS `[N, K]` where there are such,
@@ -168,17 +169,17 @@ class Guidance:
         if memory is None:
             memory = self.library.initial_memory(count)
         experts, after = self._ask_experts(observation, memory, age, hold)
-        advice = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[count])
+        guide = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[count])
         if self.library.memory_size:
-            advice[keys.MEMORY], advice[keys.NEXT, keys.MEMORY] = memory, after
+            guide[keys.MEMORY], guide[keys.NEXT, keys.MEMORY] = memory, after
         if hold:
             self.memory = after
-        fused = self._weights(observation, advice)
+        fused = self._weights(observation, guide)
         if self.mode == "top1":
             fused = F.one_hot(self._chosen(fused, hold), self.num_experts).to(fused.dtype)
-        advice[keys.FUSED_WEIGHTS] = fused
-        advice[keys.REFERENCE_ACTION] = compose(experts, self.per_action(fused))
-        return advice
+        guide[keys.FUSED_WEIGHTS] = fused
+        guide[keys.REFERENCE_ACTION] = compose(experts, self.per_action(fused))
+        return guide
 
     def per_action(self, fused: Tensor) -> Tensor:
         """Weights `[N, K]` of the experts, `[N, K, A]` where limbs follow experts of their own."""
@@ -187,25 +188,25 @@ class Guidance:
     def _ask_experts(
         self, observation: Tensor, memory: Tensor, age: Tensor | None, hold: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions `[N, K, A]` of the experts, tuned, and their memory `[N, M]` afterwards."""
+        """Actions `[N, K, A]` of the experts, corrected, and their memory `[N, M]` afterwards."""
         action, after = self.library.step(observation, self.layout, memory=memory)
-        if self.tuning is None:
+        if self.correction is None:
             return action, after
         joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
-        return self.tuning(action, joints, self.variants if hold else None, age), after
+        return self.correction(action, joints, self.candidates if hold else None, age), after
 
-    def _weights(self, observation: Tensor, advice: TensorDict) -> Tensor:
-        """Fused weights `[N, K]`; what they are made of is added to the advice."""
+    def _weights(self, observation: Tensor, guide: TensorDict) -> Tensor:
+        """Fused weights `[N, K]`; what they are made of is added to them."""
         semantic = None if self.semantic_weights is None else self.semantic_weights.expand(len(observation), -1)
         if semantic is not None:
-            advice[keys.SEMANTIC_WEIGHTS] = semantic
+            guide[keys.SEMANTIC_WEIGHTS] = semantic
         if self.gate is None:
             assert semantic is not None
             return semantic.clone()
         assert self.card_embeddings is not None
-        seen = situation(observation, self.layout or infer_layout(observation.shape[-1]))
+        seen = gate_context(observation, self.layout or infer_layout(observation.shape[-1]))
         probs: Tensor = self.gate.gate(seen, self.card_embeddings)
-        advice[keys.GATE_PROBS] = probs
+        guide[keys.GATE_PROBS] = probs
         return probs.clone() if semantic is None else fuse(semantic, probs, self.alpha)
 
     def _chosen(self, fused: Tensor, hold: bool) -> Tensor:
@@ -226,7 +227,7 @@ class Guidance:
             "mode": self.mode,
             "margin": self.margin,
             "limbs": dict(self.limbs),
-            "tuning": None if self.tuning is None else self.tuning.to_plain(),
+            "correction": None if self.correction is None else self.correction.to_plain(),
         }
 
     @classmethod
@@ -237,11 +238,13 @@ class Guidance:
             BadInput: entries are of another type, or do not fit each other.
         """
         experts = [Expert.from_plain(entry, f"expert {i + 1}") for i, entry in enumerate(entries["experts"])]
-        gate, tuning = entries["gate"], entries.get("tuning")
+        gate, correction = entries["gate"], entries.get("correction")
         settings = from_plain(_Settings, {name: entries.get(name) for name in _SETTINGS}, "guidance")
-        tuned = None if tuning is None else Tuning.from_plain(tuning)
-        if tuned is not None and len(tuned.chosen) != len(experts):
-            raise CorruptFile(f"guidance: its tuning is of {len(tuned.chosen)} experts, there are {len(experts)}")
+        corrected = None if correction is None else ActionCorrection.from_plain(correction)
+        if corrected is not None and len(corrected.chosen) != len(experts):
+            raise CorruptFile(
+                f"guidance: its correction is of {len(corrected.chosen)} experts, there are {len(experts)}"
+            )
         return cls(
             ExpertLibrary(experts),
             None if gate is None else LoadedGate.from_plain(gate),
@@ -251,7 +254,7 @@ class Guidance:
             layout,
             settings.margin,
             settings.limbs,
-            tuned,
+            corrected,
         )
 
 

@@ -1,4 +1,4 @@
-"""Pre-training of the gate: to recognise from a state which expert's it is, or what each would earn from there."""
+"""Pre-training of the gate: to recognise from a state which expert's it is, or the return of each from there."""
 
 import math
 from copy import deepcopy
@@ -16,9 +16,9 @@ from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, NonNegative, Positive, Share
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.context import CONTEXT_SIZE
 from mwl.selection.data import GateData
-from mwl.selection.monte_carlo import TrialData
+from mwl.selection.monte_carlo import MonteCarloData
 from mwl.selection.network import STAGE, Gate, LoadedGate
 
 
@@ -27,31 +27,31 @@ def entropy(probs: Tensor) -> Tensor:
     return -(probs * probs.clamp(min=1e-12).log()).sum(dim=-1)
 
 
-def worth_loss(predicted: Tensor, worth: Tensor, tried: Tensor) -> Tensor:
-    """Mean squared error of predictions `[B, K]` where experts were tried; every expert that was counts as much."""
-    error = (predicted - worth).square() * tried
-    per_expert = error.sum(dim=0) / tried.sum(dim=0).clamp(min=1)
-    return per_expert.sum() / tried.any(dim=0).sum().clamp(min=1)
+def return_loss(predicted: Tensor, returns: Tensor, evaluated: Tensor) -> Tensor:
+    """Mean squared error of predictions `[B, K]` where experts were evaluated; every such expert counts as much."""
+    error = (predicted - returns).square() * evaluated
+    per_expert = error.sum(dim=0) / evaluated.sum(dim=0).clamp(min=1)
+    return per_expert.sum() / evaluated.any(dim=0).sum().clamp(min=1)
 
 
 def entropy_shortfall(probs: Tensor, floor: float) -> Tensor:
     """How far the mean entropy of `[N, K]` lies below the floor, a share of ln K; zero above it.
 
-    States of two skills overlap where one begins as the other does, and an expert given no chance is never tried.
+    States of two skills overlap where one begins as the other does, and an expert given no chance is never evaluated.
     """
     return (floor * math.log(probs.shape[-1]) - entropy(probs).mean()).clamp(min=0)
 
 
 class GateModule(pl.LightningModule):
-    """Learns whose turn it is, from recordings (`GateData`) or from trials (`TrialData`).
+    """Learns whose turn it is, from recordings (`GateData`) or from roll-outs (`MonteCarloData`).
 
     Of recorded states it learns whose they are: cross-entropy, plus a penalty below an entropy floor. Of states from
-    which experts were tried it learns what each of them earns: squared error of the logits, so that the probabilities
+    which experts were rolled out it learns the return of each: squared error of the logits, so that the probabilities
     are a Boltzmann distribution over that, and the most probable expert is the one that is expected to earn most.
 
     Args:
         experts: folder of expert folders, or a list of them; their cards say which experts there are.
-        semantic: semantic head (hand-over folder, or `embedded`) whose text encoder embeds the cards.
+        semantic: semantic head (artifact, or `embedded`) whose text encoder embeds the cards.
         hidden: width of the hidden layers.
         key_size: length of phi(s) and psi_i.
         lr: step size of AdamW.
@@ -90,7 +90,7 @@ class GateModule(pl.LightningModule):
         self.names = self.library.names
         embeddings = embed_cards(self.library, self.semantic)
         self.register_buffer("card_embeddings", embeddings)
-        self.gate = Gate(SITUATION_SIZE, embeddings.shape[-1], self.hidden, self.key_size)
+        self.gate = Gate(CONTEXT_SIZE, embeddings.shape[-1], self.hidden, self.key_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse settings that what was learned depends on.
@@ -102,7 +102,7 @@ class GateModule(pl.LightningModule):
         refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
 
     def on_fit_start(self) -> None:
-        """Read the recorded states, or make the first trials, unless a checkpoint brought them."""
+        """Read the recorded states, or make the first roll-outs, unless a checkpoint brought them."""
         data = self._data()
         if data.train is not None:
             return
@@ -112,9 +112,9 @@ class GateModule(pl.LightningModule):
         self.gate.fit_normaliser(data.train[keys.FEATURES])
 
     def on_train_epoch_start(self) -> None:
-        """Make trials where the gate as it stands leads, if they are due."""
+        """Make roll-outs where the gate as it stands leads, if they are due."""
         data = self._data()
-        if isinstance(data, TrialData):
+        if isinstance(data, MonteCarloData):
             data.prepare(self.library, self.loaded(), self.current_epoch)
 
     def loaded(self) -> LoadedGate:
@@ -123,11 +123,12 @@ class GateModule(pl.LightningModule):
         embeddings = dict(zip(self.names, self.card_embeddings.cpu(), strict=True))  # type: ignore[arg-type, operator]
         return LoadedGate(deepcopy(self.gate).cpu().eval(), embeddings)
 
-    def _data(self) -> GateData | TrialData:
+    def _data(self) -> GateData | MonteCarloData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, GateData | TrialData):
+        if not isinstance(data, GateData | MonteCarloData):
             raise BadInput(
-                "the gate needs data.class_path: mwl.selection.data.GateData or mwl.selection.monte_carlo.TrialData"
+                "the gate needs data.class_path: mwl.selection.data.GateData or "
+                "mwl.selection.monte_carlo.MonteCarloData"
             )
         return data
 
@@ -136,8 +137,8 @@ class GateModule(pl.LightningModule):
         assert self.gate is not None
         logits = self.gate.logits(batch[keys.FEATURES], self.card_embeddings)  # type: ignore[arg-type]
         probs = logits.softmax(dim=-1)
-        if keys.WORTH in batch:
-            return worth_loss(self.temperature * logits, batch[keys.WORTH], batch[keys.TRIED]), probs
+        if keys.EXPERT_RETURN in batch:
+            return return_loss(self.temperature * logits, batch[keys.EXPERT_RETURN], batch[keys.EVALUATED]), probs
         shortfall = entropy_shortfall(probs, self.entropy_floor)
         return F.cross_entropy(logits, batch[keys.EXPERT_ID]) + self.entropy_weight * shortfall, probs
 
@@ -151,19 +152,19 @@ class GateModule(pl.LightningModule):
     def validation_step(self, batch: TensorDict, batch_idx: int) -> None:
         """Loss and entropy on episodes that were not trained on, and how good the choice is.
 
-        `accuracy` is that of a recorded state's expert. Of trials it says how often the best expert is chosen where all
-        were tried; `worth` is what the chosen one earned there, `worth_best` what the best would have.
+        `accuracy` is that of a recorded state's expert. Of roll-outs it says how often the best expert is chosen where
+        all were evaluated; `return` is that of the chosen one there, `return_best` that of the best.
         """
         loss, probs = self._losses(batch)
         metrics = {"val/loss": loss, "val/entropy": entropy(probs).mean()}
         choice = probs.argmax(dim=-1)
-        if keys.WORTH in batch:
-            compared = batch[keys.TRIED].all(dim=-1)
-            worth, choice = batch[keys.WORTH][compared], choice[compared]
-            best = worth.max(dim=-1)
+        if keys.EXPERT_RETURN in batch:
+            compared = batch[keys.EVALUATED].all(dim=-1)
+            returns, choice = batch[keys.EXPERT_RETURN][compared], choice[compared]
+            best = returns.max(dim=-1)
             metrics["val/accuracy"] = (choice == best.indices).float().mean()
-            metrics["val/worth"] = worth.gather(-1, choice.unsqueeze(-1)).mean()
-            metrics["val/worth_best"] = best.values.mean()
+            metrics["val/return"] = returns.gather(-1, choice.unsqueeze(-1)).mean()
+            metrics["val/return_best"] = best.values.mean()
         else:
             metrics["val/accuracy"] = (choice == batch[keys.EXPERT_ID]).float().mean()
         self.log_dict(metrics, batch_size=len(batch), prog_bar=True)
@@ -173,8 +174,8 @@ class GateModule(pl.LightningModule):
         assert self.gate is not None
         return torch.optim.AdamW(self.gate.parameters(), lr=self.lr, weight_decay=1e-4)
 
-    def handoff(self) -> dict[str, Any]:
-        """What the gate's hand-over folder holds (arguments of `mwl.core.artifact.write_handoff`)."""
+    def artifact(self) -> dict[str, Any]:
+        """What the gate's artifact holds (arguments of `mwl.core.artifact.write_artifact`)."""
         assert self.gate is not None
         metrics = {
             key.removeprefix("val/"): float(value)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
 from mwl.core.errors import CorruptFile, SpecMismatch
-from mwl.selection.context import SITUATION_SIZE
+from mwl.selection.context import CONTEXT_SIZE
 
 STAGE = "gate"
 INPUT_LIMIT = 5.0  # standard deviations; a state never seen in training cannot push the gate further
@@ -21,7 +21,7 @@ class Gate(nn.Module):
     An expert is known by its card's embedding alone, so one that is added later gets its psi without training.
 
     Args:
-        feature_size: number F of features of a situation.
+        feature_size: number F of features of a context.
         card_size: length E of a card's embedding.
         hidden: width of phi's and psi's hidden layers.
         key_size: length of phi(s) and psi_i.
@@ -111,16 +111,16 @@ def _is_embedding(card: Any, size: int) -> bool:
 
 
 def load_gate(folder: Path | str) -> LoadedGate:
-    """Load the hand-over folder of a gate.
+    """Load the artifact of a gate.
 
     Raises:
         MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
-        SpecMismatch: the gate was made for other features of a situation.
+        SpecMismatch: the gate was made for other features of a context.
     """
     read_manifest(folder, stage=STAGE)
     with checkpoint_of("a gate", folder):
         loaded = LoadedGate.from_plain(read_checkpoint(folder))
     size = loaded.gate.sizes["feature_size"]
-    if size != SITUATION_SIZE:
-        raise SpecMismatch(f"{folder}: a gate that sees {size} features, this version {SITUATION_SIZE}; fit it again")
+    if size != CONTEXT_SIZE:
+        raise SpecMismatch(f"{folder}: a gate that sees {size} features, this version {CONTEXT_SIZE}; fit it again")
     return loaded

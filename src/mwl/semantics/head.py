@@ -95,7 +95,7 @@ class SemanticHead:
 
         Args:
             name_or_path: `embedded` (or `sentence`) for the shipped one with the cards of the shipped experts, or the
-                hand-over folder of a fitted one with the cards it was fitted with; `set_cards` replaces them.
+                artifact of a fitted one with the cards it was fitted with; `set_cards` replaces them.
             encoder, pretrained: the CLIP that a folder was fitted on, where it is not the built-in one, as the stage's
                 `clip` and `pretrained` named it; None takes `MWL_ENCODER` and `MWL_ENCODER_WEIGHTS`. It is never taken
                 from the folder, which is data.

@@ -166,8 +166,8 @@ class SemanticModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total, pct_start=0.15)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def handoff(self) -> dict[str, Any]:
-        """Calibrate on the development instructions and give what the hand-over folder holds."""
+    def artifact(self) -> dict[str, Any]:
+        """Calibrate on the development instructions and give what the artifact holds."""
         assert self.encoder is not None
         assert self.adapter is not None
         self.encoder.visual.cpu().eval()

@@ -1,4 +1,4 @@
-"""What is shipped for the semantic layer: where it lies, the experts' cards, the phrase bank, the transitions."""
+"""What is shipped for the semantic layer: where it lies, the experts' cards, the phrase bank, the connectors."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from mwl.core.errors import BadInput
 from mwl.core.files import read_yaml
 from mwl.semantics import entries
 from mwl.semantics.cards import Card, card_from, cards_from
-from mwl.semantics.language.transitions import Transition, load_transitions
+from mwl.semantics.language.connectors import Connector, load_connectors
 
 _log = logging.getLogger(__name__)
 DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
@@ -34,9 +34,9 @@ def _card(folder: Path) -> Card | None:
         return None
 
 
-def shipped_transitions(skills: Collection[str]) -> tuple[Transition, ...]:
-    """The shipped transitions, those by skills that somebody can carry out."""
-    return load_transitions(DATA / "semantics" / "transitions.yaml", skills)
+def shipped_connectors(skills: Collection[str]) -> tuple[Connector, ...]:
+    """The shipped connectors, those by skills that somebody can carry out."""
+    return load_connectors(DATA / "semantics" / "transitions.yaml", skills)
 
 
 def load_phrases(path: Path | None = None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Route:
         BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
     """
 
-    gate = tuning = variants = current = None
+    gate = correction = candidates = current = None
     gated = True
     alpha = 1.0
 
@@ -98,7 +98,7 @@ class Route:
     def reference(
         self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
     ) -> TensorDict:
-        """Advice at observations `[N, O]`, see `mwl.selection.Guidance.reference`.
+        """Reference actions at observations `[N, O]`, see `mwl.selection.Guidance.reference`.
 
         `hold` goes on along the present episodes; else `memory` `[N, M]` says how far each has come.
         """

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation, for teachers and for experts that practise: small, on one core, resumable.
+"""Proximal policy optimisation, for teachers and for fine-tuning: small, on one core, resumable.
 
 The teachers' loop is a plain one rather than a Lightning stage: an iteration takes under a second and its forty
 minibatch updates a millisecond each, so any per-update bookkeeping would cost more than the update.
@@ -118,7 +118,7 @@ def _mlp(sizes: tuple[int, ...], last_gain: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Agent(nn.Module):
+class ActorCriticPolicy(nn.Module):
     """What learns: a policy, and the values by which it does, of what is made of observations."""
 
     critic: nn.Module
@@ -139,7 +139,7 @@ class Agent(nn.Module):
         raise NotImplementedError
 
 
-class ActorCritic(Agent):
+class ActorCritic(ActorCriticPolicy):
     """Gaussian policy with state-independent spread, and a separate value network."""
 
     def __init__(self, observation_size: int, action_size: int, config: PPOConfig) -> None:
@@ -200,7 +200,7 @@ class PPO:
 
     optimizer: Any  # torch's, or Lightning's about it
 
-    def __init__(self, env: TrainingEnv, agent: Agent, config: PPOConfig) -> None:
+    def __init__(self, env: TrainingEnv, agent: ActorCriticPolicy, config: PPOConfig) -> None:
         self.env, self.agent, self.config = env, agent, config
         self.optimizer = torch.optim.Adam(self._parameter_groups(), lr=config.learning_rate)
         self.iteration = 0

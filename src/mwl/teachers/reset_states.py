@@ -1,4 +1,7 @@
-"""States that training reached, for later episodes to begin in: by how far they got, or shortly before a fall."""
+"""Reset-state distributions: states that training reached, by how far they got or shortly before a fall.
+
+See Ecoffet et al., First return, then explore (Go-Explore), 2021.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +14,7 @@ FALL_LEAD = 30  # steps: what is kept of a fall lies once to twice as many befor
 FALLS, FEWEST_FALLS = 512, 12  # that are kept, and before they are drawn from
 
 
-class Archive:
+class ReachedStates:
     """States that were reached, kept by how far they got.
 
     Args:
@@ -60,7 +63,7 @@ class Archive:
         return self.states[levels, slot.long()]
 
 
-class BeforeFalls:
+class StatesBeforeFalls:
     """States shortly before robots fell, the newest of them.
 
     Args:

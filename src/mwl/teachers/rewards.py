@@ -1,7 +1,7 @@
 """Reward of the tracking teachers: pure functions of batched quantities, summed with the weights of a gait.
 
 Recipe and weights were measured for this robot; the benchmark's own return is not optimised, but two of its factors
-(how many joints work with little force, and how upright the head is carried) are, because the benchmark pays for them.
+(how many joints work with little force, and how upright the head is carried) are, because the benchmark rewards them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class TrackingRewardConfig:
     speed_linear: float = 0.0
     """Weight of `max(0, 1 - |error| / 2 m/s)`, a slope that reaches further than the exponential: for running."""
     lag: tuple[float, float] = (0.0, 0.0)
-    """What every m/s below the commanded speed costs, and the m/s that are free: for getting off the mark."""
+    """What every m/s below the commanded speed costs, and the m/s that are free: for starting."""
     sideways: tuple[float, float] = (0.08, 8.0)
     heading: tuple[float, float] = (0.10, 8.0)
     turning: tuple[float, float] = (0.04, 1.0)

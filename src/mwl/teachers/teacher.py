@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mwl._renamed import parser_mode
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_handoff
+from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
 from mwl.robot import frames
@@ -38,7 +38,7 @@ HEADING_MEMORY = 0.95  # share of its heading error that a robot under changing 
 
 @dataclass(frozen=True)
 class Starter:
-    """A teacher that gets the robot off the mark for another one."""
+    """A teacher that starts the robot for another one."""
 
     config: "TeacherConfig"
     agent: ActorCritic
@@ -57,7 +57,7 @@ class TeacherConfig:
     """The last of them on the benchmark's own contacts and physics step instead of the fast ones: for gaits that the
     difference topples."""
     start_from: str | None = None
-    """Hand-over folder of a teacher whose networks this one begins with; its steps are counted along."""
+    """Artifact of a teacher whose networks this one begins with; its steps are counted along."""
     seed: int = 0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -81,7 +81,7 @@ def parse_config(kind: type[Config], key: str, content: dict[str, Any], where: s
 def train_teacher(
     config: TeacherConfig, out: Path | str, report: Callable[[dict[str, float]], None] = lambda metrics: None
 ) -> Path:
-    """Train a teacher by PPO and write its hand-over folder; goes on from an interrupted training's checkpoint.
+    """Train a teacher by PPO and write its artifact; goes on from an interrupted training's checkpoint.
 
     Args:
         config: what to train.
@@ -112,8 +112,8 @@ def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
 
 
 def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
-    """Write the hand-over folder of a trained teacher, the policy alone."""
-    return write_handoff(
+    """Write the artifact of a trained teacher, the policy alone."""
+    return write_artifact(
         out,
         stage=STAGE,
         name=config.name,
@@ -196,7 +196,7 @@ class TrackingPolicy:
 
     @classmethod
     def load(cls, folder: Path | str, command: Tensor | None = None, **options: Any) -> "TrackingPolicy":
-        """Load a teacher's hand-over folder; `options` are the other arguments by name."""
+        """Load a teacher's artifact; `options` are the other arguments by name."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         with checkpoint_of("a teacher", folder):
             checkpoint = read_checkpoint(folder)
@@ -287,13 +287,13 @@ class TrackingPolicy:
         controller.target[:, 0] = torch.where(mask, speed, controller.target[:, 0])
         controller.ramp_rate = torch.where(mask, rate, controller.ramp_rate)
 
-    def take_over(self, observation: Tensor, mask: Tensor) -> None:
+    def start_at(self, observation: Tensor, mask: Tensor) -> None:
         """Go on where `mask` `[N]` holds with robots that are under way, seen as `[N, O]`.
 
         At the phase whose pose is closest to theirs and from their own speed, as far as the teacher was trained for it.
         """
         controller = self._controller
-        assert controller is not None, "reset before take_over"
+        assert controller is not None, "reset before start_at"
         target = self._translated(self._told.expand(len(observation), 3))
         phase = controller.closest_phase(observation[:, 7:26], target)
         low, high = self.config.tracking.command.forward

@@ -1,4 +1,4 @@
-"""What every stage does beside learning: checkpoint, remember its random numbers, report progress, hand over."""
+"""What every stage does beside learning: checkpoints, random numbers, progress, the artifact at the end."""
 
 import random
 import time
@@ -14,7 +14,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mwl.core.artifact import write_handoff
+from mwl._renamed import FORMER_ARTIFACT
+from mwl.core.artifact import write_artifact
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import ConfigError, NonFiniteLoss, WriteFailed
 from mwl.core.files import write_json, write_text
@@ -248,21 +249,21 @@ class SaveConfig(SaveConfigCallback):
             write_text(self.folder / RUN_ID, logger.run_id)
 
 
-class HandOff(Callback):
-    """Writes the hand-over folder once training is complete, and copies it to MLflow."""
+class WriteArtifact(Callback):
+    """Writes the artifact once training is complete, and copies it to MLflow."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a module that could not hand over, before hours are spent on it.
+        """Refuse a module that leaves no artifact, before hours are spent on it.
 
         Raises:
-            ConfigError: the module has no `handoff()`.
+            ConfigError: the module has no `artifact()`.
         """
-        if not hasattr(pl_module, "handoff"):
+        if not (hasattr(pl_module, "artifact") or hasattr(pl_module, FORMER_ARTIFACT)):
             name = type(pl_module).__qualname__
-            raise ConfigError(f"model {name} has no handoff() method, so it cannot be fitted as a stage")
+            raise ConfigError(f"model {name} has no artifact() method, so it cannot be fitted as a stage")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Only a training that was not interrupted arrives here; a trial run of the configuration leaves nothing.
@@ -275,9 +276,10 @@ class HandOff(Callback):
         if trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
             raise ConfigError("nothing was trained: trainer.max_epochs, max_steps or limit_train_batches is 0")
         logger = trainer.logger
-        entries: dict[str, Any] = pl_module.handoff()  # type: ignore[operator]
+        content = getattr(pl_module, "artifact", None) or getattr(pl_module, FORMER_ARTIFACT)
+        entries: dict[str, Any] = content()
         if isinstance(logger, MLFlowLogger) and logger.run_id:
-            write_handoff(self.folder, mlflow_run_id=logger.run_id, **entries)
-            logger.experiment.log_artifacts(logger.run_id, str(self.folder), tracking.HANDOFF_ARTIFACT)
+            write_artifact(self.folder, mlflow_run_id=logger.run_id, **entries)
+            logger.experiment.log_artifacts(logger.run_id, str(self.folder), tracking.ARTIFACT)
         else:
-            write_handoff(self.folder, **entries)
+            write_artifact(self.folder, **entries)

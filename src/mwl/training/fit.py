@@ -33,12 +33,12 @@ from mwl.experiments import tracking
 from mwl.training.callbacks import (
     CONFIG,
     RUN_ID,
-    HandOff,
     LastFigures,
     PeriodicCheckpoint,
     ProgressFile,
     RandomState,
     SaveConfig,
+    WriteArtifact,
 )
 from mwl.training.config_errors import explain, locate
 from mwl.training.lock import held
@@ -77,7 +77,7 @@ class StageParser(LightningArgumentParser):
 
 
 class StageCLI(LightningCLI):
-    """LightningCLI for one stage: any LightningModule with any LightningDataModule, and the hand-over at the end."""
+    """LightningCLI for one stage: any LightningModule with any LightningDataModule, and its artifact at the end."""
 
     def __init__(self, args: Arguments, *, instantiate: bool = True, files: Sequence[Path] = ()) -> None:
         self.instantiate = instantiate
@@ -210,7 +210,7 @@ class StageCLI(LightningCLI):
             OptimiserSettings(),
             MoreRounds(),
             LastFigures(),
-            HandOff(output),
+            WriteArtifact(output),
         ]
         if config.progress_file:
             callbacks.append(ProgressFile(config.progress_file))
@@ -254,7 +254,7 @@ def resolved_config(args: Arguments, files: Sequence[Path] = ()) -> dict[str, An
 
 
 def fit(args: Arguments) -> Path | None:
-    """Fit one stage and return its hand-over folder; None after a trial run (`fast_dev_run`), which leaves nothing.
+    """Fit one stage and return its artifact; None after a trial run (`fast_dev_run`), which leaves nothing.
 
     Args:
         args: `--config FILE`, `--resume`, `--force`, `--output FOLDER`, and any `--model.x`, `--data.x`,

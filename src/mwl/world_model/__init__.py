@@ -3,13 +3,13 @@
 from mwl.world_model.agent import WorldModelAgent, load_agent
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
-from mwl.world_model.planner import Planner
+from mwl.world_model.planner import MPPIPlanner
 
 __all__ = [
     "GuidanceConfig",
     "LearningConfig",
+    "MPPIPlanner",
     "NetworkConfig",
-    "Planner",
     "PlannerConfig",
     "WorldModel",
     "WorldModelAgent",

@@ -20,7 +20,7 @@ from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
-from mwl.world_model.planner import Advice, Planner, Use, shifted
+from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner, ReferenceActions, shifted
 
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
@@ -39,7 +39,7 @@ class WorldModelAgent:
         planner: the planner over it.
         observer: observation to features.
         guidance: experts and gate; None acts as TD-MPC2 does.
-        spread: the planner's first standard deviation.
+        trust_radius: the planner's first standard deviation.
         pick: what is executed, see `PlannerConfig.evaluation`.
         explore: add the plan's final standard deviation.
     """
@@ -47,15 +47,15 @@ class WorldModelAgent:
     def __init__(
         self,
         model: WorldModel,
-        planner: Planner,
+        planner: MPPIPlanner,
         observer: Observer,
         guidance: Guidance | Route | None = None,
-        spread: float = 2.0,
+        trust_radius: float = 2.0,
         pick: str = "mean",
         explore: bool = False,
     ) -> None:
         self.model, self.planner, self.observer, self.guidance = model, planner, observer, guidance
-        self.spread, self.pick, self.explore = spread, pick, explore
+        self.trust_radius, self.pick, self.explore = trust_radius, pick, explore
         self.plans = True
         self.last: TensorDict | None = None
         self._deviation: Tensor | None = None
@@ -73,7 +73,7 @@ class WorldModelAgent:
         self.pick = way
 
     def leave_out(self, part: str) -> None:
-        """Go on without one of `PARTS`, to see what it is worth; without a plan the experts' advice is carried out.
+        """Go on without one of `PARTS`, to see what it is worth; without a plan the experts' reference is carried out.
 
         Raises:
             BadInput: it has no such part, or nothing could act without it.
@@ -90,7 +90,7 @@ class WorldModelAgent:
         if part == "plan":
             self.plans = False
         elif part == "tuning":
-            guidance.tuning = None
+            guidance.correction = None  # type: ignore[union-attr]
         else:
             guidance.leave_out_gate()  # type: ignore[union-attr]
 
@@ -127,44 +127,45 @@ class WorldModelAgent:
         if observation.ndim == 1:
             return self.act(observation.unsqueeze(0), step).squeeze(0)
         self.model.eval()
-        advice = None if self.guidance is None else self.guidance.reference(observation)
-        said = None
-        if advice is not None:
-            weights = self.guidance.per_action(advice[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
-            said = Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], weights)
-        self.last = advice if advice is not None else TensorDict({}, batch_size=[len(observation)])
+        guide = None if self.guidance is None else self.guidance.reference(observation)
+        reference = None
+        if guide is not None:
+            weights = self.guidance.per_action(guide[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
+            reference = ReferenceActions(guide[keys.REFERENCE_ACTION], guide[keys.EXPERT_ACTION], weights)
+        self.last = guide if guide is not None else TensorDict({}, batch_size=[len(observation)])
         if not self.plans:
-            assert said is not None
-            self.last[keys.ACTION] = said.reference.clamp(-1, 1)
-            return said.reference.clamp(-1, 1)
+            assert reference is not None
+            self.last[keys.ACTION] = reference.reference.clamp(-1, 1)
+            return reference.reference.clamp(-1, 1)
         with self.model.autocast():
-            action = self._policy(observation, said) if self.pick == "policy" else self._planned(observation, said)
+            act = self._policy if self.pick == "policy" else self._planned
+            action = act(observation, reference)
         self.last[keys.ACTION] = action
         return action
 
-    def _policy(self, observation: Tensor, advice: Advice | None) -> Tensor:
-        base = advice.reference if advice is not None and self.planner.use.policy_base else None
+    def _policy(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
+        base = guide.reference if guide is not None and self.planner.switches.policy_base else None
         sample = self.model.policy(self._encoded(observation), None if base is None else base.to(self.model.device))
         action = (sample.action if self.explore else sample.mean).to(observation.device)
-        return action if base is None else self.planner.trusted(action, base, self.spread)
+        return action if base is None else self.planner.trusted(action, base, self.trust_radius)
 
     def _encoded(self, observation: Tensor) -> Tensor:
         """Latents `[N, D]` on the model's device."""
         return self.model.encode(self.observer(observation).to(self.model.device))
 
-    def _planned(self, observation: Tensor, advice: Advice | None) -> Tensor:
+    def _planned(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
         deviation, fresh = self._deviation, self._deviation is None
         if deviation is None or deviation.shape[1] != len(observation):
             shape = (self.planner.horizon, len(observation), self.model.action_size)
             deviation, fresh = observation.new_zeros(shape), True
         if fresh or self._age % self.planner.config.interval == 0:
             latent, device = self._encoded(observation), self.model.device
-            said = None if advice is None else advice.to(device)
-            plan = self.planner.plan(latent, deviation.to(device), said, self.spread, self.pick, self.explore)
+            there = None if guide is None else guide.to(device)
+            plan = self.planner.plan(latent, deviation.to(device), there, self.trust_radius, self.pick, self.explore)
             plan = plan.to(observation.device)
             action, deviation, self._std = plan.action, plan.mean - plan.base, plan.std
         else:
-            base = advice.reference if advice is not None and self.planner.use.base else 0.0
+            base = guide.reference if guide is not None and self.planner.switches.base else 0.0
             action = base + deviation[0]
             if self.explore and self._std is not None:
                 action = action + self._std[0] * torch.randn_like(action)
@@ -197,9 +198,9 @@ class WorldModelAgent:
             self.guidance.age = state.get("expert_age")
 
 
-def use_of(config: GuidanceConfig) -> Use:
+def switches_of(config: GuidanceConfig) -> GuidanceSwitches:
     """The planner's part of the guidance settings."""
-    return Use(
+    return GuidanceSwitches(
         candidates=config.planner_candidates,
         base=config.planner_base,
         policy_base=config.policy_base,
@@ -232,8 +233,8 @@ def describe_agent(
             "horizon": agent.planner.horizon,
             "discount": agent.planner.discount,
             "unit": agent.planner.unit.tolist(),
-            "use": agent.planner.use._asdict(),
-            "spread": float(agent.spread),
+            "switches": agent.planner.switches._asdict(),
+            "trust_radius": float(agent.trust_radius),
             "pick": agent.planner.config.evaluation,
             "hold": hold,
         },
@@ -254,15 +255,15 @@ class _Settings:
     horizon: int
     discount: float
     unit: list[float]
-    use: dict[str, bool]
-    spread: float
+    switches: dict[str, bool]
+    trust_radius: float
     pick: str
     position: bool = False  # the first agents did not say, and did not see it on a fixed scene
     hold: int = 1
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or not 0 < self.discount <= 1 or self.spread <= 0:
-            raise CorruptFile("world model: its horizon, discount or spread is out of range")
+        if self.horizon < 1 or not 0 < self.discount <= 1 or self.trust_radius <= 0:
+            raise CorruptFile("world model: its horizon, discount or trust radius is out of range")
         if self.planner.samples * self.horizon > _MOST_STEPS or self.planner.iterations > _MOST_ITERATIONS:
             raise CorruptFile(
                 f"world model: its plans have more than {_MOST_STEPS} steps or {_MOST_ITERATIONS} iterations"
@@ -285,9 +286,9 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
     if len(settings.unit) != model.action_size or min(settings.unit) <= 0:
         raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
     observer = Observer(settings.sizes, settings.position)
-    unit, use = torch.tensor(settings.unit), Use(**settings.use)
+    unit, switches = torch.tensor(settings.unit), GuidanceSwitches(**settings.switches)
     candidates = checkpoint.get("candidates")
-    planner = Planner(model, settings.planner, settings.horizon, settings.discount, unit, use, candidates)
+    planner = MPPIPlanner(model, settings.planner, settings.horizon, settings.discount, unit, switches, candidates)
     _check_reads(observer, settings.network["feature_size"])
     guidance: Guidance | Route | None = None
     skills = checkpoint.get("skills")
@@ -298,9 +299,9 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
         guidance = Route.from_plain(checkpoint["guidance"], space, observer.layout)  # type: ignore[arg-type]
     elif checkpoint["guidance"] is not None:
         guidance = Guidance.from_plain(checkpoint["guidance"], observer.layout)
-        if use.head and model.num_experts != guidance.num_experts:
+        if switches.head and model.num_experts != guidance.num_experts:
             raise CorruptFile(f"world model: predicts {model.num_experts} experts and has {guidance.num_experts}")
-    agent = WorldModelAgent(model.eval(), planner, observer, guidance, settings.spread, settings.pick)
+    agent = WorldModelAgent(model.eval(), planner, observer, guidance, settings.trust_radius, settings.pick)
     if space is None:
         return agent
     return SkillAgent(agent, space, observer.layout, settings.hold)  # type: ignore[arg-type]
@@ -324,7 +325,7 @@ def _check_reads(observer: Observer, size: int) -> None:
 
 
 def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent:
-    """The agent in a hand-over folder: a world model, or a single expert.
+    """The agent in an artifact: a world model, or a single expert.
 
     Raises:
         MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.

@@ -14,15 +14,14 @@ DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows w
 
 
 class Behaviour(TensorDictModuleBase):
-    """Policy of the collector; numbers episodes and writes the experts' advice beside the action.
+    """Policy of the collector; numbers episodes and writes the experts' reference actions beside the action.
 
     Args:
         agent: the exploring agent.
         num_envs: N.
         action_size: A.
         warm_start: act by the experts rather than at random in the seed phase.
-        noise: standard deviations of the noise on the experts' actions, in units of spread; pairs of environments take
-            turns.
+        noise: standard deviations of the noise on the experts' actions, rad; pairs of environments take turns.
         controls: whether the environments without noise go on following the experts while the others plan.
         held: random actions to explore by; None does without.
 
@@ -45,7 +44,7 @@ class Behaviour(TensorDictModuleBase):
         self.warm_start = warm_start and agent.guidance is not None
         self.held = held
         self.seeding = True
-        self.tuning = False  # variants are told apart by small differences in reward, which noise would drown
+        self.adapting = False  # candidates are told apart by small differences in reward, which noise would drown
         self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
         self.clean = self.noise.squeeze(-1) == 0
         self.control = self.clean & (controls and agent.guidance is not None)
@@ -65,7 +64,7 @@ class Behaviour(TensorDictModuleBase):
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Add EPISODE, ACTION and, under guidance, the experts' advice to a batch of N observations."""
+        """Add EPISODE, ACTION and, under guidance, the experts' reference actions to a batch of N observations."""
         begins = tensordict[keys.STEP_COUNT].squeeze(-1) == 0
         self._number_episodes(begins)
         observation = tensordict[keys.OBSERVATION]
@@ -100,7 +99,7 @@ class Behaviour(TensorDictModuleBase):
         if self.agent.guidance is None:
             return torch.rand(len(observation), self.action_size) * 2 - 1
         self.agent.last = self.agent.guidance.reference(observation)
-        if self.tuning:
+        if self.adapting:
             return self.agent.last[keys.REFERENCE_ACTION].clamp(-1, 1)
         if not self.warm_start:
             return torch.rand(len(observation), self.action_size) * 2 - 1

@@ -41,7 +41,7 @@ class LearningConfig:
     seed_steps: Whole = 5000
     """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
     learning_starts: Whole = 1000
-    """Environment steps before the first update, not counting those of tuning."""
+    """Environment steps before the first update, not counting those of search and race."""
     discount: Between0And1 | None = None
     """None derives it from the episode length, see `losses.discount_for`."""
     lr: Positive = 3e-4
@@ -107,7 +107,7 @@ class PlannerConfig:
     policy_samples: Whole = 24
     temperature: Positive = 0.5
     min_std: Positive = 0.05
-    """Smallest standard deviation of unguided search; under guidance the same share of the spread."""
+    """Smallest standard deviation of unguided search; under guidance the same share of the trust radius."""
     max_std: Positive = 2.0
     interval: Count = 1
     """Plan every so many steps; between, the last plan is followed."""
@@ -134,7 +134,7 @@ class GuidanceConfig:
     experts: str | list[str] = "data/experts"
     """Folder of expert folders, or a list of them."""
     gate: str | None = None
-    """Hand-over folder of a gate; None leaves the choice to the instruction."""
+    """Artifact of a gate; None leaves the choice to the instruction."""
     route: list[str] | None = None
     """At level `skills` the reference: legs such as `walk 3` (metres) and `turn 90` (degrees to the left)."""
     route_speed: Positive = 1.4
@@ -164,29 +164,30 @@ class GuidanceConfig:
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
-    tune_steps: Whole = 0
-    """Environment steps, before the seed phase, in which the leading expert is tuned to the task, see `Tuner`."""
+    search_steps: Whole = 0
+    """Environment steps, before the seed phase, of the search for a correction of the leading expert's actions, see
+    `CorrectionSearch`."""
     race_steps: Count = 12_800
     """Environment steps after those in which what the search found competes with the experts as they are."""
-    tune_window: int = 100
-    """Steps for which an environment tries a variant."""
-    tune_step_size: Positive = 0.5
-    """First standard deviation of that search, in units of `mwl.selection.action_correction.Tuning`."""
-    tune_setting_off: Whole = 0
-    """Steps from the beginning of an episode that are tuned by themselves, as setting off differs from going on; 0
-    tunes all steps alike."""
-    tune_setting_off_steps: Whole = 13_440
-    """Of the steps of tuning those in which setting off is searched, first."""
-    tune_setting_off_step_size: Positive = 0.6
+    search_window: int = 100
+    """Steps for which an environment tries a candidate."""
+    search_step_size: Positive = 0.5
+    """First standard deviation of that search, in units of its coefficients."""
+    start_phase: Whole = 0
+    """Steps from the beginning of an episode that have a correction of their own, as starting differs from going on; 0
+    corrects all steps alike."""
+    start_search_steps: Whole = 13_440
+    """Of the steps of the search those in which the start phase is searched, first."""
+    start_search_step_size: Positive = 0.6
     """First standard deviation of that search."""
-    tune_alone: bool = False
-    """The gate has no say while one expert is tuned: others that act in between hide what a variant earns, though they
-    also catch falls."""
-    tune_mirrored: bool = True
-    """Left and right share their numbers; for a task whose left and right differ, as at a door, they should not."""
-    tune_smoothness: NonNegative = 0.0
-    """What a variant is charged per step in search and race for the mean square jerk of its joints: this much, in units
-    of reward, where it is the experts' own, and in proportion; 0: nothing."""
+    search_alone: bool = False
+    """The gate has no say during the search: others that act in between hide what a candidate earns, though they also
+    catch falls."""
+    search_mirrored: bool = True
+    """Left and right share coefficients; for a task whose left and right differ, as at a door, they should not."""
+    jerk_weight: NonNegative = 0.0
+    """What a candidate is charged per step in search and race for the mean square jerk of its joints: this much, in
+    units of reward, where it is the experts' own, and in proportion; 0: nothing."""
     limbs: dict[str, str] | None = None
     """Expert that has a limb to itself, by limb (legs, torso, arms, left_arms, ...); None shares all by weight."""
     lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
@@ -201,23 +202,23 @@ class GuidanceConfig:
     trust_initial: Positive = 0.03
     """The planner's first standard deviation around the reference, rad."""
     trust_growth: Positive = 1.15
-    """Factor per window in which the plans earned what the experts would have; where not, the spread is halved."""
+    """Factor per window in which the plans earned what the experts would have; where not, the radius is halved."""
     trust_window: Count = 25
     """Steps per environment after which trust is adjusted."""
     trust_tolerance: NonNegative = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""
     trust_controls: bool = False
     """The environments that begin without noise go on following the experts, and plans are compared with them; needed
-    where an episode pays more the longer it lasts and the seed phase covers only its beginning."""
+    where reward grows along an episode and the seed phase covers only its beginning."""
 
     def __post_init__(self) -> None:
-        _require(self.tune_steps >= 0, f"guidance.tune_steps is {self.tune_steps}; it can't be negative")
+        _require(self.search_steps >= 0, f"guidance.search_steps is {self.search_steps}; it can't be negative")
         _require(self.race_steps >= 1, f"guidance.race_steps is {self.race_steps}; it must be at least 1")
-        _require(self.tune_window >= 5, f"guidance.tune_window is {self.tune_window}; it must be at least 5")
-        _require(self.tune_smoothness >= 0, f"guidance.tune_smoothness is {self.tune_smoothness}; it can't be negative")
-        for name in ("tune_step_size", "tune_setting_off_step_size"):
+        _require(self.search_window >= 5, f"guidance.search_window is {self.search_window}; it must be at least 5")
+        _require(self.jerk_weight >= 0, f"guidance.jerk_weight is {self.jerk_weight}; it can't be negative")
+        for name in ("search_step_size", "start_search_step_size"):
             _require(getattr(self, name) > 0, f"guidance.{name} is {getattr(self, name)}, not above 0")
         _require(
-            self.tune_setting_off == 0 or self.tune_setting_off >= 5,
-            f"guidance.tune_setting_off is {self.tune_setting_off}; it must be 0 or at least 5",
+            self.start_phase == 0 or self.start_phase >= 5,
+            f"guidance.start_phase is {self.start_phase}; it must be 0 or at least 5",
         )

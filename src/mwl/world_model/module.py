@@ -20,22 +20,22 @@ from mwl.robot.h1 import ROBOT
 from mwl.rollouts.metrics import JOINT_VELOCITIES
 from mwl.selection import Guidance, load_gate, weights_for
 from mwl.skills import Route
+from mwl.world_model.adaptation.search import CorrectionSearch, make_search
 from mwl.world_model.adaptation.trust_region import TrustRegion
-from mwl.world_model.adaptation.tuner import Tuner, make_tuner
-from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, use_of
+from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, switches_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.exploration import HeldActions
-from mwl.world_model.learning.demonstrations import advised, transitions
+from mwl.world_model.learning.demonstrations import transitions, with_reference_actions
 from mwl.world_model.learning.learner import Learner, NonFiniteGradient
 from mwl.world_model.learning.losses import RunningScale, discount_for, lambda_at
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
-from mwl.world_model.planner import Planner, Use
+from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
-Phase = Literal["tune", "race", "seed", "plan"]
+Phase = Literal["search", "race", "seed", "plan"]
 _FIXED = {  # settings that can't change in the middle of a training, by group
     "network": ["size", "num_q"],
     "learning": ["center_values"],
@@ -43,11 +43,15 @@ _FIXED = {  # settings that can't change in the middle of a training, by group
         "enabled",
         "experts",
         "trust_initial",
-        *(item.name for item in fields(GuidanceConfig) if item.name.startswith(("tune_", "race_"))),
+        *(
+            item.name
+            for item in fields(GuidanceConfig)
+            if item.name.startswith(("search_", "race_", "start_", "jerk_"))
+        ),
     ],
 }
-_ADVICE = ["gate", "semantic_weights", "instruction", "semantic", "alpha", "mode", "margin", "limbs"]
-_UNGUIDED = Use(candidates=False, base=False, policy_base=False)
+_REFERENCE_SETTINGS = ["gate", "semantic_weights", "instruction", "semantic", "alpha", "mode", "margin", "limbs"]
+_UNGUIDED = GuidanceSwitches(candidates=False, base=False, policy_base=False)
 
 
 class WorldModelModule(pl.LightningModule):
@@ -84,10 +88,10 @@ class WorldModelModule(pl.LightningModule):
         self.scale = RunningScale()
         self.model: WorldModel | None = None
         self.gate: torch.nn.Module | None = None
-        self.tuner: Tuner | None = None
-        self._phase: Phase = "tune"
+        self.search: CorrectionSearch | None = None
+        self._phase: Phase = "search"
         self._owed_updates = 0.0
-        self._advice_is_stale = False  # what the replay buffer says of the experts' advice
+        self._reference_is_stale = False  # what the replay buffer says of the experts' reference actions
         self._returns: list[float] = []
         self._return_so_far: Tensor | None = None
 
@@ -108,14 +112,14 @@ class WorldModelModule(pl.LightningModule):
         }
         self.model = WorldModel(**self.model_arguments)
         self.discount = self.learning.discount or discount_for(spec.episode_steps)
-        self.use = use_of(self.guiding) if self.guidance else _UNGUIDED
+        self.switches = switches_of(self.guiding) if self.guidance else _UNGUIDED
         guiding = self.guiding
         unit = torch.tensor(spec.unit)
         self.learner = Learner(
-            self.model, self.scale, self.learning, guiding, self.use, self.discount, unit, self.guidance
+            self.model, self.scale, self.learning, guiding, self.switches, self.discount, unit, self._experts
         )
         self.gate = self.learner.gate
-        widest = self.planning.max_std / float(unit.min())  # at this spread every action has the largest deviation
+        widest = self.planning.max_std / float(unit.min())  # at this radius every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
             data.num_envs,
@@ -126,12 +130,14 @@ class WorldModelModule(pl.LightningModule):
             tolerance=guiding.trust_tolerance,
         )
         candidates = spec.skills.grid() if spec.skills is not None and guiding.enabled else None
-        planner = Planner(self.model, self.planning, self.learning.horizon, self.discount, unit, self.use, candidates)
+        planner = MPPIPlanner(
+            self.model, self.planning, self.learning.horizon, self.discount, unit, self.switches, candidates
+        )
         agent = WorldModelAgent(
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )
-        if self.guidance is not None and guiding.tune_steps > 0:
-            self.tuner = make_tuner(self.guidance, guiding, data.num_envs, spec, unit)
+        if self._experts is not None and guiding.search_steps > 0:
+            self.search = make_search(self._experts, guiding, data.num_envs, spec, unit)
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(
             agent, data.num_envs, spec.action_size, guiding.warm_start, noise, guiding.trust_controls, self._held(data)
@@ -139,7 +145,12 @@ class WorldModelModule(pl.LightningModule):
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
         if self.learning.demonstrations:
             rows = transitions(self.learning.demonstrations, spec.task, spec.observation_size)
-            replay.add_demonstrations(rows if self.guidance is None else advised(rows, self.guidance))
+            replay.add_demonstrations(rows if self._experts is None else with_reference_actions(rows, self._experts))
+
+    @property
+    def _experts(self) -> Guidance | None:
+        """The guidance of experts over joints; None without, and where a route over skills is the reference."""
+        return self.guidance if isinstance(self.guidance, Guidance) else None
 
     def _held(self, data: WorldModelData) -> HeldActions | None:
         """Random actions to explore by, where they are wanted."""
@@ -191,12 +202,12 @@ class WorldModelModule(pl.LightningModule):
         assert data.behaviour is not None
         assert data.replay is not None
         self._enter_phase(data)
-        data.behaviour.agent.spread = float(self.trust.spread)
+        data.behaviour.agent.trust_radius = float(self.trust.radius)
         frames = data.collect()
         self._remember(frames, data)
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
-        if data.env_steps - self._tuning_steps > self.learning.learning_starts and data.replay.ready():
+        if data.env_steps - self._adaptation_steps > self.learning.learning_starts and data.replay.ready():
             self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
@@ -210,40 +221,40 @@ class WorldModelModule(pl.LightningModule):
         return self.guidance is not None and self.guiding.planner_base
 
     @property
-    def _tuning_steps(self) -> int:
+    def _adaptation_steps(self) -> int:
         """Environment steps before the seed phase."""
-        return 0 if self.tuner is None else self.guiding.tune_steps + self.guiding.race_steps
+        return 0 if self.search is None else self.guiding.search_steps + self.guiding.race_steps
 
     def _enter_phase(self, data: WorldModelData) -> None:
-        """Tune, race, act by the experts, plan; what the experts advised before they changed is written anew."""
+        """Search, race, act by the experts, plan; reference actions from before they changed are written anew."""
         assert data.behaviour is not None
         assert data.replay is not None
         phase: Phase = "plan"
-        if self.tuner is not None and data.env_steps < self.guiding.tune_steps:
-            phase = "tune"
-        elif data.env_steps < self._tuning_steps:
+        if self.search is not None and data.env_steps < self.guiding.search_steps:
+            phase = "search"
+        elif data.env_steps < self._adaptation_steps:
             phase = "race"
-        elif data.env_steps < self._tuning_steps + self.learning.seed_steps:
+        elif data.env_steps < self._adaptation_steps + self.learning.seed_steps:
             phase = "seed"
-        data.behaviour.seeding, data.behaviour.tuning = phase != "plan", phase in ("tune", "race")
-        if self.tuner is not None and self.guidance is not None:
-            if phase == "tune" and self.tuner.waits:
-                data.restart(self.tuner.set_off())
+        data.behaviour.seeding, data.behaviour.adapting = phase != "plan", phase in ("search", "race")
+        if self.search is not None and (experts := self._experts) is not None:
+            if phase == "search" and self.search.waits:
+                data.restart(self.search.begin_start_phase())
                 self._return_so_far = None
-            elif self._phase == "tune" and phase != "tune":
-                data.restart(self.tuner.begin_race())  # what the last candidates left behind is no fair start
+            elif self._phase == "search" and phase != "search":
+                data.restart(self.search.begin_race())  # what the last candidates left behind is no fair start
                 self._return_so_far = None
             elif self._phase == "race" and phase != "race":
-                self.trust.reference.load_state_dict(self.tuner.decide().state_dict())
+                self.trust.reference.load_state_dict(self.search.decide().state_dict())
                 data.draw_apart()
-            measured = phase in ("tune", "race")
-            self.guidance.variants = self.tuner.variants if measured else None
-            self.guidance.gated = not (measured and self.guiding.tune_alone)
-            self._advice_is_stale |= phase != self._phase
-        if self._advice_is_stale and self.guidance is not None:
+            measured = phase in ("search", "race")
+            experts.candidates = self.search.candidates if measured else None
+            experts.gated = not (measured and self.guiding.search_alone)
+            self._reference_is_stale |= phase != self._phase
+        if self._reference_is_stale and self.guidance is not None:
             reference = partial(self.guidance.reference, hold=False)
             data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))
-        self._phase, self._advice_is_stale = phase, False
+        self._phase, self._reference_is_stale = phase, False
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
         """Put a round into the replay buffer, and learn from it how far plans may be trusted."""
@@ -255,8 +266,8 @@ class WorldModelModule(pl.LightningModule):
             memory = frames.get((keys.NEXT, keys.MEMORY))
             memory = None if memory is None else memory.flatten(0, 1)
             age = frames[keys.STEP_COUNT].flatten() + 1
-            advice = self.guidance.reference(after, hold=False, memory=memory, age=age)
-            frames[keys.NEXT, keys.REFERENCE_ACTION] = advice[keys.REFERENCE_ACTION].view_as(
+            guide = self.guidance.reference(after, hold=False, memory=memory, age=age)
+            frames[keys.NEXT, keys.REFERENCE_ACTION] = guide[keys.REFERENCE_ACTION].view_as(
                 frames[keys.REFERENCE_ACTION]
             )
         data.replay.extend(frames)
@@ -269,11 +280,11 @@ class WorldModelModule(pl.LightningModule):
             if self._phase == "plan":
                 if self._trusted:
                     self.trust.observe(reward, step, fell, control)
-            elif self.tuner is not None and self._phase == "tune":
+            elif self.search is not None and self._phase == "search":
                 velocity = self._joint_velocity(after[keys.OBSERVATION])
-                self.tuner.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)
-            elif self.tuner is not None and self._phase == "race":
-                self.tuner.compete(reward, step, fell, self._joint_velocity(after[keys.OBSERVATION]))
+                self.search.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)
+            elif self.search is not None and self._phase == "race":
+                self.search.compete(reward, step, fell, self._joint_velocity(after[keys.OBSERVATION]))
             elif data.behaviour.warm_start:
                 self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))
@@ -325,7 +336,7 @@ class WorldModelModule(pl.LightningModule):
 
     def _guidance_weight(self, data: WorldModelData) -> float:
         """How much the policy is drawn to the experts by now."""
-        guiding, share = self.guiding, self.trust.earned_share
+        guiding, share = self.guiding, self.trust.lambda_scale
         return lambda_at(guiding.lambda_mode, guiding.lambda_weight, guiding.lambda_steps, data.env_steps, share)
 
     def _stop_with(self, error: NonFiniteGradient) -> NoReturn:
@@ -347,16 +358,16 @@ class WorldModelModule(pl.LightningModule):
         """One `log_dict` per round, over environment steps."""
         metrics = dict(metrics)
         metrics["train/reward"] = float(frames[keys.NEXT, keys.REWARD].mean())
-        metrics["train/spread"] = float(self.trust.spread)
+        metrics["train/trust_radius"] = float(self.trust.radius)
         metrics["train/scale"] = float(self.scale.value)
         if self.guidance is not None:
             weights = frames[keys.FUSED_WEIGHTS].mean(dim=(0, 1)).tolist()
             names = self.guidance.library.names
             metrics |= {f"weights/{name}": weight for name, weight in zip(names, weights, strict=True)}
-        if self.tuner is not None:
+        if self.search is not None:
             metrics |= {
-                "tune/step_size": float(self.tuner.evolution.sigma),
-                "tune/distance": float(self.tuner.evolution.mean.norm()),
+                "search/step_size": float(self.search.evolution.sigma),
+                "search/distance": float(self.search.evolution.mean.norm()),
             }
         self.log_dict({**metrics, "step": float(data.env_steps)})
         if self._returns:
@@ -377,7 +388,7 @@ class WorldModelModule(pl.LightningModule):
         """Go on where the checkpoint was written, under the settings of now.
 
         Raises:
-            BadInput: one of them changed that the networks, the replay buffer or the tuning depend on.
+            BadInput: one of them changed that the networks, the replay buffer or the search depend on.
         """
         data = self._data()
         data.check_resumable(checkpoint[type(data).__qualname__])  # Lightning restores the data after the weights
@@ -389,18 +400,18 @@ class WorldModelModule(pl.LightningModule):
         refuse_changed("model.guidance: ", learned, dict.fromkeys(learned, now["gate_lr"] > 0))
         if before["gate_lr"] > 0:
             refuse_changed("model.guidance.", before, now, ["gate"])
-        self._advice_is_stale = any(before[name] != now[name] for name in _ADVICE)
+        self._reference_is_stale = any(before[name] != now[name] for name in _REFERENCE_SETTINGS)
         state = checkpoint["round_state"]
         self._phase = state["phase"]
         self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])
         self._return_so_far = state["return_so_far"]
 
-    def handoff(self) -> dict[str, Any]:
-        """What the hand-over folder holds: everything acting needs (arguments of `mwl.core.artifact.write_handoff`)."""
+    def artifact(self) -> dict[str, Any]:
+        """What the artifact holds: everything acting needs (arguments of `mwl.core.artifact.write_artifact`)."""
         data = self._data()
         assert data.behaviour is not None
         agent = data.behaviour.agent
-        agent.spread = float(self.trust.proven)
+        agent.trust_radius = float(self.trust.last_accepted)
         spec = data.spec
         return {
             "stage": STAGE,
@@ -412,8 +423,10 @@ class WorldModelModule(pl.LightningModule):
             "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
             "metrics": {
                 "env_steps": data.env_steps,
-                "spread": agent.spread,
-                "tuning": None if self.tuner is None or self._phase in ("tune", "race") else self.tuner.report(),
+                "trust_radius": agent.trust_radius,
+                "action_correction": None
+                if self.search is None or self._phase in ("search", "race")
+                else self.search.report(),
             },
             "provenance": {
                 "guided": self.guidance is not None,

@@ -13,20 +13,20 @@ from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.network import WorldModel
 
 
-class Advice(NamedTuple):
+class ReferenceActions(NamedTuple):
     """What the experts say at the present observations."""
 
     reference: Tensor  # [N, A]
     expert_action: Tensor  # [N, K, A]
     weights: Tensor  # [N, K] or [N, K, A], composed the reference and compose those of imagined states
 
-    def to(self, device: torch.device) -> "Advice":
+    def to(self, device: torch.device) -> "ReferenceActions":
         """The same on another device."""
-        return Advice(*(part.to(device) for part in self))
+        return ReferenceActions(*(part.to(device) for part in self))
 
 
-class Use(NamedTuple):
-    """Which of the ways to use advice are on."""
+class GuidanceSwitches(NamedTuple):
+    """Where the experts guide the search."""
 
     candidates: bool = True
     base: bool = True
@@ -34,7 +34,7 @@ class Use(NamedTuple):
     head: bool = True
 
 
-class Plan(NamedTuple):
+class MPPIPlan(NamedTuple):
     """Result of planning."""
 
     action: Tensor  # [N, A] to execute
@@ -43,19 +43,19 @@ class Plan(NamedTuple):
     base: Tensor  # [H, N, A] sequence the distribution was centred on at first; zeros without guidance
     value: Tensor  # [N] of the best sequence
 
-    def to(self, device: torch.device) -> "Plan":
+    def to(self, device: torch.device) -> "MPPIPlan":
         """The same on another device."""
-        return Plan(*(part.to(device) for part in self))
+        return MPPIPlan(*(part.to(device) for part in self))
 
 
-class Planner:
+class MPPIPlanner:
     """MPPI as in TD-MPC2, with two changes that guidance needs and that vanish without it.
 
     The distribution is kept as a deviation from a base sequence: the reference rolled out in the model, or zeros. Last
     step's deviation, shifted by one, starts the next plan, so feedback from the experts is never a step old. And the
-    search is confined to a trust region around the base: its first standard deviation is `spread`, no candidate lies
-    further than two of these from the base, and last step's deviation counts by the share of the full spread. A small
-    spread keeps a poor model from leading a good expert astray (elites are the best of what is drawn, however little
+    search is confined to a trust region around the base: its first standard deviation is `radius`, no candidate lies
+    further than two of these from the base, and last step's deviation counts by the share of the full radius. A small
+    radius keeps a poor model from leading a good expert astray (elites are the best of what is drawn, however little
     better they are); it widens as the plans earn trust, and at its upper bound this is the search of TD-MPC2.
 
     Args:
@@ -63,9 +63,9 @@ class Planner:
         config: budget.
         horizon: H.
         discount: gamma.
-        unit: `[A]` action per unit of spread. An action of 0.1 moves a hip by 16 degrees and an ankle by 4, so a
-            spread is meant in radians; ones for actions of equal size.
-        use: how advice is used.
+        unit: `[A]` action per unit of radius. An action of 0.1 moves a hip by 16 degrees and an ankle by 4, so a
+            radius is meant in radians; ones for actions of equal size.
+        switches: where the experts guide.
         candidates: `[C, A]` actions that are tried for a whole plan, as single skills are.
     """
 
@@ -76,43 +76,49 @@ class Planner:
         horizon: int,
         discount: float,
         unit: Tensor | None = None,
-        use: Use | None = None,
+        switches: GuidanceSwitches | None = None,
         candidates: Tensor | None = None,
     ) -> None:
         self.model, self.config, self.horizon, self.discount = model, config, horizon, discount
         self.unit = torch.ones(model.action_size) if unit is None else unit
-        self.use = use or Use()
+        self.switches = switches or GuidanceSwitches()
         self.candidates = torch.zeros(0, model.action_size) if candidates is None else candidates
         self._search = compiled(self._search, config.compile)  # type: ignore[method-assign]
 
     @torch.no_grad()
     def plan(
-        self, latent: Tensor, deviation: Tensor, advice: Advice | None, spread: float, pick: str, noise: bool = False
-    ) -> Plan:
+        self,
+        latent: Tensor,
+        deviation: Tensor,
+        guide: ReferenceActions | None,
+        radius: float,
+        pick: str,
+        noise: bool = False,
+    ) -> MPPIPlan:
         """Plan from latents `[N, D]`.
 
         Args:
             latent: encoded observations, on the model's device, as everything that follows.
             deviation: `[H, N, A]` of the last plan from its base, already shifted; zeros where an episode begins.
-            advice: what the experts say; None without guidance.
-            spread: first standard deviation.
+            guide: what the experts do there; None without guidance.
+            radius: first standard deviation.
             pick: `sample`, `mean` or `best` elite.
             noise: add the final standard deviation, to explore.
         """
-        return self._search(latent, deviation, advice, self._widest(spread).to(latent.device), pick, noise)
+        return self._search(latent, deviation, guide, self._widest(radius).to(latent.device), pick, noise)
 
     def _search(
-        self, latent: Tensor, deviation: Tensor, advice: Advice | None, top: Tensor, pick: str, noise: bool
-    ) -> Plan:
+        self, latent: Tensor, deviation: Tensor, guide: ReferenceActions | None, top: Tensor, pick: str, noise: bool
+    ) -> MPPIPlan:
         """`plan` with the largest standard deviation `top` `[A]`; tensors alone change from call to call."""
         config, members = self.config, self.model.draw()
-        reference, experts = self._expert_sequences(latent, advice)
-        base = reference if advice is not None and self.use.base else torch.zeros_like(deviation)
+        reference, experts = self._expert_sequences(latent, guide)
+        base = reference if guide is not None and self.switches.base else torch.zeros_like(deviation)
         low = top * (config.min_std / config.max_std)
         around = base.unsqueeze(2)
-        fixed = _within(self._fixed_candidates(latent, advice, experts), around, 2 * top)
+        fixed = _within(self._fixed_candidates(latent, guide, experts), around, 2 * top)
         hope = config.optimism if noise else 0.0
-        fixed_value = self.value(latent, fixed, members, advice, hope)
+        fixed_value = self.value(latent, fixed, members, guide, hope)
         mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
         held = round(config.held * count)
@@ -122,7 +128,7 @@ class Planner:
                 step[:, :, :held] = step[:1, :, :held]
             step = std.unsqueeze(2) * step
             drawn = _within(mean.unsqueeze(2) + step, around, 2 * top)
-            value = torch.cat([fixed_value, self.value(latent, drawn, members, advice, hope)], dim=1)
+            value = torch.cat([fixed_value, self.value(latent, drawn, members, guide, hope)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
             mean, std = _moments(elite, score)
@@ -130,18 +136,18 @@ class Planner:
         action = _pick(elite[0], mean[0], elite_value, score, pick)
         if noise:
             action = action + std[0] * torch.randn_like(action)
-        return Plan(action.clamp(-1, 1), mean, std, base, elite_value.amax(dim=1))
+        return MPPIPlan(action.clamp(-1, 1), mean, std, base, elite_value.amax(dim=1))
 
-    def _widest(self, spread: float) -> Tensor:
+    def _widest(self, radius: float) -> Tensor:
         """Largest standard deviation `[A]` of the search, in units of action."""
-        return (spread * self.unit).clamp(max=self.config.max_std)
+        return (radius * self.unit).clamp(max=self.config.max_std)
 
-    def trusted(self, action: Tensor, base: Tensor, spread: float) -> Tensor:
+    def trusted(self, action: Tensor, base: Tensor, radius: float) -> Tensor:
         """Actions `[..., A]` brought within the trust region around a base: two standard deviations, in [-1, 1]."""
-        return _within(action, base, 2 * self._widest(spread))
+        return _within(action, base, 2 * self._widest(radius))
 
     def value(
-        self, latent: Tensor, actions: Tensor, members: Tensor, advice: Advice | None, hope: float = 0.0
+        self, latent: Tensor, actions: Tensor, members: Tensor, guide: ReferenceActions | None, hope: float = 0.0
     ) -> Tensor:
         """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.
 
@@ -155,7 +161,7 @@ class Planner:
             z, reward = self.model.step(z, action)
             total = total + weight * reward
             weight = weight * self.discount * torch.sigmoid(-self.model.termination_logit(z))
-        last = self.model.policy(z, self._imagined_reference(z, advice)).action
+        last = self.model.policy(z, self._imagined_reference(z, guide)).action
         if hope:
             estimates = self.model.q(z, last, torch.arange(self.model.num_q, device=z.device))
             end = estimates.mean(dim=0) + hope * estimates.std(dim=0)
@@ -164,53 +170,53 @@ class Planner:
         total = total + weight * end
         return total.nan_to_num(0.0).view(envs, count)
 
-    def _imagined_reference(self, z: Tensor, advice: Advice | None) -> Tensor | None:
+    def _imagined_reference(self, z: Tensor, guide: ReferenceActions | None) -> Tensor | None:
         """Reference `[R, A]` at imagined latents `[R, D]`, R a multiple of N with environments outermost."""
-        if advice is None or not self.use.policy_base:
+        if guide is None or not self.switches.policy_base:
             return None
-        repeats = len(z) // len(advice.weights)
-        if not self.use.head:
-            return advice.reference.repeat_interleave(repeats, dim=0)
-        weights = _per_action(advice.weights).repeat_interleave(repeats, dim=0)
+        repeats = len(z) // len(guide.weights)
+        if not self.switches.head:
+            return guide.reference.repeat_interleave(repeats, dim=0)
+        weights = _per_action(guide.weights).repeat_interleave(repeats, dim=0)
         return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
-    def _expert_sequences(self, latent: Tensor, advice: Advice | None) -> tuple[Tensor, Tensor]:
+    def _expert_sequences(self, latent: Tensor, guide: ReferenceActions | None) -> tuple[Tensor, Tensor]:
         """The reference sequence `[H, N, A]` and those of it and every expert `[H, N, 1 + K, A]`.
 
         The first actions come from the present observation and are exact; the later ones are predicted along the
         imagined latents, or held.
         """
-        if advice is None:
+        if guide is None:
             none = latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
             return none.sum(dim=2), none
-        experts = advice.expert_action.shape[1]
-        action = torch.cat([advice.reference.unsqueeze(1), advice.expert_action], dim=1)
+        experts = guide.expert_action.shape[1]
+        action = torch.cat([guide.reference.unsqueeze(1), guide.expert_action], dim=1)
         sequence = [action]
-        composed = _per_action(advice.weights).unsqueeze(1)
+        composed = _per_action(guide.weights).unsqueeze(1)
         single = torch.eye(experts, device=latent.device).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
         weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
         for _ in range(1, self.horizon):
-            if self.use.head:
+            if self.switches.head:
                 z = self.model.next(z, sequence[-1])
                 action = (weights * self.model.expert_actions(z)).sum(dim=-2)
             sequence.append(action)
         stacked = torch.stack(sequence)
         return stacked[:, :, 0], stacked
 
-    def _fixed_candidates(self, latent: Tensor, advice: Advice | None, experts: Tensor) -> Tensor:
+    def _fixed_candidates(self, latent: Tensor, guide: ReferenceActions | None, experts: Tensor) -> Tensor:
         """Sequences `[H, N, S', A]` that stay the same in all iterations: the policy's, and the experts'."""
         count = self.config.policy_samples
-        sequences = [experts] if advice is not None and self.use.candidates else []
+        sequences = [experts] if guide is not None and self.switches.candidates else []
         if count:
             z = latent.repeat_interleave(count, dim=0)
             actions = []
             for t in range(self.horizon):
-                exact = advice is not None and t == 0 and self.use.policy_base
+                exact = guide is not None and t == 0 and self.switches.policy_base
                 base = (
-                    advice.reference.repeat_interleave(count, dim=0)  # type: ignore[union-attr]
+                    guide.reference.repeat_interleave(count, dim=0)  # type: ignore[union-attr]
                     if exact
-                    else self._imagined_reference(z, advice)
+                    else self._imagined_reference(z, guide)
                 )
                 actions.append(self.model.policy(z, base).action)
                 if t < self.horizon - 1:

@@ -25,23 +25,23 @@ class Batches(IterableDataset):
             yield self.data[torch.randint(len(self.data), (self.batch_size,))]
 
 
-class Lanes(Batches):
-    """Steps in the order of time: B lanes, evenly spread over the data `[T]`, read them on from batch to batch.
+class Streams(Batches):
+    """Steps in the order of time: B streams, evenly spread over the data `[T]`, read them on from batch to batch.
 
-    Batches are `[L, B]`. IS_INIT holds where an episode begins, and where a lane does: what was before is unknown
+    Batches are `[L, B]`. IS_INIT holds where an episode begins, and where a stream does: what was before is unknown
     there, as it is to an expert that takes over from another.
 
     Args:
         data: steps of whole episodes, one after the other, with IS_INIT.
         length: L.
-        lanes: B.
+        streams: B.
         count: batches per epoch.
     """
 
-    def __init__(self, data: TensorDict, length: int, lanes: int, count: int) -> None:
-        super().__init__(data, length * lanes, count)
-        self.length, self.lanes = length, lanes
-        self.start, self.read = 0, 0  # where the first lane began in this epoch, and batches read since
+    def __init__(self, data: TensorDict, length: int, streams: int, count: int) -> None:
+        super().__init__(data, length * streams, count)
+        self.length, self.streams = length, streams
+        self.start, self.read = 0, 0  # where the first stream began in this epoch, and batches read since
         self._goes_on = False  # with an epoch that a checkpoint was written in
 
     def __iter__(self) -> Iterator[TensorDict]:
@@ -49,7 +49,7 @@ class Lanes(Batches):
         if not self._goes_on:
             self.start, self.read = int(torch.randint(total, ())), 0
         self._goes_on = False
-        start = self.start + torch.arange(self.lanes) * total // self.lanes
+        start = self.start + torch.arange(self.streams) * total // self.streams
         while self.read < self.count:
             steps = torch.arange(self.read * self.length, (self.read + 1) * self.length)
             batch = self.data[(start + steps.unsqueeze(-1)) % total]
@@ -59,7 +59,7 @@ class Lanes(Batches):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the lanes are, as plain values."""
+        """Where the streams are, as plain values."""
         return {"start": self.start, "read": self.read}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,10 +68,10 @@ class Lanes(Batches):
         self._goes_on = 0 < self.read < self.count
 
 
-def in_lanes(data: TensorDict, lanes: int) -> TensorDict:
+def as_streams(data: TensorDict, streams: int) -> TensorDict:
     """Steps `[T]` as B sequences `[T // B, B]`, each from a memory that begins with it."""
-    length = len(data) // lanes
-    rows = torch.arange(lanes) * length + torch.arange(length).unsqueeze(-1)
+    length = len(data) // streams
+    rows = torch.arange(streams) * length + torch.arange(length).unsqueeze(-1)
     sequences = data[rows]
     sequences[keys.IS_INIT][0] = True
     return sequences
@@ -106,7 +106,7 @@ class BatchedSteps(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random batches of all steps to train on."""
         self._batches = self.batches_of(self.steps)
-        if isinstance(self._batches, Lanes) and self._place:
+        if isinstance(self._batches, Streams) and self._place:
             self._batches.load_state_dict(self._place)
             self._place = {}
         return _loader(self._batches)
@@ -117,11 +117,11 @@ class BatchedSteps(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where in an epoch sequences are; random batches are nowhere."""
-        return {"lanes": self._batches.state_dict()} if isinstance(self._batches, Lanes) else {}
+        return {"streams": self._batches.state_dict()} if isinstance(self._batches, Streams) else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._place = state_dict.get("lanes", {})
+        self._place = state_dict.get("streams", {})
 
     def val_dataloader(self) -> DataLoader:
         """All validation steps as one batch (none without validation steps)."""

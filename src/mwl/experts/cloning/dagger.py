@@ -16,15 +16,15 @@ from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, Share
 from mwl.datasets.demonstrations import (
+    BehaviourPolicy,
     Demonstrations,
     Demonstrator,
     InterruptibleDemonstrator,
-    Pilot,
     RecordingConfig,
     record_demonstrations,
 )
 from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config
-from mwl.experts.cloning.interleaved import Turns, TurnsConfig, acting
+from mwl.experts.cloning.interleaved import InterleavedPolicy, InterleavingConfig, acting
 from mwl.experts.cloning.mirror import with_mirror_images
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.spec import ExpertSpec
@@ -46,8 +46,8 @@ class DaggerConfig:
     """Share of the robots that the demonstrator steers in the first round; it halves from round to round."""
     partners: list[str] | None = None
     """Folders of the experts that act beside the student, for a demonstrator of several skills."""
-    turns: TurnsConfig = field(default_factory=TurnsConfig)
-    """Who of them is in charge for how long; the demonstrator itself then steers no robot."""
+    interleaving: InterleavingConfig = field(default_factory=InterleavingConfig)
+    """Who of them acts for how long; the demonstrator itself then steers no robot."""
     recording: RecordingConfig = field(
         default_factory=lambda: RecordingConfig(episodes=8, steps=250, noise_levels=(0.0, 0.1), drop_before_fall=10)
     )
@@ -92,8 +92,8 @@ class Dagger:
         described = replace(load_demonstration_config(self.config.demonstrator), recording=recording)
         env = make_env(described.task, num_envs=recording.episodes, seed=seed)
         demonstrator = build_demonstrator(described, env)
-        pilot = self._pilot(demonstrator, spec, student, env)
-        recorded = record_demonstrations(demonstrator, env, recording, pilot)
+        behaviour = self._behaviour_policy(demonstrator, spec, student, env)
+        recorded = record_demonstrations(demonstrator, env, recording, behaviour)
         fresh = labelled(recorded.of(spec.name), spec)
         if self.mirror:
             fresh = with_mirror_images(fresh, spec)
@@ -101,7 +101,9 @@ class Dagger:
         self.manifests.append(recorded.manifest)
         self.rounds += 1
 
-    def _pilot(self, demonstrator: Demonstrator, spec: ExpertSpec, student: Student, env: HumanoidEnv) -> Pilot:
+    def _behaviour_policy(
+        self, demonstrator: Demonstrator, spec: ExpertSpec, student: Student, env: HumanoidEnv
+    ) -> BehaviourPolicy:
         """The student on its own, or in turn with its partners."""
         layout, episodes = env.task.layout, self.config.recording.episodes
         if not isinstance(demonstrator, InterruptibleDemonstrator):
@@ -118,7 +120,9 @@ class Dagger:
         library = ExpertLibrary.load(self.config.partners or [])
         others = {name: acting(library, name, layout) for name in skills if name != spec.name}
         acts = [others.get(name, lambda seen: student(spec.featurise(seen, layout))) for name in skills]
-        return Turns(demonstrator, acts, self.config.turns, self.config.recording.seed + 1 + self.rounds)
+        return InterleavedPolicy(
+            demonstrator, acts, self.config.interleaving, self.config.recording.seed + 1 + self.rounds
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors, numbers and dicts."""

@@ -10,7 +10,7 @@ from mwl.core.errors import BadInput, SpecMismatch
 from mwl.core.ranges import Count, ShareBelowOne
 from mwl.datasets.demonstrations import check_sizes
 from mwl.demonstrators.registry import load_demonstrations
-from mwl.experts.cloning.batches import BatchedSteps, Batches, Lanes, in_lanes
+from mwl.experts.cloning.batches import BatchedSteps, Batches, Streams, as_streams
 from mwl.experts.cloning.dagger import Dagger, DaggerConfig, Student, labelled
 from mwl.experts.cloning.mirror import with_mirror_images
 from mwl.experts.spec import COMMANDS, ExpertSpec
@@ -99,13 +99,13 @@ class DemonstrationData(BatchedSteps):
         """Random steps, or sequences where the expert has a memory."""
         if not self._in_sequences:
             return super().batches_of(steps)
-        return Lanes(steps, self.sequence, self.batch_size // self.sequence, self.batches_per_epoch)
+        return Streams(steps, self.sequence, self.batch_size // self.sequence, self.batches_per_epoch)
 
     def validation_batch(self, steps: TensorDict) -> TensorDict:
         """The validation steps, in sequences where the expert has a memory."""
         if not self._in_sequences:
             return steps
-        return in_lanes(steps, max(1, min(self.batch_size, len(steps)) // self.sequence))
+        return as_streams(steps, max(1, min(self.batch_size, len(steps)) // self.sequence))
 
     def aggregate(self, epoch: int, spec: ExpertSpec, student: Student) -> bool:
         """Add what a live demonstrator says of the student's states, if that is due; says whether it was.

@@ -1,8 +1,8 @@
-"""Experts take turns, right and wrong, while a demonstrator of several skills says whose turn it should be.
+"""Interleaved roll-outs: experts act in turn, also wrong ones, and a demonstrator of several skills labels the states.
 
 Where a demonstrator acts itself, the state shows who is acting: the arm is raised because the robot reaches. Where
-another may be in charge than the right one, only what calls for a skill tells them apart; and what a skill has to take
-over from is what the other one really leaves behind.
+another skill may act than the one that is called for, only what calls for a skill tells them apart; and the states in
+which a skill begins are those in which the other one really leaves the robot.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,51 +24,51 @@ Acts = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class TurnsConfig:
-    """Who is in charge for how long."""
+class InterleavingConfig:
+    """Who acts for how long."""
 
     seconds: float = 1.5
     """Mean length of a turn."""
-    right: float = 0.6
-    """Share of the turns that go to the one the demonstrator would choose as they begin; the others go to anyone."""
+    correct_share: float = 0.6
+    """Share of the turns that go to the skill the demonstrator would choose as they begin; the others go to any."""
 
 
-class Turns:
-    """Pilot of a recording: who acts changes at random; see `mwl.datasets.demonstrations.Pilot`.
+class InterleavedPolicy:
+    """Behaviour policy of a recording in which who acts changes at random.
 
     Args:
-        demonstrator: says whose turn it is.
+        demonstrator: says which skill each state calls for.
         acts: one for each of its skills, in their order.
         config: how often whom.
         seed: of the turns.
     """
 
     def __init__(
-        self, demonstrator: InterruptibleDemonstrator, acts: Sequence[Acts], config: TurnsConfig, seed: int
+        self, demonstrator: InterruptibleDemonstrator, acts: Sequence[Acts], config: InterleavingConfig, seed: int
     ) -> None:
         self._demonstrator, self._acts, self._config = demonstrator, acts, config
         self._generator = torch.Generator().manual_seed(seed)
-        self._in_charge: Tensor | None = None
+        self._acting: Tensor | None = None
 
     def __call__(self, observation: Tensor, command: Tensor | None, answer: Tensor) -> Tensor:
-        """Actions `[N, A]` of those in charge; all of them act along, so that each remembers the whole episode."""
+        """Actions `[N, A]` of those that act; all are asked, so that each remembers the whole episode."""
         count = len(observation)
-        right = self._demonstrator.skill
+        correct = self._demonstrator.skill
         anyone = torch.randint(len(self._acts), (count,), generator=self._generator)
         begins, chance = torch.rand(2, count, generator=self._generator)
-        chosen = torch.where(chance < self._config.right, right, anyone)
+        chosen = torch.where(chance < self._config.correct_share, correct, anyone)
         begins = begins < CONTROL_DT / self._config.seconds
-        self._in_charge = right if self._in_charge is None else torch.where(begins, chosen, self._in_charge)
-        self._demonstrator.acted(self._in_charge)
+        self._acting = correct if self._acting is None else torch.where(begins, chosen, self._acting)
+        self._demonstrator.acted(self._acting)
         actions = torch.stack([act(observation) for act in self._acts])
-        return actions[self._in_charge, torch.arange(count)]
+        return actions[self._acting, torch.arange(count)]
 
 
 @torch.no_grad()
-def rehearse(
-    demonstration: DemonstrationConfig, library: ExpertLibrary, config: TurnsConfig | None = None
+def record_interleaved(
+    demonstration: DemonstrationConfig, library: ExpertLibrary, config: InterleavingConfig | None = None
 ) -> Demonstrations:
-    """Record what a demonstrator of several skills says while the experts of their names take turns.
+    """Record what a demonstrator of several skills says while the experts of their names act in turn.
 
     One that shows a single skill, or cannot be interrupted, acts itself.
 
@@ -81,7 +81,7 @@ def rehearse(
     if not isinstance(demonstrator, InterruptibleDemonstrator):
         return record_demonstrations(demonstrator, env, recording)
     acts = [acting(library, name, env.task.layout) for name in demonstrator.skills]
-    turns = Turns(demonstrator, acts, config or TurnsConfig(), recording.seed)
+    turns = InterleavedPolicy(demonstrator, acts, config or InterleavingConfig(), recording.seed)
     return record_demonstrations(demonstrator, env, recording, turns)
 
 

@@ -101,7 +101,7 @@ class BehaviourCloning(pl.LightningModule):
         return nn.functional.mse_loss(action, label), memory.detach()
 
     def training_step(self, batch: TensorDict, batch_idx: int) -> Tensor:
-        """Squared error of standardised actions: on random steps, or on the next steps of the lanes.
+        """Squared error of standardised actions: on random steps, or on the next steps of the streams.
 
         The memory goes on from batch to batch, gradients do not: back-propagation through time, truncated to a batch.
         """
@@ -111,7 +111,7 @@ class BehaviourCloning(pl.LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the memory with which the lanes go on."""
+        """Add the memory with which the streams go on."""
         checkpoint["memory"] = self._memory
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -143,8 +143,8 @@ class BehaviourCloning(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def handoff(self) -> dict[str, Any]:
-        """Measure the expert and give its artifact's content (arguments of `mwl.core.artifact.write_handoff`)."""
+    def artifact(self) -> dict[str, Any]:
+        """Measure the expert and give its artifact's content (arguments of `mwl.core.artifact.write_artifact`)."""
         network = self.network.cpu().eval()
         return {
             "stage": "expert",

@@ -1,9 +1,9 @@
-"""Where an expert practises: N robots on a task of the embedded suite, written for PPO alone.
+"""Where an expert is fine-tuned: N robots on a task of the embedded suite, written for PPO alone.
 
-Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over how well it paid: so that
-what comes late in an episode is practised as much as its start. Some may begin shortly before a fall, so that what
-rarely goes wrong is seen often enough to be learned, and some where another expert leaves a robot, so that taking over
-is.
+Episodes begin as the benchmark's do, or in a state that was reached before, drawn evenly over its reward: so that
+what comes late in an episode is learned as much as its start. Some may begin shortly before a fall, so that what
+rarely goes wrong is seen often enough to be learned, and some in hand-over states, where another expert leaves a robot,
+so that going on from there is.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
+from mwl.experts.hand_over import check_starts
 from mwl.experts.spec import ExpertSpec
-from mwl.experts.takeover import check_starts
 from mwl.robot import frames
 from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.rollouts.falls import AT_WORK
@@ -26,7 +26,7 @@ from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.task import Measurement, SensorIndex, Task
 from mwl.teachers.door.geometry import DoorGeometry
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
-from mwl.teachers.reset_states import Archive, BeforeFalls
+from mwl.teachers.reset_states import ReachedStates, StatesBeforeFalls
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
 
 DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]
@@ -34,18 +34,18 @@ KEPT_SHARE = 0.02  # of the states that are reached
 
 
 @dataclass(frozen=True)
-class PracticeConfig:
-    """How episodes begin and end, and what is charged besides what the task pays."""
+class FineTuningConfig:
+    """How episodes begin and end, and what is charged besides the task's reward."""
 
     episode_steps: int = 500
     start_share: float = 0.4
     """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
     fall_share: float = 0.0
     """Share that begins in states shortly before a fall."""
-    takeover_share: float = 0.0
-    """Share that begins where one of the `predecessors` leaves a robot."""
-    predecessors: list[str] | None = None
-    """Folders of the experts to take over from."""
+    hand_over_share: float = 0.0
+    """Share that begins in hand-over states: where one of the experts in `hand_over_from` leaves a robot."""
+    hand_over_from: list[str] | None = None
+    """Folders of those experts."""
     push_std: float = 0.1  # m/s in x and y
     push_interval: float = 4.0  # s
     lowest_root: ClassVar[float] = AT_WORK.lowest_root  # m; lower is a fall
@@ -55,20 +55,20 @@ class PracticeConfig:
     """Charge per rad^2 of the joint targets' mean square change from step to step."""
 
     door: DoorRewardConfig | None = None
-    """Weights of the reward that the door's teachers learned by, instead of what the task pays: that has an optimum in
+    """Weights of the reward that the door's teachers learned by, instead of the task's: that has an optimum in
     leaning on the shut door. Its charges for falls and actions are left out for those above."""
 
     def __post_init__(self) -> None:
         if self.episode_steps < 1 or not 0 < self.start_share <= 1:
             raise BadInput(
-                f"practice: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at least "
-                "1 step, and a share in (0, 1]"
+                f"fine-tuning: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at "
+                "least 1 step, and a share in (0, 1]"
             )
-        shares = {name: getattr(self, name) for name in ("start_share", "fall_share", "takeover_share")}
-        check_starts("practice", self.predecessors, **shares)
+        shares = {name: getattr(self, name) for name in ("start_share", "fall_share", "hand_over_share")}
+        check_starts("fine-tuning", self.hand_over_from, **shares)
 
 
-def task_to_practise(name: str) -> Task:
+def fine_tunable_task(name: str) -> Task:
     """The task of that name.
 
     Raises:
@@ -76,12 +76,12 @@ def task_to_practise(name: str) -> Task:
     """
     task = get_task(name)
     if task.goal_size or task.advance is not Task.advance:
-        raise BadInput(f"{name} can't be practised: it has goals or stages; practise a task of one skill")
+        raise BadInput(f"{name} can't be fine-tuned on: it has goals or stages; name a task of one skill")
     return task
 
 
-class PracticeEnv:
-    """N robots that practise the task of an expert.
+class FineTuningEnv:
+    """N robots on which an expert goes on learning its task.
 
     An action is a joint target in standard deviations about the mean, both of the expert's training data, as its
     network puts it out before it is scaled.
@@ -93,7 +93,7 @@ class PracticeEnv:
         num_envs: N.
         seed: of starts and pushes.
         num_threads: of the physics; None takes one per core.
-        left_behind: `[S, W]` states in which others leave a robot; None where there is nobody to take over from.
+        hand_over_states: `[S, W]` states in which other experts leave a robot; None for none.
     """
 
     preferred_speed = 0.0  # there is no curriculum
@@ -103,16 +103,18 @@ class PracticeEnv:
         spec: ExpertSpec,
         action_mean: Tensor,
         action_std: Tensor,
-        config: PracticeConfig,
+        config: FineTuningConfig,
         num_envs: int,
         seed: int = 0,
         num_threads: int | None = None,
-        left_behind: Tensor | None = None,
+        hand_over_states: Tensor | None = None,
     ) -> None:
         self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
-        self._spec, self._task = spec, task_to_practise(spec.task)
+        self._spec, self._task = spec, fine_tunable_task(spec.task)
         if config.door is not None and "door_qpos" not in self._task.layout.slices:
-            raise BadInput(f"practice: {spec.task} shows no door, so it can't be paid as the door's teachers are")
+            raise BadInput(
+                f"fine-tuning: {spec.task} shows no door, so it has no reward like that of the door's teachers"
+            )
         model = build_model(self._task, "full", FAST_TIMESTEP)
         self._simulation = Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads)
         self._geometry = DoorGeometry(model)
@@ -123,14 +125,14 @@ class PracticeEnv:
         self._previous = torch.zeros(num_envs, self.action_size)
         self._age = torch.zeros(num_envs, dtype=torch.int64)
         self._from_start = torch.ones(num_envs, dtype=torch.bool)
-        self._takes_over = torch.zeros(num_envs, dtype=torch.bool)
-        self._left_behind = left_behind
-        self._earned = torch.zeros(num_envs)
-        self.archive = Archive(model.nq + model.nv, self._generator)
-        self.before_falls = BeforeFalls(num_envs, model.nq + model.nv, self._generator)
+        self._from_hand_over = torch.zeros(num_envs, dtype=torch.bool)
+        self._hand_over_states = hand_over_states
+        self._return = torch.zeros(num_envs)
+        self.reached_states = ReachedStates(model.nq + model.nv, self._generator)
+        self.states_before_falls = StatesBeforeFalls(num_envs, model.nq + model.nv, self._generator)
         self._metrics = {"return": 0.0, "fallen": 0.0}
-        if left_behind is not None:
-            self._metrics["fallen_taking_over"] = 0.0
+        if hand_over_states is not None:
+            self._metrics["fallen_after_hand_over"] = 0.0
 
     def reset(self) -> Tensor:
         """Begin every episode at a random age, lest they all end at once; returns the features `[N, F]`."""
@@ -143,8 +145,8 @@ class PracticeEnv:
         observation = torch.from_numpy(self._task.observation(self._measured()))
         return self._spec.featurise(observation, self._task.layout)
 
-    def pay(self) -> Tensor:
-        """What the task pays for the present states `[N]`."""
+    def reward(self) -> Tensor:
+        """The task's reward of the present states `[N]`."""
         return torch.from_numpy(self._task.reward(self._measured())).float()
 
     def starts(self, count: int) -> Tensor:
@@ -174,19 +176,19 @@ class PracticeEnv:
         self._simulation.step(action_to_ctrl(target.numpy()))
         self._age += 1
         measured = self._measured()
-        paid = torch.from_numpy(self._task.reward(measured)).float()
+        task_reward = torch.from_numpy(self._task.reward(measured)).float()
         root = torch.from_numpy(measured.qpos[:, :7]).float()
         upright = frames.rotation_matrix(root[:, 3:7])[:, 2, 2]
         terminated = (root[:, 2] < config.lowest_root) | (upright < AT_WORK.least_upright)
         terminated = terminated | torch.from_numpy(self._task.terminated(measured) | self._simulation.unstable)
         truncated = ~terminated & (self._age >= config.episode_steps)
-        earned = paid if config.door is None else self._earned_at_the_door(measured)
-        reward = earned - config.fall_cost * terminated.float()
+        shaped = task_reward if config.door is None else self._door_reward(measured)
+        reward = shaped - config.fall_cost * terminated.float()
         reward = reward - config.action_rate * change.square().mean(dim=-1)
-        self._earned += paid
+        self._return += task_reward
         states = torch.from_numpy(np.concatenate([measured.qpos, measured.qvel], axis=-1))
-        self._keep(states, earned, fit=~terminated & (upright > 0.9))
-        self.before_falls.follow(states, terminated)
+        self._keep(states, shaped, fit=~terminated & (upright > 0.9))
+        self.states_before_falls.follow(states, terminated)
         push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
         features = self.observe()
         self._report(terminated | truncated, terminated)
@@ -194,16 +196,16 @@ class PracticeEnv:
         return features, reward, terminated, truncated
 
     def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
-        """Return and falls, running means over the episodes that began as the benchmark's do; falls in taking over."""
+        """Return and falls, running means over episodes that began as the benchmark's do; falls after hand-overs."""
         return dict(self._metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides how the practice goes on, as plain values and tensors."""
+        """Everything that decides how the fine-tuning goes on, as plain values and tensors."""
         return {
             "simulation": {name: torch.from_numpy(value) for name, value in self._simulation.snapshot().items()},
-            "archive": (self.archive.states, self.archive.filled),
-            "before_falls": self.before_falls.state_dict(),
-            "episodes": (self._previous, self._age, self._from_start, self._takes_over, self._earned),
+            "reached_states": (self.reached_states.states, self.reached_states.filled),
+            "states_before_falls": self.states_before_falls.state_dict(),
+            "episodes": (self._previous, self._age, self._from_start, self._from_hand_over, self._return),
             "generator": self._generator.get_state(),
             "metrics": dict(self._metrics),
         }
@@ -211,10 +213,10 @@ class PracticeEnv:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._simulation.restore({name: value.numpy() for name, value in state["simulation"].items()})
-        self.archive.states, self.archive.filled = (part.clone() for part in state["archive"])
-        self.before_falls.load_state_dict(state["before_falls"])
+        self.reached_states.states, self.reached_states.filled = (part.clone() for part in state["reached_states"])
+        self.states_before_falls.load_state_dict(state["states_before_falls"])
         episodes = (part.clone() for part in state["episodes"])
-        self._previous, self._age, self._from_start, self._takes_over, self._earned = episodes
+        self._previous, self._age, self._from_start, self._from_hand_over, self._return = episodes
         self._generator.set_state(state["generator"])
         self._metrics = dict(state["metrics"])
 
@@ -223,7 +225,7 @@ class PracticeEnv:
         nowhere, beginning = np.zeros((count, 0)), np.zeros(count, dtype=np.int64)
         return Measurement(physics.qpos, physics.qvel, physics.sensordata, nowhere, beginning, self._index)
 
-    def _earned_at_the_door(self, measured: Measurement) -> Tensor:
+    def _door_reward(self, measured: Measurement) -> Tensor:
         """The teachers' reward `[N]`, less the charges that only concern them."""
         assert self.config.door is not None
         qpos, qvel = torch.from_numpy(measured.qpos).float(), torch.from_numpy(measured.qvel).float()
@@ -234,11 +236,11 @@ class PracticeEnv:
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self._generator)
 
-    def _keep(self, states: Tensor, earned: Tensor, fit: Tensor) -> None:
-        """Put a few of the present states `[N, W]` into the archive, where they are `fit` `[N]`."""
+    def _keep(self, states: Tensor, shaped: Tensor, fit: Tensor) -> None:
+        """Put a few of the present states `[N, W]` aside, where they are `fit` `[N]`."""
         chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
         if len(chosen):
-            self.archive.add(states[chosen], earned[chosen])
+            self.reached_states.add(states[chosen], shaped[chosen])
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""
@@ -246,39 +248,39 @@ class PracticeEnv:
             return
         config, states = self.config, self.starts(self.num_envs)
         drawn = self._uniform(self.num_envs)
-        first, takes_over = torch.ones_like(mask), torch.zeros_like(mask)
-        reached = self.archive.draw(self.num_envs)
+        first, from_hand_over = torch.ones_like(mask), torch.zeros_like(mask)
+        reached = self.reached_states.draw(self.num_envs)
         if reached is not None:
             first = drawn < config.start_share
             states = torch.where(first.unsqueeze(-1), states, reached)
-        fallen = self.before_falls.draw(self.num_envs) if config.fall_share else None
+        fallen = self.states_before_falls.draw(self.num_envs) if config.fall_share else None
         if fallen is not None:
             chosen = drawn >= 1 - config.fall_share
             first, states = first & ~chosen, torch.where(chosen.unsqueeze(-1), fallen, states)
-        if self._left_behind is not None:
+        if self._hand_over_states is not None:
             rest = 1 - config.fall_share
-            takes_over = (drawn >= rest - config.takeover_share) & (drawn < rest)
-            drawn_from = torch.randint(len(self._left_behind), (self.num_envs,), generator=self._generator)
-            first = first & ~takes_over
-            states = torch.where(takes_over.unsqueeze(-1), self._left_behind[drawn_from], states)
+            from_hand_over = (drawn >= rest - config.hand_over_share) & (drawn < rest)
+            drawn_from = torch.randint(len(self._hand_over_states), (self.num_envs,), generator=self._generator)
+            first = first & ~from_hand_over
+            states = torch.where(from_hand_over.unsqueeze(-1), self._hand_over_states[drawn_from], states)
         self._begin_in(mask, states)
         self._from_start = torch.where(mask, first, self._from_start)
-        self._takes_over = torch.where(mask, takes_over, self._takes_over)
+        self._from_hand_over = torch.where(mask, from_hand_over, self._from_hand_over)
 
     def _begin_in(self, mask: Tensor, states: Tensor) -> None:
         qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
         self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
-        self.before_falls.begin(mask, states)
+        self.states_before_falls.begin(mask, states)
         self._age = torch.where(mask, 0, self._age)
-        self._from_start, self._takes_over = self._from_start & ~mask, self._takes_over & ~mask
-        self._earned = torch.where(mask, 0.0, self._earned)
+        self._from_start, self._from_hand_over = self._from_start & ~mask, self._from_hand_over & ~mask
+        self._return = torch.where(mask, 0.0, self._return)
 
     def _report(self, ended: Tensor, fallen: Tensor) -> None:
-        from_start, takes_over = ended & self._from_start, ended & self._takes_over
+        from_start, from_hand_over = ended & self._from_start, ended & self._from_hand_over
         for name, values in (
-            ("return", self._earned[from_start]),
+            ("return", self._return[from_start]),
             ("fallen", fallen[from_start]),
-            ("fallen_taking_over", fallen[takes_over]),
+            ("fallen_after_hand_over", fallen[from_hand_over]),
         ):
             for value in values.tolist():
                 self._metrics[name] += 0.02 * (value - self._metrics[name])

@@ -1,6 +1,6 @@
-"""The stage in which an expert practises: its own network goes on learning by PPO on what its task pays.
+"""The stage that fine-tunes an expert: its own network goes on learning by PPO on the reward of its task.
 
-Cloning repeats what was shown. What it lost of its teacher, and what the teacher was never paid for, comes back where
+Cloning repeats what was shown. What it lost of its teacher, and what the teacher got no reward for, comes back where
 the expert itself acts and the benchmark's own reward says how well it did.
 """
 
@@ -18,17 +18,17 @@ from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.host import HostModule
 from mwl.core.ranges import Between0And1, Count, Seed, Whole
-from mwl.experts.finetuning.env import PracticeConfig, PracticeEnv
+from mwl.experts.finetuning.env import FineTuningConfig, FineTuningEnv
+from mwl.experts.hand_over import hand_over_states
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.experts.takeover import left_behind
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task
-from mwl.teachers.ppo import PPO, Agent, PPOConfig
+from mwl.teachers.ppo import PPO, ActorCriticPolicy, PPOConfig
 
-_EPISODES = PracticeConfig()
+_EPISODES = FineTuningConfig()
 _PPO = PPOConfig(
     rollout_steps=32,
     discount=0.995,
@@ -45,7 +45,7 @@ _PPO = PPOConfig(
 )
 
 
-class PractisingPolicy(Agent):
+class FineTuningPolicy(ActorCriticPolicy):
     """An expert's network with a Gaussian about it, and a value network that sees the same features.
 
     Args:
@@ -79,11 +79,11 @@ class PractisingPolicy(Agent):
         return value
 
 
-class PracticeData(pl.LightningDataModule):
-    """Rounds of practice.
+class FineTuningData(pl.LightningDataModule):
+    """Rounds of fine-tuning.
 
     Args:
-        env_steps: environment steps of the whole practice, counted over all environments.
+        env_steps: environment steps of the whole fine-tuning, counted over all environments.
         num_envs: parallel environments N.
         seed: of starts and pushes.
         episodes: how they begin and end.
@@ -95,7 +95,7 @@ class PracticeData(pl.LightningDataModule):
         env_steps: Count = 4_000_000,
         num_envs: Count = 256,
         seed: Seed = 0,
-        episodes: PracticeConfig = _EPISODES,
+        episodes: FineTuningConfig = _EPISODES,
         num_threads: Count | None = None,
     ) -> None:
         super().__init__()
@@ -106,18 +106,18 @@ class PracticeData(pl.LightningDataModule):
         self.episodes, self.num_threads = episodes, num_threads
         self.rounds_done, self.rounds, self.frames_per_round = 0, 0, 0
         self.preparation_steps = 0
-        self.env: PracticeEnv | None = None
+        self.env: FineTuningEnv | None = None
 
-    def connect(self, expert: Expert, rollout_steps: int) -> PracticeEnv:
-        """Say who practises and how many steps a round has; returns where it does, at the beginning of episodes."""
+    def connect(self, expert: Expert, rollout_steps: int) -> FineTuningEnv:
+        """Say which expert learns and how long a round is; returns where it does, at the beginning of episodes."""
         network, episodes, others = expert.network, self.episodes, None
-        if episodes.predecessors:
-            others = left_behind(episodes.predecessors, expert.spec.task, self.seed, self.num_threads)
+        if episodes.hand_over_from:
+            others = hand_over_states(episodes.hand_over_from, expert.spec.task, self.seed, self.num_threads)
             network.widen(expert.spec.featurise(others.observations, get_task(expert.spec.task).layout))
             self.preparation_steps = others.env_steps
         self.frames_per_round = self.num_envs * rollout_steps
         self.rounds = -(-self.env_steps // self.frames_per_round)
-        self.env = PracticeEnv(
+        self.env = FineTuningEnv(
             expert.spec,
             network.action_mean,
             network.action_std,
@@ -135,7 +135,7 @@ class PracticeData(pl.LightningDataModule):
         return DataLoader(_Rounds(self), batch_size=None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where episodes and archive stand."""
+        """Where episodes and the states that they begin in stand."""
         if self.env is None:
             return {}
         return {"settings": self._settings(), "rounds": self.rounds_done, "env": self.env.state_dict()}
@@ -161,7 +161,7 @@ class PracticeData(pl.LightningDataModule):
 
 
 class _Rounds(IterableDataset):
-    def __init__(self, data: PracticeData) -> None:
+    def __init__(self, data: FineTuningData) -> None:
         self.data = data
 
     def __len__(self) -> int:
@@ -171,13 +171,13 @@ class _Rounds(IterableDataset):
         return iter(range(self.data.rounds_done, self.data.rounds))
 
 
-class LearningOn(HostModule, pl.LightningModule):
+class FineTuningStage(HostModule, pl.LightningModule):
     """A stage in which an expert learns on from its own acting, and is measured when done.
 
     It computes on the CPU whatever the accelerator: the small network is asked at every step of the simulation.
 
     Args:
-        expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
+        expert: artifact of the expert; it needs to be one without memory, of a task without goals.
         name: what it is called afterwards; None keeps its name.
         card: by which instructions find it afterwards; None keeps its card.
         rollout_steps: steps of every environment in a round.
@@ -201,13 +201,13 @@ class LearningOn(HostModule, pl.LightningModule):
 
         Raises:
             MissingFile, CorruptFile, SpecMismatch: the folder holds no expert that this version can load.
-            BadInput: the expert has a memory, or its task can't be practised.
+            BadInput: the expert has a memory, or its task can't be fine-tuned on.
         """
         if self.expert is not None:
             return
         self.expert = Expert.load(self.folder)
         if self.expert.spec.memory:
-            raise BadInput(f"{self.folder}: an expert with a memory can't practise; only stateless ones do")
+            raise BadInput(f"{self.folder}: an expert with a memory can't be fine-tuned; only stateless ones do")
         self.meet(self.expert.network.train(), self.data().connect(self.expert, self.rollout_steps))
 
     def on_train_start(self) -> None:
@@ -215,19 +215,19 @@ class LearningOn(HostModule, pl.LightningModule):
         for optimizer in self.trainer.optimizers:
             optimizer.load_state_dict(optimizer.state_dict())
 
-    def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
+    def meet(self, network: PolicyNetwork, env: FineTuningEnv) -> None:
         """Get ready to learn: the expert's network, and where it acts."""
         raise NotImplementedError
 
-    def data(self) -> "PracticeData":
+    def data(self) -> "FineTuningData":
         """The data module.
 
         Raises:
             BadInput: it is another one.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, PracticeData):
-            raise BadInput("practice needs data.class_path: mwl.experts.finetuning.module.PracticeData")
+        if not isinstance(data, FineTuningData):
+            raise BadInput("fine-tuning needs data.class_path: mwl.experts.finetuning.module.FineTuningData")
         return data
 
     @property
@@ -241,8 +241,8 @@ class LearningOn(HostModule, pl.LightningModule):
         """Environment steps that it took so far."""
         return self.data().rounds_done * self.data().frames_per_round
 
-    def handoff(self) -> dict[str, Any]:
-        """Measure the expert and give what its hand-over folder holds."""
+    def artifact(self) -> dict[str, Any]:
+        """Measure the expert and give what its artifact holds."""
         assert self.expert is not None
         network, manifest = self.result.eval(), self.expert.manifest
         name, card = self.name or self.expert.spec.name, self.card or manifest["card"]
@@ -259,7 +259,7 @@ class LearningOn(HostModule, pl.LightningModule):
                 **before,
                 "env_steps": before["env_steps"] + steps,
                 "training_env_steps": _added(before["training_env_steps"], f"{self.kind}_{name}", steps),
-                "practised_from": manifest["files"]["model.ckpt"],
+                "fine_tuned_from": manifest["files"]["model.ckpt"],
             },
         }
 
@@ -268,11 +268,11 @@ def _added(counts: dict[str, int], name: str, steps: int) -> dict[str, int]:
     return {**counts, name: counts.get(name, 0) + steps}
 
 
-class Practice(LearningOn):
-    """Lets an expert practise its task by PPO, and measures it when done.
+class FineTuning(FineTuningStage):
+    """Fine-tunes an expert on its task by PPO, and measures it when done.
 
     Args:
-        expert: hand-over folder of the expert; it needs to be one without memory, of a task without goals.
+        expert: artifact of the expert; it needs to be one without memory, of a task without goals.
         name: what it is called afterwards; None keeps its name.
         card: by which instructions find it afterwards; None keeps its card.
         ppo: hyperparameters; spreads are in rad of joint targets. `num_envs` is the data's.
@@ -282,7 +282,7 @@ class Practice(LearningOn):
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
     """
 
-    kind = "practice"
+    kind = "fine_tuning"
 
     def __init__(
         self,
@@ -295,14 +295,16 @@ class Practice(LearningOn):
     ) -> None:
         super().__init__(expert, name, card, ppo.rollout_steps, evaluation_episodes)
         if ema_decay is not None and not 0 < ema_decay < 1:
-            raise BadInput(f"practice: ema_decay is {ema_decay}; needed is a share in (0, 1), or null for no average")
+            raise BadInput(
+                f"fine-tuning: ema_decay is {ema_decay}; needed is a share in (0, 1), or null for no average"
+            )
         self.config, self.ema_decay = ppo, ema_decay
         self.average: AveragedModel | None = None
         self.learner: PPO | None = None
 
-    def meet(self, network: PolicyNetwork, env: PracticeEnv) -> None:
+    def meet(self, network: PolicyNetwork, env: FineTuningEnv) -> None:
         """Put a Gaussian about the expert's actions, values beside it, and an average behind it."""
-        self.policy = PractisingPolicy(network, self.config)
+        self.policy = FineTuningPolicy(network, self.config)
         if self.ema_decay is not None:
             self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.ema_decay))
         self.learner = PPO(env, self.policy, self.config)
@@ -335,7 +337,7 @@ class Practice(LearningOn):
         if self.average is not None:
             self.average.update_parameters(self.policy.network)
         self.data().rounds_done = learner.iteration
-        self.log_dict({f"practice/{name}": value for name, value in metrics.items()})
+        self.log_dict({f"fine_tuning/{name}": value for name, value in metrics.items()})
         self.log("env_steps", float(learner.env_steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

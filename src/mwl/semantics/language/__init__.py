@@ -1,1 +1,1 @@
-"""The grammar of an instruction: clauses, negation, mentions, recipes, transitions."""
+"""The grammar of an instruction: clauses, negation, mentions, recipes, connectors."""

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from mwl.core.errors import NoSkillFits
 from mwl.semantics.head import Clause, SemanticHead
-from mwl.semantics.plan.progress import Layout
 from mwl.semantics.plan.sequencer import Decision, Sequencer, SequencerConfig
+from mwl.simulation.task import ObservationLayout
 
 Look = Callable[[], Any]
 
 
-class Planner(Protocol):
+class LanguagePlanner(Protocol):
     """Splits an instruction; the semantic head does, and so does a language model."""
 
     def plan(self, text: str, frame: Any = None) -> list[Clause]:
@@ -57,14 +57,14 @@ class Director:
         head: SemanticHead,
         instruction: str,
         look: Look,
-        planner: Planner | None = None,
+        planner: LanguagePlanner | None = None,
         config: DirectorConfig | None = None,
         sequencer: SequencerConfig | None = None,
         skills: Collection[str] | None = None,
     ) -> None:
         self.skills = skills
         self.head, self.look, self.config = head, look, config or DirectorConfig()
-        self.planner: Planner = planner or head
+        self.planner: LanguagePlanner = planner or head
         frame = look()
         self._planned_on = head.look(frame)
         self.sequencer = Sequencer(self.planner.plan(instruction, frame), sequencer)
@@ -90,7 +90,7 @@ class Director:
         """What was decided, when and why."""
         return self.sequencer.decisions
 
-    def update(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+    def update(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
         """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode."""
         if step and self.config.look_every and step % self.config.look_every == 0 and not self.finished:
             self._look_again(step)

@@ -10,8 +10,9 @@ from torch.nn.functional import one_hot
 
 from mwl.core.errors import BadInput
 from mwl.semantics.head import Clause
-from mwl.semantics.language.transitions import Transition
-from mwl.semantics.plan.progress import PREDICATES, Layout, fall_risk, met, position
+from mwl.semantics.language.connectors import Connector
+from mwl.semantics.plan.progress import PREDICATES, fall_risk, met, position
+from mwl.simulation.task import ObservationLayout
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class SequencerConfig:
         moving: skills that should get somewhere.
         low: skills with the root near the ground on purpose, in which that is no fall.
         recover: skill that takes over while the robot is about to fall, where the plan's library has it.
-        transitions: what goes between two skills; of several the first whose skill the plan's library has.
+        connectors: what goes between two skills; of several the first whose skill the plan's library has.
     """
 
     timeout: int = 400
@@ -38,7 +39,7 @@ class SequencerConfig:
     moving: tuple[str, ...] = ("walk", "run", "crawl", "approach")
     low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
-    transitions: tuple[Transition, ...] = ()
+    connectors: tuple[Connector, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Sequencer:
         else:
             self._place[done] = -1
 
-    def update(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+    def update(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
         """Weights `[N, K]` (`[K]` for one observation `[O]`) over `names` that hold now.
 
         Args:
@@ -191,15 +192,15 @@ class Sequencer:
     def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
         """Put between a skill and that of the plan's step `place` what has to be there."""
         after = self._skills[min(place, len(self.plan) - 1)]
-        for transition in self.config.transitions:
-            if (transition.before, transition.after) == (skill, after) and transition.by in self.names:
-                self._between[environment] = transition.steps
-                self._between_by[environment] = self.names.index(transition.by)
-                reason = f"from {skill} to {after}: {transition.by} in between"
+        for connector in self.config.connectors:
+            if (connector.before, connector.after) == (skill, after) and connector.by in self.names:
+                self._between[environment] = connector.steps
+                self._between_by[environment] = self.names.index(connector.by)
+                reason = f"from {skill} to {after}: {connector.by} in between"
                 self._note(Decision(step, environment, place, place, reason))
                 return
 
-    def _guarded(self, observation: Tensor, layout: Layout, step: int) -> Tensor:
+    def _guarded(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
         """The step's weights, those of a skill in between, or all weight on recovering while a fall is near."""
         between = one_hot(self._between_by, len(self.names)).to(self._weights.dtype)
         weights = torch.where(self._between[:, None] > 0, between, self._weights[self._now])

@@ -1,7 +1,7 @@
 """Training environment of the door teacher: from standing before the shut door to beyond it, written for PPO alone.
 
 Episodes begin as the benchmark's do, near the door, before an open leaf, or in a state that the policy has reached
-before, drawn evenly over how far it had got: so that what comes late in an episode is practised as much as its start.
+before, drawn evenly over how far it had got: so that what comes late in an episode is learned as much as its start.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorContr
 from mwl.teachers.door.geometry import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
 from mwl.teachers.gait import MAX_ACTION
-from mwl.teachers.reset_states import LEVELS, Archive
+from mwl.teachers.reset_states import LEVELS, ReachedStates
 from mwl.teachers.teacher import TrackingPolicy
 
 
@@ -70,7 +70,7 @@ class DoorEnv:
         self._earned = torch.ones(self.num_envs, dtype=torch.bool)  # the leaf was not open to begin with
         self._furthest, self._turned = torch.zeros(self.num_envs), torch.zeros(self.num_envs)
         width = simulation.model.nq + simulation.model.nv + self.controller.memory().shape[-1]
-        self._archive = Archive(width, self._generator, slots=128, fewest=1, dtype=torch.float32)
+        self._reached_states = ReachedStates(width, self._generator, slots=128, fewest=1, dtype=torch.float32)
         self._metrics = {"turned": 0.0, "opened": 0.0, "past_ratchet": 0.0, "wide_open": 0.0}
 
     def reset(self) -> Tensor:
@@ -122,11 +122,11 @@ class DoorEnv:
         return low + (high - low) * torch.rand(*shape, generator=self._generator)
 
     def _keep(self, qpos: Tensor, qvel: Tensor, unfit: Tensor) -> None:
-        """Put a few of the present states into the archive."""
+        """Put a few of the present states aside."""
         chosen = torch.nonzero(~unfit & self._earned & (self._uniform(0, 1, self.num_envs) < 0.02)).squeeze(-1)
         if len(chosen):
             states = torch.cat([qpos, qvel, self.controller.memory()], dim=-1)[chosen]
-            self._archive.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
+            self._reached_states.add(states, progress(qpos[chosen, 26], qpos[chosen, 27]))
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""
@@ -145,7 +145,7 @@ class DoorEnv:
         qpos = torch.where(opened.unsqueeze(-1), self._before_open_leaf(qpos), qpos)
         qvel = torch.zeros(count, 27)
         self.controller.restart(mask)
-        drawn = self._archive.draw(count)
+        drawn = self._reached_states.draw(count)
         if drawn is not None:
             sizes = [qpos.shape[-1], qvel.shape[-1], drawn.shape[-1] - qpos.shape[-1] - qvel.shape[-1]]
             old_qpos, old_qvel, memory = drawn.split(sizes, dim=-1)

@@ -1,6 +1,6 @@
 """Reward of training at the door: pure functions of batched quantities, summed with the weights of a configuration.
 
-The benchmark's own reward has an optimum in leaning on the shut door, since it pays for standing far ahead; here the
+The benchmark's own reward has an optimum in leaning on the shut door, since it rewards standing far ahead; here the
 way through is worth nothing before the leaf is open, and the angle of the leaf is worth most.
 """
 
@@ -30,13 +30,13 @@ class DoorRewardConfig:
     behind_edge: ClassVar[float] = 0.3
     """For the left hand's nearness to the leaf's outer face, once the leaf is ajar."""
     hinge_limit: float = 1.2
-    """Angle in rad beyond which opening pays no more; the benchmark pays up to 1."""
+    """Angle in rad beyond which opening has no more reward; the benchmark rewards up to 1."""
     passed: float = 0.6
     """Per m of the root's way through, once the leaf is open or the door is passed."""
     held: tuple[float, float] = (0.4, 0.8)
-    """Angles of the leaf in rad from which, and up to which in full, the way through is paid."""
+    """Angles of the leaf in rad from which, and up to which in full, the way through is rewarded."""
     hatch_held: float = 0.0
-    """For a hatch that stays turned while the leaf is held open, in full from 0.75 rad as the benchmark pays."""
+    """For a hatch that stays turned while the leaf is held open, in full from 0.75 rad as in the benchmark."""
     beyond: bool = True
     """Whether a leaf that fell to behind who has passed counts as open."""
     action_rate: float = 0.010

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_handoff
+from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_artifact
 from mwl.robot import frames
 from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 from mwl.simulation import Simulation, build_model, get_task
@@ -27,9 +27,9 @@ class DoorTeacherConfig:
 
     name: str = "handle_pull"
     walker: str = "data/teachers/walk"
-    """Hand-over folder of a commanded walking teacher; its weights travel with this teacher's."""
+    """Artifact of a commanded walking teacher; its weights travel with this teacher's."""
     start_from: str | None = None
-    """Hand-over folder of a teacher at the door to train on from, with the walker that it has."""
+    """Artifact of a teacher at the door to train on from, with the walker that it has."""
     iterations: int = 1200
     """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
     contacts: Contacts = "arms"
@@ -42,7 +42,7 @@ class DoorTeacherConfig:
 def train_door_teacher(
     config: DoorTeacherConfig, out: Path | str, report: Callable[[dict[str, float]], None] = lambda metrics: None
 ) -> Path:
-    """Train a teacher at the door by PPO and write its hand-over folder; goes on from an interrupted training.
+    """Train a teacher at the door by PPO and write its artifact; goes on from an interrupted training.
 
     Args:
         config: what to train.
@@ -63,10 +63,10 @@ def train_door_teacher(
 
 
 def save_door_teacher(config: DoorTeacherConfig, trainer: PPOTrainer, walker: TrackingPolicy, out: Path) -> Path:
-    """Write the hand-over folder of a teacher at the door, with its walker."""
+    """Write the artifact of a teacher at the door, with its walker."""
     weights = {f"policy.{name}": value for name, value in trainer.agent.state_dict().items()}
     weights |= {f"walker.{name}": value for name, value in walker.agent.state_dict().items()}
-    return write_handoff(
+    return write_artifact(
         out,
         stage=STAGE,
         name=config.name,
@@ -113,7 +113,7 @@ class HandlePull:
 
     @classmethod
     def load(cls, folder: Path | str) -> "HandlePull":
-        """Load a hand-over folder that `train_door_teacher` wrote."""
+        """Load an artifact that `train_door_teacher` wrote."""
         manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
         with checkpoint_of("a teacher", folder):
             checkpoint = read_checkpoint(folder)
@@ -142,9 +142,9 @@ class HandlePull:
             mask = None
         self._controller.restart(torch.ones(count, dtype=torch.bool) if mask is None else mask)
 
-    def take_over(self, observation: Tensor, mask: Tensor) -> None:
+    def start_at(self, observation: Tensor, mask: Tensor) -> None:
         """Go on as from rest, in the heading of observations `[N, O]`, where `mask` `[N]` holds."""
-        assert self._controller is not None, "reset before take_over"
+        assert self._controller is not None, "reset before start_at"
         self._controller.restart(mask, frames.heading(frames.rotation_matrix(observation[:, 3:7])))
 
     def act(self, observation: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mwl.rollouts.metrics import second_difference
 
 
-class Roughness(nn.Module):
+class JerkCost(nn.Module):
     """Mean square jerk of the joints, in units of its mean over the steps in which it was `learning`.
 
     Args:
@@ -25,7 +25,7 @@ class Roughness(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def observe(self, velocity: Tensor, step: Tensor, *, learning: bool = False) -> Tensor:
-        """Roughness `[N]` of one step; 1 in the first two steps of an episode, which have no past.
+        """Cost `[N]` of one step; 1 in the first two steps of an episode, which have no past.
 
         Args:
             velocity: of the joints after the step, rad/s, `[N, J]`.

@@ -8,7 +8,7 @@ from mwl.core.host import HostModule
 CERTAINTY = 2.0  # standard errors by which a difference has to exceed what chance makes of it
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
 _SHRINKAGE = 0.5
-_SMALLEST = 0.1  # of the first spread; from nothing it could not recover
+_SMALLEST = 0.1  # of the first radius; from nothing it could not recover
 
 
 class StepProfile(nn.Module):
@@ -34,7 +34,7 @@ class StepProfile(nn.Module):
     def expectation(self, step: Tensor) -> Tensor:
         """Mean reward `[M]` at steps `[M]`; at steps that were not reached, that of the latest half of those reached.
 
-        Episodes begin with a start-up that later steps do not pay for.
+        Episodes begin with a start-up that later steps do not have.
         """
         reached = self.count > 0
         late = reached & (reached.cumsum(0) > reached.sum() // 2)
@@ -47,27 +47,27 @@ class TrustRegion(HostModule):
 
     During the warm start the reward of the experts is recorded, per step since the episode began, in environments
     without noise. Later the reward of planned steps is compared with it, window by window: where it is reached up to a
-    tolerance for exploration, the spread grows, else it is halved. Experts that do poorly are overtaken at once and the
-    spread soon is that of unguided search; experts that do well hold the plans near while the model is still poor.
-    Nothing bounds the spread below that of unguided search, so guidance is a start and no ceiling. What is handed over
-    is the last spread that was `proven`.
+    tolerance for exploration, the radius grows, else it is halved. Experts that do poorly are overtaken at once and the
+    radius soon is that of unguided search; experts that do well hold the plans near while the model is still poor.
+    Nothing bounds the radius below that of unguided search, so guidance is a start and no ceiling. What is handed over
+    is the radius that was last accepted.
 
-    Where an episode pays more the longer it lasts, the rewards of a warm start that saw only its beginning are no
+    Where reward grows along an episode, the rewards of a warm start that saw only its beginning are no
     measure of what follows. Then some environments have to go on following the experts, as controls. As a few of them
     may be lucky or not in what their episodes drew, plans then have to hold their own by more than chance.
 
     Args:
         episode_steps: longest episode.
         num_envs: N.
-        initial: first spread, rad.
-        largest: spread of unguided search.
+        initial: first radius, rad.
+        largest: radius of unguided search.
         growth: factor per window that earned trust.
         window: steps per environment in a window.
         tolerance: share of the reward that may be missing.
     """
 
-    spread: Tensor
-    proven: Tensor
+    radius: Tensor
+    last_accepted: Tensor
     lead: Tensor
     expected: Tensor
     steps: Tensor
@@ -86,7 +86,7 @@ class TrustRegion(HostModule):
         super().__init__()
         self.episode_steps, self.initial, self.largest = episode_steps, initial, largest
         self.growth, self.window, self.tolerance = growth, window, tolerance
-        for name in ("spread", "proven"):
+        for name in ("radius", "last_accepted"):
             self.register_buffer(name, torch.tensor(float(initial), dtype=torch.float64))
         self.reference = StepProfile(episode_steps)
         for name in ("lead", "expected"):
@@ -94,9 +94,9 @@ class TrustRegion(HostModule):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
-    def earned_share(self) -> float:
-        """First spread over the present one: 1 at the start, towards 0 as trust is earned, above 1 where it is lost."""
-        return self.initial / float(self.spread)
+    def lambda_scale(self) -> float:
+        """First radius over the present one: 1 at the start, towards 0 as trust is earned, above 1 where it is lost."""
+        return self.initial / float(self.radius)
 
     def observe(self, reward: Tensor, step: Tensor, terminated: Tensor, control: Tensor | None = None) -> None:
         """Compare planned steps with the experts.
@@ -118,11 +118,11 @@ class TrustRegion(HostModule):
         slack = self.tolerance * self.expected[~control].mean().abs()
         held = bool(self._certain_lead(control) >= -slack)
         if held:
-            self.proven.copy_(self.spread)
-        self.spread.mul_(self.growth if held else _SHRINKAGE).clamp_(min=_SMALLEST * self.initial, max=self.largest)
+            self.last_accepted.copy_(self.radius)
+        self.radius.mul_(self.growth if held else _SHRINKAGE).clamp_(min=_SMALLEST * self.initial, max=self.largest)
         for total in (self.lead, self.expected, self.steps):
             total.zero_()
-        self.proven.clamp_(max=float(self.spread))
+        self.last_accepted.clamp_(max=float(self.radius))
 
     def _certain_lead(self, control: Tensor) -> Tensor:
         """What plans earned in this window more than the experts; with controls, the low end of what is likely."""

@@ -56,17 +56,17 @@ def transitions(paths: Sequence[Path | str], task: str, observation_size: int) -
     return torch.cat(parts)
 
 
-def advised(rows: TensorDict, guidance: Guidance) -> TensorDict:
-    """The same transitions `[T]` with what the experts would have said in them, as own experience has it."""
+def with_reference_actions(rows: TensorDict, guidance: Guidance) -> TensorDict:
+    """The same transitions `[T]` with the reference actions in them, as own experience has it."""
     library, memory = guidance.library, None
     if library.memory_size:
         memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], guidance.layout)
         rows[keys.MEMORY] = memory
     age = rows[keys.STEP_COUNT].squeeze(-1)
-    advice = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory, age=age)
+    guide = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory, age=age)
     for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
-        rows[key] = advice[key]
-    memory = advice.get((keys.NEXT, keys.MEMORY))
+        rows[key] = guide[key]
+    memory = guide.get((keys.NEXT, keys.MEMORY))
     after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory, age=age + 1)
     rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
     return rows

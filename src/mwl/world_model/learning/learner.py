@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mwl.selection import Guidance
-from mwl.selection.context import situation
+from mwl.selection.context import gate_context
 from mwl.selection.module import entropy_shortfall
 from mwl.world_model.config import GuidanceConfig, LearningConfig
 from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.learning.losses import Batch, RunningScale, constraint_loss, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
-from mwl.world_model.planner import Use
+from mwl.world_model.planner import GuidanceSwitches
 
 
 class NonFiniteGradient(ArithmeticError):
@@ -33,7 +33,7 @@ class Learner:
         scale: running scale of the values.
         learning: losses and optimisers.
         guiding: where the experts guide.
-        use: what the planner and the policy make of the experts.
+        switches: what the planner and the policy make of the experts.
         discount: per step.
         unit: `[A]` action per radian.
         guidance: experts and gate; None learns as TD-MPC2 does.
@@ -45,13 +45,13 @@ class Learner:
         scale: RunningScale,
         learning: LearningConfig,
         guiding: GuidanceConfig,
-        use: Use,
+        switches: GuidanceSwitches,
         discount: float,
         unit: Tensor,
         guidance: Guidance | None,
     ) -> None:
         self.model, self.scale, self.learning, self.guiding = model, scale, learning, guiding
-        self.use, self.discount, self.unit, self.guidance = use, discount, unit, guidance
+        self.switches, self.discount, self.unit, self.guidance = switches, discount, unit, guidance
         self._model_losses = compiled(model_losses, learning.compile)
         self._policy_losses = compiled(policy_losses, learning.compile)
         learns = guidance is not None and guidance.gate is not None and guiding.gate_lr > 0
@@ -101,7 +101,7 @@ class Learner:
         learning, model = self.learning, self.model
         model_optimizer, policy_optimizer, *rest = optimizers
         best = self.guiding.bootstrap == "best"
-        parts = self._model_losses(model, batch, self.discount, learning.rho, self.use.policy_base, best)
+        parts = self._model_losses(model, batch, self.discount, learning.rho, self.switches.policy_base, best)
         loss = (
             learning.consistency_weight * parts.consistency
             + learning.reward_weight * parts.reward
@@ -131,7 +131,7 @@ class Learner:
             learning.rho,
             learning.entropy_weight,
             batch.reference,
-            self.use.policy_base,
+            self.switches.policy_base,
             self.guiding.lambda_mode == "value_gated",
             self.unit.to(latents.device),
         )
@@ -150,7 +150,7 @@ class Learner:
 
     def _constraint(self, batch: Batch, latents: Tensor) -> Tensor:
         learning = self.learning
-        reference = batch.reference[:-1] if batch.reference is not None and self.use.policy_base else None
+        reference = batch.reference[:-1] if batch.reference is not None and self.switches.policy_base else None
         by_value = learning.policy_constraint == "value"
         loss = constraint_loss(self.model, latents, batch.action, self.scale.value, learning.rho, reference, by_value)
         return learning.policy_constraint_weight * self.model.action_size / 61 * loss
@@ -170,7 +170,7 @@ class Learner:
             z = latent.unsqueeze(1).expand(-1, actions.shape[1], -1)
             q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
             advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
-        seen = situation(batch.observation, self.guidance.layout)  # type: ignore[arg-type]
+        seen = gate_context(batch.observation, self.guidance.layout)  # type: ignore[arg-type]
         probs = self.gate(seen, self.guidance.card_embeddings.to(latent.device))  # type: ignore[union-attr, misc]
         gain = -(probs * advantage).sum(dim=1).mean()
         self._gradient(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)

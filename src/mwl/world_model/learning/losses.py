@@ -197,12 +197,12 @@ def constraint_loss(
     return weighted_mean(cost, rho)
 
 
-def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int, earned_share: float = 1.0) -> float:
+def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int, lambda_scale: float = 1.0) -> float:
     """The weight lambda: 0, constant, falling linearly to 0 with the steps, or with the square of the trust earned."""
     if mode == "off":
         return 0.0
     if mode == "trust":
-        return weight * earned_share**2
+        return weight * lambda_scale**2
     if mode == "decay":
         return weight * max(0.0, 1 - env_steps / decay_steps)
     return weight

@@ -1,4 +1,4 @@
-"""The replay buffer: transitions in lanes, one per environment, sampled as slices that never cross an episode."""
+"""The replay buffer: transitions in streams, one per environment, sampled as slices that never cross an episode."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ _KEPT = (
 )
 
 Reference = Callable[[Tensor, Tensor | None, Tensor], TensorDict]
-"""What experts advise at observations `[T, O]` with memories `[T, M]` and ages `[T]`, see `Guidance.reference`."""
+"""Reference actions at observations `[T, O]` with memories `[T, M]` and ages `[T]`, see `Guidance.reference`."""
 
 
 class Replay:
@@ -94,10 +94,10 @@ class Replay:
         self.demonstrations.extend(rows)
 
     def relabel(self, reference: Reference) -> None:
-        """Write anew what the experts advise at all transitions held, after they changed.
+        """Write anew the reference actions of all transitions held, after they changed.
 
         Args:
-            reference: advice at observations and ages and, where experts have such, with their memories.
+            reference: reference actions at observations and ages and, where experts have such, with their memories.
         """
         held = [self.buffer[: len(self.buffer) // self.num_envs]]  # new tensordicts around the storage's own memory
         if self.demonstrations is not None:

@@ -1,4 +1,4 @@
-"""Tuning while acting: what windows score, what falls cost, and that a race keeps what earns most over many steps."""
+"""Search while acting: what windows score, what falls cost, and that a race keeps what earns most over many steps."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import torch
 
 from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
-from mwl.selection import Guidance, Tuning
+from mwl.selection import ActionCorrection, Guidance
 from mwl.simulation import get_task
 from mwl.world_model.adaptation.race import Race
-from mwl.world_model.adaptation.tuner import Tuner, make_tuner
+from mwl.world_model.adaptation.search import CorrectionSearch, make_search
 from mwl.world_model.config import GuidanceConfig
 from mwl.world_model.data import EnvSpec
 
@@ -18,123 +18,132 @@ N, WINDOW, WINDOWS = 4, 5, 7
 DATA = Path(__file__).parents[2] / "data"
 
 
-def make() -> Tuner:
+def make() -> CorrectionSearch:
     torch.manual_seed(0)
-    tuning = Tuning(torch.tensor([True]), torch.ones(2))
-    return Tuner(tuning, N, 100, steps=WINDOWS * WINDOW, window=WINDOW, step_size=0.5, race_steps=3)
+    correction = ActionCorrection(torch.tensor([True]), torch.ones(2))
+    return CorrectionSearch(correction, N, 100, steps=WINDOWS * WINDOW, window=WINDOW, step_size=0.5, race_steps=3)
 
 
-def play(tuner: Tuner, reward: torch.Tensor, fell: torch.Tensor | None = None, first: int = 0) -> None:
+def play(search: CorrectionSearch, reward: torch.Tensor, fell: torch.Tensor | None = None, first: int = 0) -> None:
     none = torch.zeros(N, dtype=torch.bool)
     for t in range(WINDOW):
         ended = none if fell is None or t != 1 else fell
-        tuner.observe(reward, torch.full((N,), first + t), ended, torch.full((N, 1, 2), 0.5))
+        search.observe(reward, torch.full((N,), first + t), ended, torch.full((N, 1, 2), 0.5))
 
 
 def test_first_window_measures_the_experts_and_centres_on_them() -> None:
-    tuner = make()
-    play(tuner, torch.full((N,), 0.8))
-    assert tuner.profile.expectation(torch.tensor([0, 50])).tolist() == pytest.approx([0.8, 0.8])
-    assert tuner.tuning.centre.tolist() == [[0.5, 0.5]]
-    assert not torch.equal(tuner.variants, torch.zeros_like(tuner.variants))
+    search = make()
+    play(search, torch.full((N,), 0.8))
+    assert search.profile.expectation(torch.tensor([0, 50])).tolist() == pytest.approx([0.8, 0.8])
+    assert search.correction.mean_action.tolist() == [[0.5, 0.5]]
+    assert not torch.equal(search.candidates, torch.zeros_like(search.candidates))
 
 
 def test_search_moves_towards_what_earned_more_and_away_from_falls() -> None:
-    tuner = make()
-    play(tuner, torch.full((N,), 0.8))
-    drawn = tuner.variants.clone()
+    search = make()
+    play(search, torch.full((N,), 0.8))
+    drawn = search.candidates.clone()
     fell = torch.tensor([False, True, False, False])
     # 1 earns most until it falls at the window's second step; from then on it counts as earning nothing
-    play(tuner, torch.tensor([0.9, 1.0, 0.8, 0.7]), fell, first=WINDOW)
-    ahead = tuner.evolution.mean @ drawn.T
+    play(search, torch.tensor([0.9, 1.0, 0.8, 0.7]), fell, first=WINDOW)
+    ahead = search.evolution.mean @ drawn.T
     assert ahead[0] > ahead[1]
     assert ahead[0] > ahead[3]
 
 
 def test_stages_of_the_search_enter_the_race_beside_the_experts_as_they_are() -> None:
-    tuner = make()
+    search = make()
     means = []
     for window in range(WINDOWS):
-        play(tuner, torch.linspace(0.7, 0.9, N), first=WINDOW * window)
-        means.append(tuner.evolution.mean.clone())
+        play(search, torch.linspace(0.7, 0.9, N), first=WINDOW * window)
+        means.append(search.evolution.mean.clone())
     # after the window of the experts six generations follow; a third ends with the second, fourth and sixth
-    assert torch.equal(tuner.race.tunings, torch.stack([torch.zeros(8), means[2], means[4], means[6]]))
-    tuner.begin_race()
-    assert torch.equal(tuner.variants, tuner.race.tunings)  # four environments, four that race
+    assert torch.equal(search.race.corrections, torch.stack([torch.zeros(8), means[2], means[4], means[6]]))
+    search.begin_race()
+    assert torch.equal(search.candidates, search.race.corrections)  # four environments, four that race
 
 
-def make_setting_off(windows: int) -> Tuner:
-    """Three windows of 12 steps for setting off, the first of which the experts have, then `windows` of going on."""
+def make_start_phase(windows: int) -> CorrectionSearch:
+    """Three windows of 12 steps for the start phase, the first of them the experts', then `windows` of the other."""
     torch.manual_seed(0)
-    tuning, steps = Tuning(torch.tensor([True]), torch.ones(2), setting_off=10), 36 + windows * WINDOW
-    return Tuner(tuning, N, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=3, setting_off_steps=36)
+    correction, steps = ActionCorrection(torch.tensor([True]), torch.ones(2), start_phase=10), 36 + windows * WINDOW
+    return CorrectionSearch(
+        correction, N, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=3, start_search_steps=36
+    )
 
 
-def step(tuner: Tuner, reward: torch.Tensor, at: int) -> None:
+def step(search: CorrectionSearch, reward: torch.Tensor, at: int) -> None:
     never = torch.zeros(N, dtype=torch.bool)
-    tuner.observe(reward, torch.full((N,), at), never, torch.full((N, 1, 2), 0.5))
+    search.observe(reward, torch.full((N,), at), never, torch.full((N, 1, 2), 0.5))
 
 
-def test_setting_off_is_searched_first_from_new_episodes_and_with_every_step() -> None:
-    tuner, own = make_setting_off(4), 8  # numbers of each part
+def test_the_start_phase_is_searched_first_from_new_episodes_and_with_every_step() -> None:
+    search, own = make_start_phase(4), 8  # coefficients of each part
     for at in range(12):
-        assert not tuner.variants.any()  # the experts as they are
-        step(tuner, torch.full((N,), 0.8), at)
+        assert not search.candidates.any()  # the experts as they are
+        step(search, torch.full((N,), 0.8), at)
     for _ in range(2):
-        assert tuner.waits
-        assert not tuner.variants[:, :own].any()  # of going on nothing is tried yet
-        assert tuner.variants[:, own:].any(dim=1).all()
-        step(tuner, torch.tensor([9.0, 0.0, 0.0, 0.0]), 50)  # what is left of the old episode doesn't count
-        assert tuner.set_off() == [0] * N
-        drawn = tuner.variants[:, own:].clone()
+        assert search.waits
+        assert not search.candidates[:, :own].any()  # of the main phase nothing is tried yet
+        assert search.candidates[:, own:].any(dim=1).all()
+        step(search, torch.tensor([9.0, 0.0, 0.0, 0.0]), 50)  # what is left of the old episode doesn't count
+        assert search.begin_start_phase() == [0] * N
+        drawn = search.candidates[:, own:].clone()
         for at in range(12):
-            # the second gains in the very first step, which a window of going on would take for settling
-            step(tuner, torch.tensor([0.8, 1.8 if at == 0 else 0.8, 0.8, 0.8]), at)
-    assert (tuner.setting_off.mean @ drawn.T).argmax() == 1
+            # the second gains in the very first step, which a window of the main phase would take for settling
+            step(search, torch.tensor([0.8, 1.8 if at == 0 else 0.8, 0.8, 0.8]), at)
+    assert (search.start_phase.mean @ drawn.T).argmax() == 1
 
 
-def test_going_on_is_searched_with_what_was_found_for_setting_off_which_also_races_alone() -> None:
-    tuner, own = make_setting_off(4), 8
+def test_the_main_phase_is_searched_with_what_was_found_for_the_start_which_also_races_alone() -> None:
+    search, own = make_start_phase(4), 8
     for _ in range(3):
-        tuner.set_off()
+        search.begin_start_phase()
         for at in range(12):
-            step(tuner, torch.linspace(0.7, 0.9, N), at)
-    found, means = tuner.setting_off.mean.clone(), []
+            step(search, torch.linspace(0.7, 0.9, N), at)
+    found, means = search.start_phase.mean.clone(), []
     assert found.any()
     for window in range(4):
-        assert not tuner.waits
-        assert torch.equal(tuner.variants[:, own:], found.expand(N, own))
-        play(tuner, torch.linspace(0.7, 0.9, N), first=12 + WINDOW * window)
-        means.append(tuner.evolution.mean.clone())
-    assert torch.equal(tuner.setting_off.mean, found)
-    going_on = torch.stack([torch.zeros(own), torch.zeros(own), means[1], means[3]])  # after half of it, and at the end
-    assert torch.equal(tuner.race.tunings[:, :own], going_on)
-    assert torch.equal(tuner.race.tunings[:, own:], torch.stack([torch.zeros(own), found, found, found]))
+        assert not search.waits
+        assert torch.equal(search.candidates[:, own:], found.expand(N, own))
+        play(search, torch.linspace(0.7, 0.9, N), first=12 + WINDOW * window)
+        means.append(search.evolution.mean.clone())
+    assert torch.equal(search.start_phase.mean, found)
+    main = torch.stack([torch.zeros(own), torch.zeros(own), means[1], means[3]])  # after half of it, and at the end
+    assert torch.equal(search.race.corrections[:, :own], main)
+    assert torch.equal(search.race.corrections[:, own:], torch.stack([torch.zeros(own), found, found, found]))
 
 
 @pytest.mark.parametrize(
-    ("steps", "setting_off_steps", "told"),
-    [(46, 23, r"tune_setting_off_steps gives each of 4 environments 23 steps; at least 24 are"), (45, 36, "least 46")],
+    ("steps", "start_search_steps", "told"),
+    [(46, 23, r"start_search_steps gives each of 4 environments 23 steps; at least 24 are"), (45, 36, "least 46")],
 )
-def test_too_few_steps_for_setting_off_are_refused(steps: int, setting_off_steps: int, told: str) -> None:
-    tuning = Tuning(torch.tensor([True]), torch.ones(2), setting_off=10)
+def test_too_few_steps_for_the_start_phase_are_refused(steps: int, start_search_steps: int, told: str) -> None:
+    correction = ActionCorrection(torch.tensor([True]), torch.ones(2), start_phase=10)
     with pytest.raises(BadInput, match=told):
-        Tuner(
-            tuning, N, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=3, setting_off_steps=setting_off_steps
+        CorrectionSearch(
+            correction,
+            N,
+            100,
+            steps=steps,
+            window=WINDOW,
+            step_size=0.5,
+            race_steps=3,
+            start_search_steps=start_search_steps,
         )
 
 
 @pytest.mark.parametrize(("tuned", "winner"), [([0.79, 0.9, 0.85], 2), ([0.7, 0.79, 0.75], 0)])
-def test_only_a_tuning_that_earned_more_is_kept(tuned: list[float], winner: int) -> None:
-    tuner = make()
-    play(tuner, torch.full((N,), 0.8))
-    tuner.race.tunings.copy_(torch.arange(4.0).unsqueeze(1).expand(4, 8))
-    tuner.begin_race()
+def test_only_a_correction_that_earned_more_is_kept(tuned: list[float], winner: int) -> None:
+    search = make()
+    play(search, torch.full((N,), 0.8))
+    search.race.corrections.copy_(torch.arange(4.0).unsqueeze(1).expand(4, 8))
+    search.begin_race()
     reward = torch.tensor([0.8, *tuned])
     for step in range(3):
-        tuner.race.observe(reward, torch.full((N,), step), torch.zeros(N, dtype=torch.bool))
-    profile = tuner.decide()
-    assert tuner.tuning.numbers.tolist() == [float(winner)] * 8
+        search.race.observe(reward, torch.full((N,), step), torch.zeros(N, dtype=torch.bool))
+    profile = search.decide()
+    assert search.correction.coefficients.tolist() == [float(winner)] * 8
     assert profile.expectation(torch.tensor([0])).item() == pytest.approx(float(reward[winner]))
 
 
@@ -180,8 +189,8 @@ def test_luck_of_the_start_is_shared_within_a_heat() -> None:
     assert race.winner() == 1
 
 
-def test_heat_that_lacks_tunings_still_has_the_experts() -> None:
-    race = Race(torch.zeros(3, 2), 5, 4, 100)  # the second heat lacks the third tuning
+def test_heat_that_lacks_corrections_still_has_the_experts() -> None:
+    race = Race(torch.zeros(3, 2), 5, 4, 100)  # the second heat lacks the third correction
     for t in range(4):
         reward = torch.tensor([0.5, 0.6, 0.7, 0.9, 1.0])
         race.observe(reward, torch.full((5,), t), torch.zeros(5, dtype=torch.bool))
@@ -196,7 +205,7 @@ def test_race_goes_on_where_it_was_saved() -> None:
     for one in (race, resumed):
         one.observe(torch.linspace(0, 1, 4), torch.arange(4) + 1, torch.zeros(4, dtype=torch.bool))
     assert torch.equal(race.gains()[0], resumed.gains()[0])
-    assert torch.equal(race.variants, resumed.variants)
+    assert torch.equal(race.candidates, resumed.candidates)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +213,9 @@ def test_race_goes_on_where_it_was_saved() -> None:
     [(2, 100, r"data.num_envs of at least 4, not 2"), (4, 15, r"15 steps; at least 20 are needed")],
 )
 def test_too_few_environments_or_steps_are_refused(envs: int, steps: int, told: str) -> None:
-    tuning = Tuning(torch.tensor([True]), torch.ones(2))
+    correction = ActionCorrection(torch.tensor([True]), torch.ones(2))
     with pytest.raises(BadInput, match=told):
-        Tuner(tuning, envs, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=5)
+        CorrectionSearch(correction, envs, 100, steps=steps, window=WINDOW, step_size=0.5, race_steps=5)
 
 
 def test_charges_decide_the_race_but_not_what_plans_are_compared_with() -> None:
@@ -221,26 +230,34 @@ def test_charges_decide_the_race_but_not_what_plans_are_compared_with() -> None:
 
 def test_search_moves_away_from_rough_motion() -> None:
     torch.manual_seed(0)
-    tuning = Tuning(torch.tensor([True]), torch.ones(2))
-    tuner = Tuner(
-        tuning, N, 100, steps=WINDOWS * WINDOW, window=WINDOW, step_size=0.5, race_steps=3, smoothness=0.1, joints=2
+    correction = ActionCorrection(torch.tensor([True]), torch.ones(2))
+    search = CorrectionSearch(
+        correction,
+        N,
+        100,
+        steps=WINDOWS * WINDOW,
+        window=WINDOW,
+        step_size=0.5,
+        race_steps=3,
+        jerk_weight=0.1,
+        joints=2,
     )
     # every joint shakes alike while the experts act as they are; then the first candidate shakes half as much
     for window, size in enumerate((torch.ones(N), torch.tensor([0.5, 1.0, 1.0, 1.0]))):
-        drawn = tuner.variants.clone()
+        drawn = search.candidates.clone()
         for t in range(WINDOW):
             at = WINDOW * window + t
             shaking = (size * (-1) ** at).unsqueeze(1).expand(N, 2)
             none = torch.zeros(N, dtype=torch.bool)
-            tuner.observe(torch.full((N,), 0.8), torch.full((N,), at), none, torch.zeros(N, 1, 2), shaking)
-    assert (tuner.evolution.mean @ drawn.T).argmax() == 0
+            search.observe(torch.full((N,), 0.8), torch.full((N,), at), none, torch.zeros(N, 1, 2), shaking)
+    assert (search.evolution.mean @ drawn.T).argmax() == 0
 
 
 @pytest.mark.parametrize(("mirrored", "count"), [(True, 40), (False, 76)])
 def test_left_and_right_share_their_numbers_unless_told_not_to(mirrored: bool, count: int) -> None:
-    """Of the 19 joints 18 are pairs: four numbers for each of 10, or of 19."""
+    """Of the 19 joints 18 are pairs: four coefficients for each of 10, or of 19."""
     guidance = Guidance(ExpertLibrary.load(DATA / "experts/stand"), semantic_weights={"stand": 1.0})
-    config = GuidanceConfig(tune_steps=800, tune_window=5, tune_mirrored=mirrored)
+    config = GuidanceConfig(search_steps=800, search_window=5, search_mirrored=mirrored)
     layout = dict(get_task("h1-stand").layout.sizes)
     spec = EnvSpec("h1-stand", sum(layout.values()), 19, 1000, layout, (1.0,) * 19)
-    assert len(make_tuner(guidance, config, N, spec, torch.ones(19)).tuning.numbers) == count
+    assert len(make_search(guidance, config, N, spec, torch.ones(19)).correction.coefficients) == count

@@ -1,10 +1,10 @@
-"""What the tests of practice and of posture share: a quiet fit, and a checkpoint in the middle of one."""
+"""What the tests of fine-tuning and of posture share: a quiet fit, and a checkpoint in the middle of one."""
 
 from pathlib import Path
 
 import lightning.pytorch as pl
 
-from mwl.experts.finetuning.module import LearningOn, PracticeData
+from mwl.experts.finetuning.module import FineTuningData, FineTuningStage
 from mwl.training.callbacks import RandomState
 
 
@@ -19,7 +19,7 @@ class SaveAfter(pl.Callback):
             trainer.save_checkpoint(self.path)
 
 
-def run(module: LearningOn, data: PracticeData, checkpoint=None, callbacks=()) -> None:
+def run(module: FineTuningStage, data: FineTuningData, checkpoint=None, callbacks=()) -> None:
     trainer = pl.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         accelerator="cpu", callbacks=[RandomState(), *callbacks],
