@@ -111,7 +111,7 @@ def measure(env: Any, agent: WorldModelAgent, states: int, every: int) -> Qualit
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", default="agent:walk", help="hand-over folder or agent:<task> of a world model")
+    parser.add_argument("--agent", default="agent:walk", help="artifact or agent:<task> of a world model")
     parser.add_argument("--task", help="default: the one it was made for")
     parser.add_argument("--states", type=int, default=6)
     parser.add_argument("--candidates", type=int, default=32)

@@ -139,7 +139,11 @@ MOVED = {
 """New names by old ones, both below `mwl`."""
 RENAMED: dict[str, dict[str, str]] = {
     "core.artifact": {"write_handoff": "write_artifact"},
-    "experiments.tracking": {"HANDOFF_ARTIFACT": "ARTIFACT", "download_handoff": "download_artifact"},
+    "experiments.tracking": {
+        "HANDOFF_ARTIFACT": "ARTIFACT",
+        "check_handoff": "check_artifact",
+        "download_handoff": "download_artifact",
+    },
     "experts.finetuning.env": {
         "PracticeConfig": "FineTuningConfig",
         "PracticeEnv": "FineTuningEnv",

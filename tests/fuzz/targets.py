@@ -44,7 +44,7 @@ from mwl.selection.network import Gate, LoadedGate, load_gate
 from mwl.semantics import SemanticHead
 from mwl.semantics.cards import load_cards
 from mwl.semantics.encoders.cache import EmbeddingCache
-from mwl.semantics.language.connectors import load_transitions
+from mwl.semantics.language.connectors import load_connectors
 from mwl.semantics.language.recipes import load_recipes
 from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
 from mwl.semantics.plan.chat_request import _message
@@ -643,7 +643,7 @@ TARGETS = [
     Target("recipes", copied(DATA / "semantics/recipes.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_recipes(f / "x.yaml"), sound_recipes),
     Target("transitions", copied(DATA / "semantics/transitions.yaml", "x.yaml"), spoil_yaml("x.yaml"),
-           lambda f: load_transitions(f / "x.yaml", ["walk", "slow_down"]), sound_transitions),
+           lambda f: load_connectors(f / "x.yaml", ["walk", "slow_down"]), sound_transitions),
     Target("phrases", copied(DATA / "semantics/phrases.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_phrases(f / "x.yaml"), sound_phrases, 0.3),
     Target("labelled", copied(DATA / "semantics/development.yaml", "x.yaml"), spoil_yaml("x.yaml"),

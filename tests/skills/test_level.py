@@ -96,7 +96,7 @@ def test_skills_are_named_at_their_level_alone() -> None:
 
 
 def test_a_bridge_is_named_by_the_change_of_skill_it_serves() -> None:
-    stop = str(Path(SKILLS[0]).parents[1] / "takeovers/stop")
+    stop = str(Path(SKILLS[0]).parents[1] / "transitions/stop")
     data = WorldModelData("h1-maze", num_envs=1, level="skills", skills=SKILLS, bridges={"walk stand": stop})
     data.setup("fit")
     space = data.spec.skills

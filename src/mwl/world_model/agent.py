@@ -25,7 +25,7 @@ from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner, ReferenceActi
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
 ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning
-PARTS = ("plan", "gate", "tuning", "residual")
+PARTS = ("plan", "gate", "tuning", "residual")  # "tuning" is the action correction
 
 
 class WorldModelAgent:
@@ -78,10 +78,10 @@ class WorldModelAgent:
         Raises:
             BadInput: it has no such part, or nothing could act without it.
         """
-        guidance = self.guidance
+        guidance, held = self.guidance, "correction" if part == "tuning" else part
         if part not in PARTS:
             raise BadInput(f"{part!r} is no part of an agent; choose from {', '.join(PARTS)}")
-        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, part) is None):
+        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, held) is None):
             raise BadInput(
                 "this agent was trained without experts: nothing acts without its plan"
                 if guidance is None
