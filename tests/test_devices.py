@@ -14,7 +14,7 @@ import pytest
 TESTS = Path(__file__).parent
 QUICK = [
     "world_model/test_gate.py",
-    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[tuning]",
+    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[search]",
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",

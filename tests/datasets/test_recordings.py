@@ -184,7 +184,7 @@ def test_a_field_that_the_kind_does_not_use_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.yaml"
     for text, match in (
         ("kind: stand\nteacher: data/teachers/walk\n", "kind stand does not use teacher"),
-        ("kind: tracking\nteacher: x\nstepping: {speed: 0.5}\n", "kind tracking does not use stepping"),
+        ("kind: tracking\nteacher: x\nbalance: {knee: 0.6}\n", "kind tracking does not use balance"),
         ("kind: handle_pull\nteacher: x\ncommand: [1.0, 0.0, 0.0]\n", "kind handle_pull does not use command"),
     ):
         path.write_text(text)

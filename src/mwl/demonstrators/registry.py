@@ -15,7 +15,7 @@ from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingC
 from mwl.demonstrators.approach import Approach
 from mwl.demonstrators.capture_steps import Stepping
 from mwl.demonstrators.external import UserPolicy, UserPolicyConfig
-from mwl.demonstrators.lqr import LQRStand
+from mwl.demonstrators.lqr import LQRConfig, LQRStand
 from mwl.demonstrators.reach import Reach, ReachConfig
 from mwl.demonstrators.slow_down import SlowDown, SlowDownConfig
 from mwl.demonstrators.touch import Touch, TouchConfig
@@ -63,6 +63,7 @@ class DemonstrationConfig:
     """What the teacher is told per unit of command, for one that gives less than it is told."""
     turning_drift: float = 0.0
     """Sideways speed out of a turn, per forward speed and turning rate, that the teacher is told to make up for."""
+    balance: LQRConfig = field(default_factory=LQRConfig)
     reach: ReachConfig = field(default_factory=ReachConfig)
     touch: TouchConfig = field(default_factory=TouchConfig)
     slow_down: SlowDownConfig = field(default_factory=SlowDownConfig)
@@ -73,7 +74,7 @@ class DemonstrationConfig:
 
 _OF_A_TEACHER = {"teacher", "starter", "starter_seconds", "command", "commands", "command_gain", "turning_drift"}
 _USED = {  # fields by kind; `kind`, `task` and `recording` are of all
-    "stand": set(),
+    "stand": {"balance"},
     "reach": {"reach"},
     "stepping": set(),
     "policy": {"policy"},
@@ -139,7 +140,7 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         own: Demonstrator = import_class(config.class_path)(env, **config.init_args)
         return own
     if config.kind == "stand":
-        return LQRStand(env.model, FRAME_SKIP)
+        return LQRStand(env.model, FRAME_SKIP, config.balance)
     if config.kind == "reach":
         return Reach(env.model, FRAME_SKIP, config.reach)
     if config.kind == "stepping":

@@ -32,11 +32,11 @@ def train(config: str, out: str, report: Report | None = None, *, force: bool = 
         force: replace what is in the folder; a training whose checkpoint lies beside it goes on without that.
     """
     out = str(Path(out))
+    output_folder(out, force=force or _checkpoint(out).is_file())
     file, part = split(config)
     schedule = [] if part else list(parts(read_yaml(file), config))
     if not schedule:
         return _train(read_teacher_config(config, out.removesuffix(f".{part}")), out, report, force)
-    output_folder(out, force=force or _checkpoint(out).is_file())
     for name in schedule[:-1]:
         settings, folder = read_teacher_config(f"{config}#{name}", out), f"{out}.{name}"
         if not _made_of(settings, Path(folder)):

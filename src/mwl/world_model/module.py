@@ -150,7 +150,7 @@ class WorldModelModule(pl.LightningModule):
     @property
     def _experts(self) -> Guidance | None:
         """The guidance of experts over joints; None without, and where a route over skills is the reference."""
-        return self.guidance if isinstance(self.guidance, Guidance) else None
+        return None if isinstance(self.guidance, Route) else self.guidance
 
     def _held(self, data: WorldModelData) -> HeldActions | None:
         """Random actions to explore by, where they are wanted."""

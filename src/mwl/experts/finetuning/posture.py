@@ -6,7 +6,7 @@ One constant shift of the joint targets does, and has only as many numbers as th
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class PostureConfig:
     """Rounds in which the expert acts as it is, to reach states with reward."""
     learning_rounds: Whole = 20
     """The last rounds, in which its network learns the shift."""
-    epochs: ClassVar[Count] = 4
+    epochs: Count = 4
     batch_size: Count = 1024
     learning_rate: Positive = 3e-4
 
