@@ -139,6 +139,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--without", choices=("plan", "gate", "tuning", "residual"), help="leave a part out, to see what it is worth"
     )
+    sub.add_argument(
+        "--shift", metavar="NAME=N,...", help="payload (kg), motors (share), friction, slope (degrees), delay (s)"
+    )
     sub.add_argument("--suite", default="embedded", choices=("embedded", "humanoid_bench"))
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
@@ -246,6 +249,7 @@ def _add_experts(experts: argparse.ArgumentParser) -> None:
     sub.set_defaults(run=_experts_measure)
     sub.add_argument("folder", type=Path, help="artifact of the expert")
     sub.add_argument("--episodes", type=int, default=20)
+    sub.add_argument("--shifts", action="store_true", help="under a load, weak motors, slopes, late senses instead")
     sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
@@ -281,9 +285,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise BadInput(f"--keep: {options.agent} is no folder; name the agent by the folder of its artifact")
     if not options.experiment.strip():
         raise BadInput("--experiment is empty; name one")
-    if options.keep and (options.act or options.without):
-        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act and --without")
-    asked = ("task", "agent", "episodes", "seed", "suite", "instruction", "act", "without")
+    if options.keep and (options.act or options.without or options.shift):
+        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act, --without and --shift")
+    asked = ("task", "agent", "episodes", "seed", "suite", "instruction", "act", "without", "shift")
     config = EvaluationConfig(**{name: getattr(options, name) for name in asked})
     video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
     failures: list[WriteFailed] = []
@@ -432,9 +436,9 @@ def _experts_export(options: argparse.Namespace) -> int:
 
 
 def _experts_measure(options: argparse.Namespace) -> int:
-    from mwl.experts.remeasure import measure
+    from mwl.experts.remeasure import measure, measure_under_shifts
 
-    metrics = measure(options.folder, options.episodes)
+    metrics = (measure_under_shifts if options.shifts else measure)(options.folder, options.episodes)
     _print(options.json, metrics, lambda: _lines(metrics))
     return 0
 

@@ -23,7 +23,7 @@ JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.pn
 
 @dataclass(frozen=True)
 class Row:
-    """One agent on one task, in one suite, told one thing, acting in one way."""
+    """One agent on one task, in one suite, told one thing, acting in one way, in one world."""
 
     task: str
     agent: str
@@ -33,6 +33,8 @@ class Row:
     """What the agent was told; None is what it was fitted with."""
     act: str | None = None
     """How a world model was told to choose actions; None is as it was fitted."""
+    shift: str | None = None
+    """What was changed in the world, see `mwl.simulation.Shift`."""
     seeds: int = 0
     """Independently fitted agents."""
     episodes: int = 0
@@ -49,7 +51,7 @@ class Row:
     @property
     def label(self) -> str:
         """The agent, with what sets it apart from the same one measured as usual."""
-        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act).label
+        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act, self.shift).label
 
     @property
     def paper(self) -> str:
@@ -61,7 +63,7 @@ class Row:
 
 
 def rows_of(records: Sequence[Record], curves: Curves) -> list[Row]:
-    """One row per task, agent, suite, instruction and way of acting that was measured, then those only the paper has.
+    """One row for each `RowKey` that was measured, then those only the paper has.
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.

@@ -42,6 +42,7 @@ class RowKey(NamedTuple):
     suite: str = "embedded"
     instruction: str | None = None
     act: str | None = None
+    shift: str | None = None
 
     @property
     def label(self) -> str:
@@ -49,6 +50,7 @@ class RowKey(NamedTuple):
         apart = [f"on {self.suite}"] if self.suite != "embedded" else []
         apart += [f"told “{self.instruction}”"] if self.instruction is not None else []
         apart += [f"by {self.act}"] if self.act is not None and f"({self.act})" not in self.agent else []
+        apart += [f"under {self.shift}"] if self.shift is not None else []
         return ", ".join([self.agent, *apart])
 
     @property
@@ -102,6 +104,8 @@ class Record:
     """Environment steps that the experts behind it cost."""
     act: str | None = None
     """How a world model was told to choose actions; None as it was fitted."""
+    shift: str | None = None
+    """What was changed in the world, see `mwl.simulation.Shift`; None is the world as it is."""
     down_rate: float | None = None
     """Share of episodes in which the head was near the floor at some time; h1-reach does not end with that."""
     foot_skate: float | None = None
@@ -117,7 +121,7 @@ class Record:
     @property
     def row(self) -> "RowKey":
         """The row of a comparison that this evaluation belongs to."""
-        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act)
+        return RowKey(self.task, self.agent, self.suite, self.instruction, self.act, self.shift)
 
     @property
     def fitted_agent(self) -> str:
@@ -127,8 +131,9 @@ class Record:
         return self.agent_run_id or self.agent_sha256 or (self.address if named else os.path.realpath(self.address))
 
     def printed(self) -> dict[str, Any]:
-        """The public part, as `mwl evaluate --json` prints it."""
-        return {name: getattr(self, name) for name in _PRINTED}
+        """The public part, as `mwl evaluate --json` prints it; `shift` only where there was one."""
+        shifted = {} if self.shift is None else {"shift": self.shift}
+        return {name: getattr(self, name) for name in _PRINTED} | shifted
 
     def to_json(self) -> str:
         """Everything, for `evaluation.json`."""

@@ -177,8 +177,8 @@ def _record_is_current(file: Path, config: EvaluationConfig) -> bool:
         return False
     record = Record.read(file)
     present = resolve(config.agent).manifest["files"][MODEL]
-    stored = (record.task, record.suite, record.episodes, record.seed, record.instruction, record.act)
-    wanted = (config.task, config.suite, config.episodes, config.seed, config.instruction, config.act)
+    stored = (record.task, record.suite, record.episodes, record.seed, record.instruction, record.act, record.shift)
+    wanted = (config.task, config.suite, config.episodes, config.seed, config.instruction, config.act, config.shift)
     return stored == wanted and record.agent_sha256 == present and record.extra.get("definitions") == definitions()
 
 

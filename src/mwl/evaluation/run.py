@@ -18,7 +18,7 @@ from mwl.evaluation.episodes import Episodes, run_episodes
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
-from mwl.simulation import make_env
+from mwl.simulation import Shift, make_env
 
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"
@@ -48,6 +48,8 @@ class EvaluationConfig:
     without: str | None = None
     """Part of a world model's agent that is left out, see `mwl.world_model.agent.PARTS`."""
     num_threads: int | None = None
+    shift: str | None = None
+    """What is changed in the world, as `payload=10,motors=0.7`, see `mwl.simulation.Shift`."""
 
 
 def evaluate(
@@ -67,12 +69,13 @@ def evaluate(
         film_failed: called where the film can't be written; the episodes go on. None lets the error end them.
 
     Raises:
-        BadInput: fewer than one episode, or an unknown suite.
+        BadInput: fewer than one episode, an unknown suite, or a shift that there is not.
         UnknownTask, UnknownAgent, MissingFile, CorruptFile, SpecMismatch: what was named does not exist or fit.
     """
     if config.episodes < 1:
         raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
-    env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads)  # type: ignore[arg-type]
+    shift = None if config.shift is None else Shift.parse(config.shift)
+    env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads, shift)  # type: ignore[arg-type]
     task = env.task
     named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
     check_fits(named, config.task, task.layout.size)
@@ -116,6 +119,7 @@ def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, 
         env_steps_per_s=episodes.env_steps_per_s,
         address=config.agent,
         act=config.act,
+        shift=None if config.shift is None else str(Shift.parse(config.shift)) or None,
         env_steps=named.env_steps,
         expert_steps=named.expert_steps,
         agent_run_id=named.run_id,
@@ -142,7 +146,7 @@ def track(
     def log(run_id: str) -> None:
         nonlocal tracked
         tracked = replace(record, run_id=run_id)
-        named = ("task", "agent", "suite", "episodes", "seed", "instruction", "address")
+        named = ("task", "agent", "suite", "episodes", "seed", "instruction", "shift", "address")
         tracking.log_parameters(run_id, {name: getattr(record, name) for name in named})
         figures = {name: value for name, value in record.printed().items() if isinstance(value, float)}
         tracking.log_figures(run_id, [(name, value, record.env_steps) for name, value in figures.items()])

@@ -19,7 +19,7 @@ from mwl.robot.h1 import CONTROL_DT, QPOS0
 from mwl.rollouts import Agent, definitions, rollout, run_episodes
 from mwl.rollouts.falls import DOWN_HEAD
 from mwl.rollouts.pushes import Pushes
-from mwl.simulation import HumanoidEnv, make_env
+from mwl.simulation import HumanoidEnv, Shift, make_env
 
 SEED = 10_000  # far from the seeds of the demonstrations
 PUSHES = {"std": 0.4, "interval": 2.0}  # m/s in x and y; s
@@ -29,6 +29,8 @@ FOLLOWED = [
     *[(forward, sideways, 0.0) for forward in (0.0, 0.5, 1.0) for sideways in (-0.3, -0.15, 0.15, 0.3)],
     *[(forward, 0.0, turning) for forward in (0.0, 0.5, 1.0) for turning in (-0.6, -0.3, 0.3, 0.6)],
 ]  # m/s forward, m/s sideways, rad/s: what a velocity expert is asked to follow
+
+SHIFTS = ("payload=10", "motors=0.8", "friction=0.4", "slope=5", "slope=-5", "delay=0.02")
 
 
 class Alone:
@@ -98,6 +100,17 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int, seed
         **skill,
         "env_steps": int(plain.lengths.sum() + pushed.lengths.sum()),
     }
+
+
+def measure_shifts(expert: Expert, episodes: int, seed: int = SEED) -> dict[str, Any]:
+    """Return, interval and falls of an expert on its task under none and each of `SHIFTS`, on the same starts."""
+    figures = {}
+    for text in ("", *SHIFTS):
+        shift = Shift.parse(text) if text else None
+        env = make_env(expert.spec.task, num_envs=episodes, seed=seed, shift=shift)
+        measured = run_episodes(env, Alone(expert), seed).figures(env.task.success_bar)
+        figures[text or "none"] = {name: measured[name] for name in ("return_mean", "return_ci95", "fall_rate")}
+    return {"episodes": episodes, "seed": seed, **figures}
 
 
 def measure_reaching(agent: Agent, env: HumanoidEnv, seconds: float = 5.0, seed: int = SEED) -> dict[str, float]:

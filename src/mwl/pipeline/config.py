@@ -75,6 +75,8 @@ class EvaluateStage:
     """How a world model chooses actions: `mean`, `best` or `sample` of the elites, or `policy`; default as fitted."""
     without: Literal["plan", "gate", "tuning", "residual"] | None = None
     """Part of its agent that is left out."""
+    shift: str | None = None
+    """What is changed in the world, as `payload=10,motors=0.7`."""
     video: bool = True
     """Record the first episode."""
 

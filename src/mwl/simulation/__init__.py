@@ -3,6 +3,7 @@
 from mwl.robot.h1 import ROBOT, build_model
 from mwl.simulation.engine import Simulation
 from mwl.simulation.env import HumanoidEnv
+from mwl.simulation.shift import Shift, Shifts
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import ObservationLayout, Task, TaskSpec
 from mwl.simulation.tasks import TASKS, get_task, register_task
@@ -12,6 +13,7 @@ __all__ = [
     "TASKS",
     "HumanoidEnv",
     "ObservationLayout",
+    "Shift",
     "Simulation",
     "Suite",
     "Task",
@@ -29,6 +31,7 @@ def make_env(
     suite: Suite = "embedded",
     seed: int | None = 0,
     num_threads: int | None = None,
+    shift: Shifts | None = None,
 ) -> HumanoidEnv:
     """A TorchRL environment of batch size `[num_envs]`.
 
@@ -39,11 +42,12 @@ def make_env(
         seed: seed of resets and goals; None takes one from the system.
         num_threads: threads of the physics; None takes `OMP_NUM_THREADS`, else one per core that this process may use.
             The official package runs on one.
+        shift: what is changed in the world, in all environments or in each: a load, weak motors, a slope, late senses.
 
     Raises:
         UnknownTask: the suite has no such task.
         BadInput: unknown suite, no task, a seed or number of threads out of bounds, fewer than one environment or more
-            than fit into memory.
+            than fit into memory; shifts that are not one for each environment, or of the official suite.
         MissingDependency: the official package isn't installed; the message names the command.
     """
-    return HumanoidEnv(make_world(task, num_envs, suite, seed, num_threads))
+    return HumanoidEnv(make_world(task, num_envs, suite, seed, num_threads, shift))

@@ -13,6 +13,7 @@ from mwl.core.files import shown
 from mwl.robot.model import build_model
 from mwl.simulation.engine import Simulation
 from mwl.simulation.rendering.renderer import Image, make_renderer
+from mwl.simulation.shift import LateObservations, Shift, Shifts, one_each
 from mwl.simulation.task import Array, Measurement, SensorIndex, Task
 from mwl.simulation.tasks import SHIPPED, TASKS
 from mwl.simulation.world import Mask, Outcome, World
@@ -29,14 +30,27 @@ class EmbeddedWorld(World):
         num_envs: N.
         seed: seed of resets and goals; None takes one from the system.
         num_threads: threads of the physics; None takes one per core.
+        shift: what is changed, in all environments or in each; None changes nothing.
     """
 
     task: Task
 
-    def __init__(self, task: Task, num_envs: int, seed: int | None = 0, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        num_envs: int,
+        seed: int | None = 0,
+        num_threads: int | None = None,
+        shift: Shifts | None = None,
+    ) -> None:
         self.task, self.num_envs, self.action_size = task, num_envs, task.robot.action_size
         self.model = build_model(task, timestep=task.robot.timestep)
-        self.simulation = Simulation(self.model, num_envs, task.robot.frame_skip, num_threads)
+        self.shifts = one_each(shift, num_envs)
+        made = {each: each.applied(self.model, task.robot) for each in set(self.shifts)}
+        models = [made[each] for each in self.shifts]
+        self.simulation = Simulation(self.model, num_envs, task.robot.frame_skip, num_threads, models)
+        delays = np.array([each.delay_steps for each in self.shifts])
+        self._late = LateObservations(delays, task.layout.size) if delays.any() else None
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self._index = SensorIndex(self.model)
         self._qpos0 = np.concatenate([task.robot.qpos0, task.object_qpos0])
@@ -48,7 +62,7 @@ class EmbeddedWorld(World):
     def __reduce__(self) -> tuple[Any, ...]:
         shipped = any(self.task is task for task in SHIPPED)
         task = self.task.name if shipped else self.task  # a task is functions, which pickle only by their names
-        return _remade, (task, self.num_envs, self.simulation.num_threads), self.snapshot()
+        return _remade, (task, self.num_envs, self.simulation.num_threads, self.shifts), self.snapshot()
 
     def __setstate__(self, snapshot: Mapping[str, Any]) -> None:
         self.restore(snapshot)
@@ -62,6 +76,7 @@ class EmbeddedWorld(World):
         self.simulation.reset(mask, qpos, np.zeros((self.num_envs, self.model.nv)))
         self.steps[mask] = 0
         self._progress[mask] = 0
+        self._begin_seeing(mask)
 
     def step(self, action: NDArray[Any]) -> Outcome:
         self.simulation.step(self.task.robot.action_to_ctrl(action))
@@ -75,10 +90,16 @@ class EmbeddedWorld(World):
         terminated = self.task.terminated(measured) | unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
         self._progress = self.task.advance(measured)
+        if self._late is not None:
+            self._late.see(self.task.observation(self.measurement))
         return Outcome(reward, terminated, truncated, self.task.succeeded(measured) & ~unstable)
 
     def observation(self) -> NDArray[np.float32]:
-        return self.task.observation(self.measurement)
+        return self.task.observation(self.measurement) if self._late is None else self._late.shown()
+
+    def _begin_seeing(self, mask: Mask) -> None:
+        if self._late is not None:
+            self._late.begin(mask, self.task.observation(self.measurement))
 
     @property
     def measurement(self) -> Measurement:
@@ -95,10 +116,11 @@ class EmbeddedWorld(World):
         self.simulation.reset(np.ones(self.num_envs, dtype=bool), qpos, qvel, warmstart)
         self.steps[:] = 0
         self._progress[:] = 0
+        self._begin_seeing(np.ones(self.num_envs, dtype=bool))
 
     def snapshot(self) -> dict[str, Any]:
         return {
-            **self.simulation.snapshot(),
+            **self._arrays(),
             "goal": self._goal.copy(),
             "progress": self._progress.copy(),
             "steps": self.steps.copy(),
@@ -106,16 +128,22 @@ class EmbeddedWorld(World):
             "unstable_episodes": self.unstable_episodes,
         }
 
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        late = {} if self._late is None else {"late": self._late.history.copy()}
+        return {**self.simulation.snapshot(), **late}
+
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Go on from a snapshot.
 
         Raises:
-            BadInput: it was taken of another number of environments or of another task's model.
+            BadInput: it was taken of another number of environments, of another task's model or with other delays.
         """
-        present = self.simulation.snapshot()
-        if any(snapshot[name].shape != array.shape for name, array in present.items()):
+        present = self._arrays()
+        if any(name not in snapshot or snapshot[name].shape != array.shape for name, array in present.items()):
             raise BadInput(f"{self.task.name}: the snapshot is of another model or not of {self.num_envs} environments")
         self.simulation.restore({name: snapshot[name] for name in present})
+        if self._late is not None:
+            self._late.history[:] = snapshot["late"]
         self._goal, self._progress = snapshot["goal"].copy(), snapshot["progress"].copy()
         self.steps = snapshot["steps"].copy()
         for generator, state in zip(self._generators, snapshot["generators"], strict=True):
@@ -144,5 +172,5 @@ class EmbeddedWorld(World):
         return make_renderer(model, width, height, backend).render(self._drawn, camera)
 
 
-def _remade(task: Task | str, num_envs: int, num_threads: int) -> EmbeddedWorld:
-    return EmbeddedWorld(TASKS[task] if isinstance(task, str) else task, num_envs, 0, num_threads)
+def _remade(task: Task | str, num_envs: int, num_threads: int, shifts: list[Shift]) -> EmbeddedWorld:
+    return EmbeddedWorld(TASKS[task] if isinstance(task, str) else task, num_envs, 0, num_threads, shifts)

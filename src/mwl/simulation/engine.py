@@ -4,6 +4,7 @@ All threads are MuJoCo's own: no Python runs per environment in a step, and resu
 """
 
 import copy
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -17,7 +18,7 @@ _FULL_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 
 class Simulation:
-    """N independent copies of a model.
+    """N independent copies of a model, or of models that differ in numbers alone.
 
     After `step`, `qpos [N, nq]` and `qvel [N, nv]` are the state reached, and `sensordata [N, S]` is what MuJoCo
     measured at the start of the last physics step; `unstable [N]` marks copies whose physics broke and which were put
@@ -29,10 +30,16 @@ class Simulation:
         frame_skip: physics steps per control step.
         num_threads: threads that share the work; None takes `OMP_NUM_THREADS`, else one per core that this
             process may use; never more than N.
+        models: the model of each copy, of the same sizes; None takes `model` for all.
     """
 
     def __init__(
-        self, model: mujoco.MjModel, num_envs: int, frame_skip: int = 10, num_threads: int | None = None
+        self,
+        model: mujoco.MjModel,
+        num_envs: int,
+        frame_skip: int = 10,
+        num_threads: int | None = None,
+        models: Sequence[mujoco.MjModel] | None = None,
     ) -> None:
         self.model, self.num_envs, self.frame_skip = model, num_envs, frame_skip
         self.num_threads = min(num_threads or cpu_threads(), num_envs)
@@ -45,8 +52,9 @@ class Simulation:
         self._state = np.zeros((num_envs, size))
         self._state[:, self._qpos] = model.qpos0
         self._warmstart = np.zeros((num_envs, model.nv))
-        self._models = [model] * num_envs
-        self._unmeasured = [_without_sensors(model)] * num_envs
+        self._models = [model] * num_envs if models is None else list(models)
+        unmeasured = {id(each): _without_sensors(each) for each in self._models}
+        self._unmeasured = [unmeasured[id(each)] for each in self._models]
         self._states = np.zeros((num_envs, frame_skip - 1, size))
         self._last_state = np.zeros((num_envs, 1, size))
         self._last_sensors = np.zeros((num_envs, 1, model.nsensordata))
@@ -76,10 +84,10 @@ class Simulation:
         self._warmstart[mask] = 0.0 if warmstart is None else warmstart[mask]
         data = self._scratch
         for i in np.flatnonzero(mask):
-            mujoco.mj_setState(self.model, data, self._state[i], _FULL_PHYSICS)
+            mujoco.mj_setState(self._models[i], data, self._state[i], _FULL_PHYSICS)
             data.qacc_warmstart[:] = self._warmstart[i]
             data.ctrl[:] = 0
-            mujoco.mj_forward(self.model, data)
+            mujoco.mj_forward(self._models[i], data)
             self.sensordata[i] = data.sensordata
 
     def snapshot(self) -> dict[str, Array]:

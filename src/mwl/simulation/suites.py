@@ -9,6 +9,7 @@ from mwl.core.errors import BadInput
 from mwl.core.files import shown
 from mwl.core.machine import free_memory
 from mwl.simulation.embedded import EmbeddedWorld
+from mwl.simulation.shift import Shift, Shifts, one_each
 from mwl.simulation.task import Task, TaskSpec
 from mwl.simulation.tasks import get_task
 from mwl.simulation.world import World, valid_seed
@@ -23,6 +24,7 @@ def make_world(
     suite: Suite = "embedded",
     seed: int | None = 0,
     num_threads: int | None = None,
+    shift: Shifts | None = None,
 ) -> World:
     """N parallel episodes of a task of a suite.
 
@@ -32,11 +34,12 @@ def make_world(
         suite: `embedded` or `humanoid_bench`.
         seed: of resets and goals; None takes one from the system.
         num_threads: threads of the physics; None takes one per core.
+        shift: what is changed in the world, in all environments or in each; of the embedded suite alone.
 
     Raises:
         UnknownTask: the suite has no such task.
         BadInput: unknown suite, no task, a seed or number of threads out of bounds, fewer than one environment or more
-            than fit into memory.
+            than fit into memory, shifts of another number or suite.
         MissingDependency: the suite is an optional package that isn't installed.
     """
     _check_count("num_envs", num_envs)
@@ -49,8 +52,10 @@ def make_world(
     _check_memory(num_envs)
     if suite == "embedded":
         found = task if isinstance(task, Task) else get_task(task if isinstance(task, str) else task.name)
-        return EmbeddedWorld(found, num_envs, seed, num_threads)
+        return EmbeddedWorld(found, num_envs, seed, num_threads, shift)
     if suite == "humanoid_bench":
+        if shift is not None and any(one != Shift() for one in one_each(shift, num_envs)):
+            raise BadInput("a shift changes the embedded suite alone; the official one stays as it was published")
         official = importlib.import_module("mwl.simulation.official")  # only here, as it patches other packages
         return cast(World, official.OfficialWorld(task if isinstance(task, str) else task.name, num_envs, seed))
     raise BadInput(f"unknown suite {shown(suite)}; there are: {', '.join(get_args(Suite))}")
