@@ -17,6 +17,7 @@ TASK_NAMES = [
     "h1-reach",
     "h1-door",
     "h1-sit_simple",
+    "h1-sit_hard",
     "h1-crawl",
     "h1-hurdle",
     "h1-stair",
@@ -24,6 +25,8 @@ TASK_NAMES = [
     "h1-pole",
     "h1-maze",
     "h1-push",
+    "h1-balance_simple",
+    "h1-balance_hard",
 ]
 """Of the shipped tasks, and of those that were added since."""
 

@@ -121,6 +121,7 @@ MOVED = {
     "semantics.vision": "semantics.encoders.vision",
     "simulation.raycast": "simulation.rendering.raycast",
     "simulation.robot": "robot.h1",
+    "simulation.tasks.stand": "simulation.tasks.locomotion",
     "simulation.viewer": "simulation.rendering.viewer",
     "store": "experiments.store",
     "terminal": "core.terminal",

@@ -45,7 +45,10 @@ def test_specs(task: str) -> None:
 
 @pytest.mark.parametrize(
     ("task", "size"),
-    [("h1-stand", 51), ("h1-walk", 51), ("h1-run", 51), ("h1-reach", 57), ("h1-door", 55), ("h1-push", 63)],
+    [
+        *[("h1-stand", 51), ("h1-walk", 51), ("h1-run", 51), ("h1-reach", 57), ("h1-door", 55), ("h1-push", 63)],
+        *[("h1-sit_hard", 64), ("h1-balance_simple", 64), ("h1-balance_hard", 77)],
+    ],
 )
 def test_observation_sizes_are_the_benchmark_s(task: str, size: int) -> None:
     assert get_task(task).layout.size == size
@@ -70,6 +73,36 @@ def test_reset_noise_is_uniform_within_a_hundredth() -> None:
     assert abs(noise.mean()) < 6 * 0.01 / np.sqrt(3 * noise.size)
     assert noise.std() == pytest.approx(0.01 / np.sqrt(3), rel=0.05)
     assert not env.state[1].any()
+
+
+def test_the_chair_may_stand_anywhere_near() -> None:
+    """The robot begins 0.2 to 0.4 m before the origin, within 0.15 m aside, turned by up to 1.8 rad."""
+    env = make_env("h1-sit_hard", num_envs=200, seed=3)
+    env.reset()
+    qpos = env.state[0].numpy()
+    turn = 2 * np.arctan2(qpos[:, 6], qpos[:, 3])
+    for values, low, high in ((qpos[:, 0], 0.2, 0.4), (qpos[:, 1], -0.15, 0.15), (turn, -1.8, 1.8)):
+        # of 200 uniform draws the outermost lie within 5 % of the bounds, but for 0.95^200 = 4e-5
+        margin = 0.05 * (high - low)
+        assert low <= values.min() < low + margin
+        assert high - margin < values.max() <= high
+    assert np.abs(qpos[:, 26:] - np.array([-0.25, 0, 0, 1, 0, 0, 0])).max() <= 0.01
+
+
+@pytest.mark.parametrize("task", ["h1-balance_simple", "h1-balance_hard"])
+def test_the_robot_begins_on_its_board(task: str) -> None:
+    """Held in its pose for 0.2 s it stands on the board, which touches nothing but the ball."""
+    env = make_env(task, num_envs=4)
+    env.reset()
+    for _ in range(10):
+        after = env.step(TensorDict({keys.ACTION: HOLD.expand(4, -1)}, [4]))[keys.NEXT]
+        assert not after[keys.TERMINATED].any()
+        assert (after[keys.REWARD] > 0.5).all()
+    assert env.state[0][:, 2].min() > 1.25
+    down = env.state[0].clone()
+    down[:, 26 + 2] = 0.02  # the board on the floor
+    env.set_state(down, env.state[1])
+    assert env.step(TensorDict({keys.ACTION: HOLD.expand(4, -1)}, [4]))[keys.NEXT, keys.TERMINATED].all()
 
 
 def test_goals_fill_their_box_and_are_observed() -> None:

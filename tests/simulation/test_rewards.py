@@ -18,6 +18,10 @@ SENSORS = {
     "hatch_position": 3,
     "pelvis_position": 3,
     "wall_contact": 1,
+    "chair_position": 3,
+    "robot_on_pivot": 1,
+    "robot_on_floor": 1,
+    "board_on_floor": 1,
 }
 
 
@@ -117,9 +121,48 @@ def test_maze_stages() -> None:
     assert task.advance(measured(progress=4, pelvis_position=[6, 6, 1]))[0] == 4
 
 
+def test_sitting_pays_where_the_chair_stands() -> None:
+    """Seated at 0.7 m, head 0.4 m above the trunk's sensor; 0.39 m too far forward is a margin outside: 0.1."""
+    qpos = np.zeros((1, 33))
+    qpos[0, :3] = 1.0, 0.5, 0.7
+    seated = {"head_position": [0, 0, 1.4], "imu_position": [0, 0, 1.0]}
+    reward = get_task("h1-sit_hard").reward
+    assert reward(measured(qpos, chair_position=[1.1, 0.5, 0], **seated))[0] == pytest.approx(1.0)
+    assert reward(measured(qpos, chair_position=[0.61, 0.5, 0], **seated))[0] == pytest.approx(0.5 + 0.5 * 0.1)
+    fixed = get_task("h1-sit_simple").reward
+    assert fixed(measured(qpos, **seated))[0] < 0.51, "the chair of the simple task stays at the origin"
+
+
+def test_balancing_is_standing_higher() -> None:
+    """On the board the head has to be 0.37 m higher; a quarter of 1.65 m below, the posture is worth 0.1."""
+    qpos = np.zeros((1, 33))
+    qpos[0, 2] = 1.38
+    for task in ("h1-balance_simple", "h1-balance_hard"):
+        assert get_task(task).reward(measured(qpos, head_position=[0, 0, 2.03]))[0] == pytest.approx(1.0)
+        lower = measured(qpos, head_position=[0, 0, 1.65 + 0.37 - 1.65 / 4])
+        assert get_task(task).reward(lower)[0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("touched", ["robot_on_pivot", "robot_on_floor", "board_on_floor"])
+def test_balancing_ends_where_something_touches_what_it_must_not(touched: str) -> None:
+    qpos = np.zeros((1, 33))
+    qpos[0, 2] = 1.38
+    terminated = get_task("h1-balance_simple").terminated
+    assert not terminated(measured(qpos))[0]
+    assert terminated(measured(qpos, **{touched: 1}))[0]
+
+
 @pytest.mark.parametrize(
     ("task", "height"),
-    [("h1-stand", 0.2), ("h1-walk", 0.2), ("h1-door", 0.58), ("h1-pole", 0.5), ("h1-sit_simple", 0.5)],
+    [
+        ("h1-balance_hard", 0.8),
+        ("h1-sit_hard", 0.5),
+        ("h1-stand", 0.2),
+        ("h1-walk", 0.2),
+        ("h1-door", 0.58),
+        ("h1-pole", 0.5),
+        ("h1-sit_simple", 0.5),
+    ],
 )
 def test_episodes_end_below_the_task_s_height(task: str, height: float) -> None:
     above, below = np.zeros((1, 28)), np.zeros((1, 28))

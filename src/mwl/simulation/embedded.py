@@ -73,6 +73,8 @@ class EmbeddedWorld(World):
             generator = self._generators[i]
             qpos[i] = self._qpos0 + generator.uniform(-RESET_NOISE, RESET_NOISE, self.model.nq)
             self._goal[i] = generator.uniform(self.task.goal_low, self.task.goal_high)
+            if self.task.begin is not None:
+                qpos[i] = self.task.begin(qpos[i], generator)
         self.simulation.reset(mask, qpos, np.zeros((self.num_envs, self.model.nv)))
         self.steps[mask] = 0
         self._progress[mask] = 0

@@ -37,10 +37,12 @@ def upright(measured: Measurement, margin: float = 1.9, bound: float = 0.9) -> A
     return tolerance(measured["torso_up"][:, 2], bound, np.inf, margin, "linear", 0.0)
 
 
-def standing(measured: Measurement, upright_margin: float = 1.9, upright_bound: float = 0.9) -> Array:
+def standing(
+    measured: Measurement, upright_margin: float = 1.9, upright_bound: float = 0.9, height: float = STAND_HEIGHT
+) -> Array:
     """Head at standing height and torso upright `[N]`."""
-    height = tolerance(measured["head_position"][:, 2], STAND_HEIGHT, np.inf, STAND_HEIGHT / 4)
-    return height * upright(measured, upright_margin, upright_bound)
+    high = tolerance(measured["head_position"][:, 2], height, np.inf, STAND_HEIGHT / 4)
+    return high * upright(measured, upright_margin, upright_bound)
 
 
 def small_control(measured: Measurement) -> Array:

@@ -139,6 +139,8 @@ class Task(TaskSpec):
         observe: named parts of the observation, `Measurement -> {name: [N, D]}`, in the layout's order.
         goal_low, goal_high: bounds in m of the uniformly drawn goal; empty for tasks without one.
         object_qpos0: reset values of the joints after the robot's.
+        begin: where an episode begins: a reset pose `[nq]`, noise included, and a generator to what replaces it; for
+            tasks in which the robot begins elsewhere.
         advance: stage of the episode after a step, `Measurement -> [N]`; for tasks that have stages.
         camera: the view that shows the task best.
         robot: which one stands in the scene.
@@ -152,6 +154,7 @@ class Task(TaskSpec):
     goal_low: tuple[float, ...] = ()
     goal_high: tuple[float, ...] = ()
     object_qpos0: tuple[float, ...] = ()
+    begin: Callable[[Array, np.random.Generator], Array] | None = field(default=None, repr=False)
     advance: Callable[[Measurement], NDArray[np.int64]] = field(default=_same_stage, repr=False)
     camera: str = "follow"
     robot: RobotSpec = field(default=H1, repr=False, compare=False)

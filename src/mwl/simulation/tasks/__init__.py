@@ -7,19 +7,22 @@ from mwl import _gymnasium
 from mwl.core.errors import BadInput, UnknownTask
 from mwl.core.files import shown
 from mwl.simulation.task import Task
+from mwl.simulation.tasks.balance import BALANCE_HARD, BALANCE_SIMPLE
 from mwl.simulation.tasks.climbing import SLIDE, STAIR
 from mwl.simulation.tasks.crawl import CRAWL
 from mwl.simulation.tasks.door import DOOR
 from mwl.simulation.tasks.hurdle import HURDLE
-from mwl.simulation.tasks.locomotion import RUN, WALK
+from mwl.simulation.tasks.locomotion import RUN, STAND, WALK
 from mwl.simulation.tasks.maze import MAZE
 from mwl.simulation.tasks.pole import POLE
 from mwl.simulation.tasks.push import PUSH
 from mwl.simulation.tasks.reach import REACH
-from mwl.simulation.tasks.sit import SIT_SIMPLE
-from mwl.simulation.tasks.stand import STAND
+from mwl.simulation.tasks.sit import SIT_HARD, SIT_SIMPLE
 
-SHIPPED = (STAND, WALK, RUN, REACH, DOOR, SIT_SIMPLE, CRAWL, HURDLE, STAIR, SLIDE, POLE, MAZE, PUSH)
+SHIPPED = (
+    *(STAND, WALK, RUN, REACH, DOOR, SIT_SIMPLE, SIT_HARD, CRAWL, HURDLE, STAIR, SLIDE, POLE, MAZE, PUSH),
+    *(BALANCE_SIMPLE, BALANCE_HARD),
+)
 TASKS: dict[str, Task] = {task.name: task for task in SHIPPED}
 
 

@@ -1,4 +1,4 @@
-"""Walk and run: move along +x at 1 m/s or 5 m/s, upright and relaxed."""
+"""On the plain floor, upright and relaxed: stand still, walk along +x at 1 m/s, run at 5 m/s."""
 
 from functools import partial
 
@@ -6,11 +6,25 @@ from mwl.simulation import rewards
 from mwl.simulation.task import Array, Measurement, Task
 
 
+def still(measured: Measurement) -> Array:
+    """Reward `[N]` in [0, 1] for not drifting."""
+    return rewards.small_control(measured) * rewards.standing(measured) * rewards.stillness(measured)
+
+
 def reward(measured: Measurement, speed: float) -> Array:
     """Reward `[N]` in [0, 1] for moving at `speed` m/s or faster."""
     return rewards.small_control(measured) * rewards.standing(measured) * rewards.forward_speed(measured, speed)
 
 
+STAND = Task(
+    name="h1-stand",
+    scene="plain.xml",
+    instruction="stand still",
+    description="Stay upright without moving.",
+    success_bar=800.0,
+    reward=still,
+    terminated=rewards.fallen,
+)
 WALK = Task(
     name="h1-walk",
     scene="plain.xml",
