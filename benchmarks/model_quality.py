@@ -70,9 +70,8 @@ def advised(agent: WorldModelAgent, state: TensorDictBase) -> Advice | None:
     """What its experts say in the first state; None without experts."""
     if agent.guidance is None:
         return None
-    advice = agent.guidance.reference(state[keys.OBSERVATION][:1], hold=False)
-    weights = agent.guidance.per_action(advice[keys.FUSED_WEIGHTS])
-    return Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], weights)
+    advice = agent.guidance.reference(state[keys.OBSERVATION][:1])
+    return Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
 
 
 @torch.no_grad()

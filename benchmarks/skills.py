@@ -19,6 +19,7 @@ from torch import Tensor
 from mwl.core import keys
 from mwl.evaluation.episodes import run_episodes
 from mwl.experts.finetuning.cmaes import Evolution
+from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.experts.library import ExpertLibrary
 from mwl.simulation import make_env
 from mwl.skills import Route, SkillAgent, SkillEnv, SkillSpace
@@ -50,14 +51,16 @@ class Follow:
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.state: GuidanceState | None = None
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin at the start."""
-        self.route.reset(done)
+        self.state = restarted(self.state, done, self.route.begin)
 
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
         """The way on."""
-        action: Tensor = self.route.reference(observation)[keys.REFERENCE_ACTION]
+        guide, self.state = self.route.step(observation, self.state)
+        action: Tensor = guide[keys.REFERENCE_ACTION]
         return action
 
 

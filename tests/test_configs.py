@@ -92,13 +92,16 @@ def test_value_that_fits_none_of_several_types_is_told_with_its_key() -> None:
 
 
 def settings_of(kind: type, found: dict[type, list[str]]) -> dict[type, list[str]]:
-    """Settings by class: of one that a configuration names, and of every dataclass that these hold."""
+    """Settings by class: of one that a configuration names, and of every dataclass that these hold or extend."""
     if kind not in found:
         entry = kind if is_dataclass(kind) else kind.__init__
         found[kind] = [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
         for name in found[kind]:
             for inner in within(get_type_hints(entry).get(name)):
                 settings_of(inner, found)
+        for base in filter(is_dataclass, kind.__mro__[1:]):
+            inherited = settings_of(base, found)[base]
+            found[kind] = [name for name in found[kind] if name not in inherited]
     return found
 
 

@@ -130,12 +130,16 @@ MOVED = {
     "world_model.demonstrations": "world_model.learning.demonstrations",
     "world_model.learner": "world_model.learning.learner",
     "world_model.losses": "world_model.learning.losses",
-    "world_model.race": "world_model.adaptation.race",
+    "world_model.race": "adaptation.race",
     "world_model.replay": "world_model.learning.replay",
-    "world_model.roughness": "world_model.adaptation.jerk",
-    "world_model.trust": "world_model.adaptation.trust_region",
-    "world_model.adaptation.tuner": "world_model.adaptation.search",
-    "world_model.tuner": "world_model.adaptation.search",
+    "world_model.roughness": "adaptation.jerk",
+    "world_model.trust": "world_model.learning.trust_region",
+    "world_model.adaptation.jerk": "adaptation.jerk",
+    "world_model.adaptation.race": "adaptation.race",
+    "world_model.adaptation.search": "adaptation.search",
+    "world_model.adaptation.trust_region": "world_model.learning.trust_region",
+    "world_model.adaptation.tuner": "adaptation.search",
+    "world_model.tuner": "adaptation.search",
 }
 """New names by old ones, both below `mwl`."""
 RENAMED: dict[str, dict[str, str]] = {
@@ -176,8 +180,8 @@ RENAMED: dict[str, dict[str, str]] = {
         "TrialsConfig": "MonteCarloConfig",
     },
     "teachers.reset_states": {"Archive": "ReachedStates", "BeforeFalls": "StatesBeforeFalls"},
-    "world_model.adaptation.jerk": {"Roughness": "JerkCost"},
-    "world_model.adaptation.search": {"Tuner": "CorrectionSearch", "make_tuner": "make_search"},
+    "adaptation.jerk": {"Roughness": "JerkCost"},
+    "adaptation.search": {"Tuner": "CorrectionSearch", "make_tuner": "make_search"},
     "pipeline.runner": {"Plan": "ScheduledStage"},
     "semantics.language.connectors": {"Transition": "Connector", "load_transitions": "load_connectors"},
     "semantics.plan.director": {"Planner": "LanguagePlanner"},
@@ -192,11 +196,12 @@ RENAMED: dict[str, dict[str, str]] = {
         "Planner": "MPPIPlanner",
         "Use": "GuidanceSwitches",
     },
+    "world_model.data": {"EnvSpec": "DecisionSpec"},
     "training.callbacks": {"HandOff": "WriteArtifact"},
     "rollouts.falls": {"TAKEN_OVER": "HAND_OVER"},
 }
 """For a module below `mwl` the present names of its classes and functions by their former ones."""
-_EMPTIED = {f"mwl.{room}" for room in ("motion", "gating")}
+_EMPTIED = {f"mwl.{room}" for room in ("motion", "gating", "world_model.adaptation")}
 
 
 def present(name: str) -> str:

@@ -32,20 +32,22 @@ KEYS = {
     "state_dict.numbers": "coefficients",
     "takeover_share": "hand_over_share",
     "trial_steps": "rollout_steps",
-    "tune_alone": "search_alone",
-    "tune_mirrored": "search_mirrored",
-    "tune_setting_off": "start_phase",
-    "tune_setting_off_step_size": "start_search_step_size",
-    "tune_setting_off_steps": "start_search_steps",
-    "tune_smoothness": "jerk_weight",
-    "tune_step_size": "search_step_size",
-    "tune_steps": "search_steps",
-    "tune_window": "search_window",
     "tuning.setting_off": "start_phase",
     "turn_kick_std": "turn_push_std",
     "turns.right": "correct_share",
 }
 """Present names of entries by their former ones, behind the former name of what they lie in where that decides."""
+
+_SEARCH = "experts are tuned by a stage of its own: fit conf/adaptation.yaml, whose folder guidance.experts takes"
+GONE = {
+    **dict.fromkeys(("search_alone", "search_mirrored", "search_step_size", "search_steps", "search_window"), _SEARCH),
+    **dict.fromkeys(("race_steps", "start_phase", "start_search_step_size", "start_search_steps"), _SEARCH),
+    **dict.fromkeys(("jerk_weight", "tune_alone", "tune_mirrored", "tune_setting_off", "tune_smoothness"), _SEARCH),
+    **dict.fromkeys(("tune_setting_off_step_size", "tune_setting_off_steps", "tune_step_size", "tune_steps"), _SEARCH),
+    "tune_window": _SEARCH,
+    "limbs": "experts are weighed for the whole body; leave it out",
+}
+"""Settings that are none any more, and what to do instead."""
 
 FORMER_ARTIFACT = "handoff"
 """Path of an artifact within an MLflow run, and the method of a module that gives one, by its former name."""

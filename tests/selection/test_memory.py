@@ -32,8 +32,9 @@ def observations(steps: int) -> torch.Tensor:
 
 def test_the_memory_is_carried_on_and_lies_in_the_tensordict(library: ExpertLibrary) -> None:
     guidance, memory = Guidance(library, semantic_weights={"walk": 1.0}), library.initial_memory(N)
+    state = None
     for observation in observations(4):
-        guide = guidance.reference(observation)
+        guide, state = guidance.step(observation, state)
         assert torch.equal(guide[keys.MEMORY], memory)
         expected, memory = library.step(observation, TASK.layout, memory=memory)
         assert torch.equal(guide[keys.EXPERT_ACTION], expected)
@@ -58,13 +59,14 @@ def test_the_memory_ends_with_the_episode_and_in_no_other_environment(library: E
 def test_what_is_asked_off_the_trajectory_is_not_remembered(library: ExpertLibrary) -> None:
     guidance = Guidance(library, semantic_weights={"walk": 1.0})
     first, second, elsewhere = observations(3)
-    kept = guidance.reference(first)[keys.NEXT, keys.MEMORY]
-    anew = guidance.reference(elsewhere, hold=False)
+    guide, state = guidance.step(first)
+    kept = guide[keys.NEXT, keys.MEMORY]
+    anew = guidance.reference(elsewhere)
     assert torch.equal(anew[keys.EXPERT_ACTION], library.actions(elsewhere))
     memory = torch.randn(N, 6)
-    told = guidance.reference(elsewhere, hold=False, memory=memory)
+    told = guidance.reference(elsewhere, memory=memory)
     assert torch.equal(told[keys.EXPERT_ACTION], library.actions(elsewhere, memory=memory))
-    assert torch.equal(guidance.reference(second)[keys.MEMORY], kept)
+    assert torch.equal(guidance.step(second, state)[0][keys.MEMORY], kept)
 
 
 def test_stateless_experts_leave_no_trace(library: ExpertLibrary) -> None:
@@ -77,6 +79,7 @@ def test_stateless_experts_leave_no_trace(library: ExpertLibrary) -> None:
 def test_a_written_guidance_acts_alike(library: ExpertLibrary) -> None:
     guidance = Guidance(library, semantic_weights={"walk": 0.5, "run": 0.5})
     copy = Guidance.from_plain(guidance.to_plain())
+    mine, its = None, None
     for observation in observations(3):
-        ours, theirs = guidance.reference(observation), copy.reference(observation)
+        (ours, mine), (theirs, its) = guidance.step(observation, mine), copy.step(observation, its)
         torch.testing.assert_close(ours[keys.REFERENCE_ACTION], theirs[keys.REFERENCE_ACTION])

@@ -201,14 +201,14 @@ def test_episodes_begin_in_hand_over_states_from_the_first_round_on(monkeypatch:
     )
     rollouts, env = MonteCarlo(config), make_env("h1-walk", num_envs=40)
     guidance = Guidance(ExpertLibrary.load(FOLDERS), None, {"stand": 1.0}, 1.0, "top1", env.task.layout)
-    rollouts._begin(env, guidance, torch.Generator().manual_seed(0))
+    _, state = rollouts._begin(env, guidance, torch.Generator().manual_seed(0))
     walking = env.state[1][:, 0] > 0.5  # m/s; the walker goes at 1.1
     assert walking[:20].all()
     assert not walking[20:].any()
     assert rollouts.env_steps == 12 * 250
     rollouts.rounds, rollouts.rollout_starts = (
         1,
-        tuple(part[20:24] for part in (*env.state, torch.zeros(40, 0), guidance.memory)),
+        tuple(part[20:24] for part in (*env.state, torch.zeros(40, 0), state.memory)),
     )
     rollouts._begin(env, guidance, torch.Generator().manual_seed(1))
     walking = env.state[1][:, 0] > 0.5

@@ -10,6 +10,7 @@ import torch
 from mwl.core import keys
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.core.errors import BadInput
+from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.experts.library import ExpertLibrary
 from mwl.rollouts.episodes import run_episodes
 from mwl.simulation import make_env
@@ -114,12 +115,14 @@ class _Follow:
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.state: GuidanceState | None = None
 
     def reset(self, done: torch.Tensor | None = None) -> None:
-        self.route.reset(done)
+        self.state = restarted(self.state, done, self.route.begin)
 
     def act(self, observation: torch.Tensor, step: int | None = None) -> torch.Tensor:
-        return self.route.reference(observation)[keys.REFERENCE_ACTION]
+        guide, self.state = self.route.step(observation, self.state)
+        return guide[keys.REFERENCE_ACTION]
 
 
 @pytest.mark.slow
@@ -139,16 +142,16 @@ def test_a_route_turns_walks_and_stands_where_it_should(space: SkillSpace) -> No
     qpos[:, 3], qpos[:, 6] = (facing / 2).cos(), (facing / 2).sin()
     observation[:, layout.slices["robot_qpos"]] = qpos
     away = torch.stack([facing.cos(), facing.sin()], -1)
-    told = []
+    told, state = [], None
     for ahead in (torch.zeros(3, 2), away, away + 2 * torch.stack([-facing.sin(), facing.cos()], -1)):
         observation[:, :2] = ahead
-        told.append(space.decode(route.reference(observation)[keys.REFERENCE_ACTION]))
+        guide, state = route.step(observation, state)
+        told.append(space.decode(guide[keys.REFERENCE_ACTION]))
     walks, turns, stands = told
     torch.testing.assert_close(walks.commands["walk"], torch.tensor([[1.1, 0.0, 0.0]]).expand(3, -1), atol=1e-4, rtol=0)
     torch.testing.assert_close(turns.commands["walk"], torch.tensor([[0.0, 0.0, 0.6]]).expand(3, -1), atol=1e-4, rtol=0)
     assert [decision.skill.tolist() for decision in told] == [[1] * 3, [1] * 3, [0] * 3]
     assert torch.equal(stands.skill, torch.zeros(3, dtype=torch.int64))
-    route.reset()
     assert route.reference(observation)[keys.FUSED_WEIGHTS][:, 1].eq(1).all()  # it begins anew where it stands
 
 

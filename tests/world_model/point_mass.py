@@ -1,6 +1,7 @@
 """A point mass on a line of two dimensions, batched: the smallest world with falls, time limits and a good expert."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -12,7 +13,10 @@ from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from mwl.core import keys
-from mwl.world_model.data import EnvSpec, WorldModelData
+from mwl.experts.features import Layout
+from mwl.experts.guidance_state import GuidanceState
+from mwl.selection import Guidance
+from mwl.world_model.data import DecisionSpec, WorldModelData
 from mwl.world_model.module import WorldModelModule
 
 EPISODE_STEPS = 50
@@ -102,33 +106,25 @@ class ToyGuidance:
     def __init__(self, follow: str = "good") -> None:
         self.library, self.gate, self.num_experts = Library(), None, 2
         self.weights = torch.tensor({"good": [1.0, 0.0], "bad": [0.0, 1.0], "both": [0.5, 0.5]}[follow])
-        self.current = self.memory = self.age = None
         self.calls = 0
         self.semantic_weights = self.weights
-        self.correction = self.candidates = None
-        self.gated = True
-        self.acted_gated: list[bool] = []  # at every step of acting
 
-    def reset(self, done: Tensor | None = None) -> None:
-        pass
+    def begin(self, count: int) -> GuidanceState:
+        return GuidanceState.begin(torch.zeros(count, 0))
 
-    def per_action(self, fused: Tensor) -> Tensor:
-        return fused
+    def with_weights(self, weights: Tensor) -> "ToyGuidance":
+        told = ToyGuidance()
+        told.weights = told.semantic_weights = weights
+        return told
 
-    def set_weights(self, weights: Tensor) -> None:
-        self.weights = weights
+    def step(self, observation: Tensor, state: GuidanceState | None = None) -> tuple[TensorDict, GuidanceState]:
+        return self.reference(observation), self.begin(len(observation))
 
-    def reference(
-        self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
-    ) -> TensorDict:
+    def reference(self, observation: Tensor, memory: Tensor | None = None, age: Tensor | None = None) -> TensorDict:
         self.calls += 1
-        if hold:
-            self.acted_gated.append(self.gated)
         position, velocity = observation[..., :2], observation[..., 2:]
         good = (-3 * position - 9 * velocity).clamp(-1, 1)
         experts = torch.stack([good, torch.sign(position)], dim=-2)
-        if self.correction is not None:
-            experts = self.correction(experts, None, self.candidates if hold else None)
         return TensorDict(
             {
                 keys.EXPERT_ACTION: experts,
@@ -139,11 +135,40 @@ class ToyGuidance:
         )
 
 
+class PacingLibrary:
+    """One expert, which paces up and down by counting its own steps; it remembers the count."""
+
+    names: ClassVar = ["pace"]
+    num_experts, memory_size = 1, 1
+    experts: ClassVar = [SimpleNamespace(spec=SimpleNamespace(name="pace"), manifest={})]
+
+    def initial_memory(self, count: int) -> Tensor:
+        return torch.zeros(count, 1)
+
+    def step(
+        self, observation: Tensor, layout: Layout | None, memory: Tensor, commands: None = None
+    ) -> tuple[Tensor, Tensor]:
+        action = (0.2 * memory).sin().expand(-1, 2) - observation[:, :2]
+        return action.clamp(-1, 1).unsqueeze(1), memory + 1
+
+
+class PacingGuidance(Guidance):
+    """Of a point mass, which has no joints for a correction to look at."""
+
+    def _ask_experts(
+        self, observation: Tensor, memory: Tensor, age: Tensor | None, coefficients: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        action, after = self.library.step(observation, None, memory=memory)
+        if self.correction is None:
+            return action, after
+        return self.correction(action, None, coefficients, age), after
+
+
 class ToyData(WorldModelData):
     """Rounds in the toy world."""
 
-    def make_env(self) -> tuple[EnvBase, EnvSpec]:
-        return PointMass(self.num_envs, self.seed), EnvSpec("point-mass", 4, 2, EPISODE_STEPS, None, (1.0, 1.0))
+    def make_env(self) -> tuple[EnvBase, DecisionSpec]:
+        return PointMass(self.num_envs, self.seed), DecisionSpec("point-mass", 4, 2, EPISODE_STEPS, None, (1.0, 1.0))
 
 
 class ToyModule(WorldModelModule):

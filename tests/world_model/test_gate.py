@@ -41,7 +41,7 @@ class Valued(WorldModel):
 
 def chances(guidance: Guidance, observation: Tensor) -> Tensor:
     """Mean weights `[2]` of standing and walking."""
-    return guidance.reference(observation, hold=False)["gate_probs"].mean(dim=0)
+    return guidance.reference(observation)["gate_probs"].mean(dim=0)
 
 
 def taught(guidance: Guidance, worth: Callable[[Tensor], Tensor], observation: Tensor) -> Learner:

@@ -2,52 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch import Callback
-from point_mass import EPISODE_STEPS, StopAfter, ToyData, ToyModule
-from torch import Tensor
+from point_mass import EPISODE_STEPS, PacingGuidance, PacingLibrary, StopAfter, ToyData, ToyModule
 
 from mwl.core import keys
-from mwl.experts.features import Layout
-from mwl.selection import Guidance
 from mwl.training.callbacks import RandomState
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 
 ENVS, ROUNDS, PER_ROUND = 6, 14, 5
-
-
-class PacingLibrary:
-    """One expert, which paces up and down by counting its own steps; it remembers the count."""
-
-    names: ClassVar = ["pace"]
-    num_experts, memory_size = 1, 1
-    experts: ClassVar = [SimpleNamespace(spec=SimpleNamespace(name="pace"), manifest={})]
-
-    def initial_memory(self, count: int) -> Tensor:
-        return torch.zeros(count, 1)
-
-    def step(
-        self, observation: Tensor, layout: Layout | None, memory: Tensor, commands: None = None
-    ) -> tuple[Tensor, Tensor]:
-        action = (0.2 * memory).sin().expand(-1, 2) - observation[:, :2]
-        return action.clamp(-1, 1).unsqueeze(1), memory + 1
-
-
-class PacingGuidance(Guidance):
-    """Of a point mass, which has no joints for a correction to look at."""
-
-    def _ask_experts(
-        self, observation: Tensor, memory: Tensor, age: Tensor | None, hold: bool
-    ) -> tuple[Tensor, Tensor]:
-        action, after = self.library.step(observation, None, memory=memory)
-        if self.correction is None:
-            return action, after
-        return self.correction(action, None, self.candidates if hold else None, age), after
 
 
 class PacingModule(ToyModule):
@@ -55,12 +22,12 @@ class PacingModule(ToyModule):
         return PacingGuidance(PacingLibrary(), semantic_weights={"pace": 1.0})  # type: ignore[arg-type]
 
 
-def make_module(**guidance: Any) -> PacingModule:
+def make_module() -> PacingModule:
     return PacingModule(
         NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
         LearningConfig(batch_size=16, updates_per_step=0.1, seed_steps=150, learning_starts=60, discount=0.95),
         PlannerConfig(samples=16, iterations=2, elites=4, policy_samples=4),
-        GuidanceConfig(enabled=True, **guidance),
+        GuidanceConfig(),
     )
 
 
@@ -79,14 +46,9 @@ def fit(module: PacingModule, callbacks: Sequence[Callback] = (), checkpoint: Pa
     return data
 
 
-SEARCH = {"search_steps": 120, "search_window": 5, "race_steps": 60}
-START_PHASE = {**SEARCH, "search_steps": 150, "start_phase": 5, "start_search_steps": 72}  # windows of 6 steps
-
-
-@pytest.mark.parametrize("correction", [{}, SEARCH, START_PHASE], ids=["as they are", "tuned", "start phase"])
-def test_experts_count_the_steps_of_each_episode(correction: dict[str, int]) -> None:
+def test_experts_count_the_steps_of_each_episode() -> None:
     pl.seed_everything(0)
-    data = fit(make_module(**correction))
+    data = fit(make_module())
     assert data.replay is not None
     rows = data.replay.buffer[: ROUNDS * PER_ROUND]  # [time, environment], 70 steps: every episode is over once
     assert ROUNDS * PER_ROUND > EPISODE_STEPS
@@ -101,22 +63,15 @@ def test_experts_count_the_steps_of_each_episode(correction: dict[str, int]) -> 
     assert torch.equal(after[same], before[same])
 
 
-@pytest.mark.parametrize(
-    ("correction", "stop_after"),
-    [({}, 9), (START_PHASE, 2), (START_PHASE, 3)],
-    ids=["late", "before start phase", "while"],
-)
-def test_resumed_training_remembers(correction: dict[str, int], stop_after: int, tmp_path: Path) -> None:
+def test_resumed_training_remembers(tmp_path: Path) -> None:
     pl.seed_everything(1)
-    whole = make_module(**correction)
+    whole = make_module()
     fit(whole)
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(
-            make_module(**correction), [StopAfter(stop_after, tmp_path / "last.ckpt")]
-        )  # 9: 45 of an episode's 50 steps
+        fit(make_module(), [StopAfter(9, tmp_path / "last.ckpt")])  # 45 of an episode's 50 steps
     pl.seed_everything(77)
-    resumed = make_module(**correction)
+    resumed = make_module()
     fit(resumed, checkpoint=tmp_path / "last.ckpt")
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name

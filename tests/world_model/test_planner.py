@@ -185,15 +185,3 @@ def test_same_seed_same_plan_bit_for_bit() -> None:
         torch.manual_seed(7)
         plans.append(planner(model).plan(latents(model), torch.zeros(H, N, A), guide(TARGET), 0.5, "sample", True))
     assert torch.equal(plans[0].action, plans[1].action)
-
-
-def test_limb_weights_compose_imagined_references_too() -> None:
-    model = Known(K)
-    torch.nn.init.normal_(model.expert_head[-1].weight)  # type: ignore[index, arg-type]
-    latent, experts = latents(model), torch.rand(N, K, A)
-    split = torch.eye(2).expand(N, -1, -1)  # the first action follows the first expert, the second the second
-    found = ReferenceActions((split * experts).sum(dim=1), experts, split)
-    sequence, _ = planner(model)._expert_sequences(latent, found)
-    assert torch.equal(sequence[0], torch.stack([experts[:, 0, 0], experts[:, 1, 1]], dim=-1))
-    told = model.expert_actions(model.next(latent, sequence[0]))
-    assert torch.allclose(sequence[1], torch.stack([told[:, 0, 0], told[:, 1, 1]], dim=-1))

@@ -25,7 +25,6 @@ from mwl.world_model.observation import Observer
 ENVS = 8
 
 EXPERTS = [str(Path(__file__).parents[2] / "data/experts" / name) for name in ("stand", "walk")]
-SEARCH = {"search_steps": 200, "search_window": 5, "race_steps": 32}  # of 8 environments and 16 steps a round
 
 
 def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guidance: Any) -> ToyModule:
@@ -64,16 +63,12 @@ def final_weights(module: ToyModule) -> torch.Tensor:
 
 
 @cache
-def uninterrupted(steps: int, guided: bool = True, searching: bool = False) -> ToyModule:
+def uninterrupted(steps: int, guided: bool = True) -> ToyModule:
     """A training that several tests compare with: of seed 1, never stopped."""
     pl.seed_everything(1)
-    module = make_searching() if searching else make_module(guided)
+    module = make_module(guided)
     assert fit(module, steps).rounds == steps // (2 * ENVS)
     return module
-
-
-def make_searching() -> ToyModule:
-    return make_module(True, 240 - SEARCH["search_steps"] - SEARCH["race_steps"], **SEARCH)
 
 
 @torch.no_grad()
@@ -157,16 +152,14 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "beside", "searching"),
-    [(12, True, False), (17, False, False), (5, False, True), (14, False, True)],
-    ids=["seeding, replay beside", "planning, replay within", "search", "racing"],
+    ("stop_at", "beside"),
+    [(12, True), (17, False)],
+    ids=["seeding, replay beside", "planning, replay within"],
 )
-def test_resumed_training_ends_as_the_uninterrupted_one(
-    stop_at: int, beside: bool, searching: bool, tmp_path: Path
-) -> None:
+def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, beside: bool, tmp_path: Path) -> None:
     sidecar = str(tmp_path / "replay") if beside else None
-    whole = uninterrupted(352, searching=searching)
-    first, resumed = (make_searching() if searching else make_module(guided=True) for _ in range(2))
+    whole = uninterrupted(352)
+    first, resumed = (make_module(guided=True) for _ in range(2))
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
         fit(first, 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
@@ -339,23 +332,6 @@ def test_bad_experts_are_overtaken_by_widening_the_search() -> None:
     assert module.trust.radius > 0.1  # from 0.03
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_the_gate_has_no_say_while_an_expert_is_tuned_alone(alone: bool) -> None:
-    """Rounds of two steps by eight environments: 13 until 200 steps are over, 2 until the race's 32 more are."""
-    pl.seed_everything(0)
-    data = fit(make_module(guided=True, search_alone=alone, **SEARCH), steps=320)
-    assert data.behaviour is not None
-    guidance: Any = data.behaviour.agent.guidance
-    assert guidance.acted_gated[-40:] == [not alone] * 30 + [True] * 10  # before them the collector tries its policy
-
-
-def test_none_is_tuned_alone_where_several_lead() -> None:
-    module = make_module(guided=True, search_alone=True, **SEARCH)
-    module.follow = "both"
-    with pytest.raises(BadInput, match="2 of the experts good, bad weigh the same"):
-        fit(module, steps=320)
-
-
 def test_controls_go_on_following_the_experts_while_the_others_plan() -> None:
     pl.seed_everything(0)
     data = fit(make_module(guided=True, trust_controls=True), steps=480)
@@ -457,8 +433,10 @@ def test_margin_of_the_configuration_decides_who_is_followed_and_so_after_the_ha
     made = module.make_guidance()
     assert made is not None
     for guidance in (made, Guidance.from_plain(made.to_plain(), task.layout)):
-        guidance.current = torch.tensor([guidance.library.index("stand")])  # "walk" weighs 0.2 more
-        fused = guidance.reference(torch.zeros(1, task.layout.size))[keys.FUSED_WEIGHTS]
+        assert isinstance(guidance, Guidance)
+        current = torch.tensor([guidance.library.index("stand")])  # "walk" weighs 0.2 more
+        state = guidance.begin(1)._replace(current=current)
+        fused = guidance.step(torch.zeros(1, task.layout.size), state)[0][keys.FUSED_WEIGHTS]
         assert float(fused[0, guidance.library.index(followed)]) == 1
 
 
@@ -501,10 +479,3 @@ def test_half_precision_learns_as_single_does() -> None:
     single, half = (trained(272, precision) - begin for precision in ("float32", "bfloat16"))
     assert not torch.equal(single, half)
     assert (single - half).norm() < 0.1 * single.norm()
-
-
-def test_smoothness_is_refused_where_no_joints_are_seen() -> None:
-    module = make_module(guided=True)
-    module.guiding = GuidanceConfig(search_steps=200, search_window=5, race_steps=32, jerk_weight=0.1)
-    with pytest.raises(BadInput, match="jerk_weight needs a task with a robot's joints"):
-        fit(module, steps=160)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mwl.world_model.adaptation.trust_region import TrustRegion
+from mwl.world_model.learning.trust_region import TrustRegion
 
 T, N = 10, 2
 

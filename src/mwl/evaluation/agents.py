@@ -149,9 +149,11 @@ def _load(
     if instruction is not None:
         if guidance is None:
             raise BadInput(f"{address}: an agent without experts cannot be told {shown(instruction)}")
-        guidance.set_weights(weights_told(guidance.library, instruction, address))
+        agent.set_weights(weights_told(guidance.library, instruction, address))
     if manifest["stage"] == "expert":
         default = f"expert:{manifest['name']}"
+    elif manifest["stage"] == "adaptation":
+        default = "tuned"
     else:
         default = "guided" if provenance.get("guided") else "tdmpc2"
     if act is not None:

@@ -3,7 +3,7 @@
 from mwl.selection.action_correction import ActionCorrection
 from mwl.selection.agent import ExpertAgent
 from mwl.selection.fusion import choose, compose, fuse
-from mwl.selection.guidance import Guidance, resolve_weights, weights_for
+from mwl.selection.guidance import Guidance, resolve_weights, retold, weights_for
 from mwl.selection.network import Gate, LoadedGate, load_gate
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "fuse",
     "load_gate",
     "resolve_weights",
+    "retold",
     "weights_for",
 ]

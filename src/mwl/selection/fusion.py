@@ -1,17 +1,10 @@
 """From weights over experts to one action: fusion of instruction and state, and the ways to compose experts."""
 
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from mwl.core.errors import BadInput
-from mwl.robot.h1 import JOINT_NAMES
-
-LIMBS = {"legs": ("hip", "knee", "ankle"), "torso": ("torso",), "arms": ("shoulder", "elbow")}
-"""Parts of joint names by limb; `left_arms` and the like mean one side alone."""
 
 Mode = Literal["mixture", "top1"]
 
@@ -50,7 +43,7 @@ def compose(
 
     Args:
         expert_action: `[N, K, A]`.
-        fused_weights: `[N, K]`, or `[N, K, A]` where limbs differ.
+        fused_weights: `[N, K]`.
         mode: `mixture` is the paper's weighted mean; `top1` follows a single expert, as the mean of two skills' joint
             targets may be neither skill.
         choice: `[N]` the expert that `top1` follows; None takes the one with most weight.
@@ -58,35 +51,4 @@ def compose(
     if mode == "top1":
         index = choose(fused_weights) if choice is None else choice
         fused_weights = F.one_hot(index, fused_weights.shape[-1]).to(expert_action.dtype)
-    if fused_weights.ndim == expert_action.ndim:
-        return (fused_weights * expert_action).sum(dim=-2)
     return torch.einsum("nk,nka->na", fused_weights, expert_action)
-
-
-def limb_masks(limbs: Mapping[str, str], names: Sequence[str]) -> tuple[Tensor, Tensor] | None:
-    """Which actions are given to one expert `[A]` bool, and to which `[K, A]` one-hot; None without limbs.
-
-    Raises:
-        BadInput: unknown limb or expert.
-    """
-    if not limbs:
-        return None
-    given = torch.zeros(len(JOINT_NAMES), dtype=torch.bool)
-    owner = torch.zeros(len(names), len(JOINT_NAMES))
-    for limb, name in limbs.items():
-        side, part = limb.split("_", 1) if limb.startswith(("left_", "right_")) else ("", limb)
-        if part not in LIMBS or name not in names:
-            raise BadInput(
-                f"limbs say {limb}: {name}; there are {', '.join(LIMBS)} (with left_ or right_ before, one side), "
-                f"and the experts {', '.join(names)}"
-            )
-        mask = torch.tensor([j.startswith(side) and any(word in j for word in LIMBS[part]) for j in JOINT_NAMES])
-        given |= mask
-        owner[:, mask] = 0.0
-        owner[list(names).index(name), mask] = 1.0
-    return given, owner
-
-
-def override(fused_weights: Tensor, given: Tensor, owner: Tensor) -> Tensor:
-    """Weights `[N, K, A]`: the owner's where a limb is given to one expert, else those of `[N, K]`."""
-    return torch.where(given, owner, fused_weights.unsqueeze(-1))

@@ -16,6 +16,7 @@ from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count
 from mwl.experts.cloning.batches import BatchedSteps
+from mwl.experts.guidance_state import GuidanceState
 from mwl.experts.hand_over import check_starts, hand_over_states
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import CONTROL_DT
@@ -171,28 +172,30 @@ class MonteCarlo:
         self.rounds += 1
         return steps[evaluated.any(dim=-1)]
 
-    def _begin(self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator) -> TensorDict:
+    def _begin(
+        self, env: HumanoidEnv, guidance: Guidance, generator: torch.Generator
+    ) -> tuple[TensorDict, GuidanceState]:
         """Begin episodes as the benchmark does, some where another expert leaves the robot; in later rounds also close
         to where roll-outs began before."""
         step = env.reset()
-        guidance.memory = guidance.library.initial_memory(env.num_envs)
+        state = guidance.begin(env.num_envs)
         again = round(self.config.restart_share * env.num_envs) if self.rollout_starts else 0
         handed_over = round(self.config.hand_over_share * env.num_envs)
         if again + handed_over == 0:
-            return step
+            return step, state
         (all_qpos, all_qvel), all_goal = env.state, torch.from_numpy(env.measurement.goal.copy())
         if again:
             rows = torch.randint(len(self.rollout_starts[0]), (again,), generator=generator)
             qpos, qvel, goal, memory = (part[rows] for part in self.rollout_starts)
             noise = RESET_NOISE * (2 * torch.rand(qpos.shape, generator=generator, dtype=torch.float64) - 1)
             all_qpos[:again], all_qvel[:again], all_goal[:again] = qpos + noise, qvel, goal
-            guidance.memory[:again] = memory
+            state.memory[:again] = memory
         if handed_over:
             left = self._left()
             rows = torch.randint(len(left), (handed_over,), generator=generator)
             there = slice(again, again + handed_over)
             all_qpos[there], all_qvel[there] = left[rows].split([all_qpos.shape[-1], all_qvel.shape[-1]], dim=-1)
-        return env.set_state(all_qpos, all_qvel, goal=all_goal)
+        return env.set_state(all_qpos, all_qvel, goal=all_goal), state
 
     def _left(self) -> Tensor:
         """States `[S, W]` in which the experts of `hand_over_from` leave the robot."""
@@ -209,15 +212,13 @@ class MonteCarlo:
         config = self.config
         alive = torch.ones(env.num_envs, dtype=torch.bool)
         states, reward, chosen = [], [], []
-        step = self._begin(env, guidance, generator)
+        step, state = self._begin(env, guidance, generator)
         for t in range(config.steps):
             observation = step[keys.OBSERVATION]
             if t % config.stride == 0:
-                assert guidance.memory is not None
-                memory, goal = guidance.memory, torch.from_numpy(env.measurement.goal.copy())
-                seen = gate_context(observation, env.task.layout)
-                states.append((*env.state, goal, memory.clone(), seen, alive))
-            guide = guidance.reference(observation)
+                goal, seen = torch.from_numpy(env.measurement.goal.copy()), gate_context(observation, env.task.layout)
+                states.append((*env.state, goal, state.memory.clone(), seen, alive))
+            guide, state = guidance.step(observation, state)
             action = guide[keys.REFERENCE_ACTION].clamp(-1, 1)
             after = env.step(step.set(keys.ACTION, action))[keys.NEXT]
             alive = alive & ~after[keys.TERMINATED].squeeze(-1)

@@ -13,6 +13,7 @@ from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.core.plain import from_plain
 from mwl.experts.features import Layout, robot_state
+from mwl.experts.guidance_state import GuidanceState
 from mwl.robot import frames
 from mwl.skills.space import REST, SkillSpace
 
@@ -63,18 +64,12 @@ class Route:
         BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
     """
 
-    gate = correction = candidates = current = None
-    gated = True
-    alpha = 1.0
-
     def __init__(self, space: SkillSpace, legs: Sequence[str], layout: Layout, speed: float = 1.4) -> None:
         if WALK not in space.commands:
             raise BadInput(f"a route needs the skill {WALK!r} with a command; there are {', '.join(space.skills)}")
         self.space, self.legs, self.layout, self.speed = space, list(legs), layout, speed
         self.corners = torch.tensor(_corners(self.legs))  # [L, 2] m, from the start
         self.library = Advisors(space.skills, space.library.env_steps)
-        self.memory: Tensor | None = None
-        self.age: Tensor | None = None
         actions = torch.stack([space.encode(name) for name in space.skills])
         self._actions = actions
 
@@ -83,36 +78,27 @@ class Route:
         """K, the number of skills."""
         return self.library.num_experts
 
-    def reset(self, done: Tensor | None = None) -> None:
-        """Begin anew where `done` `[N]` holds, everywhere if None."""
-        if done is None or self.memory is None or len(done) != len(self.memory):
-            self.memory = None
-        else:
-            self.memory = self.memory.masked_fill(done.unsqueeze(-1), 0.0)
+    def begin(self, count: int) -> GuidanceState:
+        """Where N = `count` episodes begin."""
+        return GuidanceState.begin(torch.zeros(count, _MEMORY))
 
-    def per_action(self, fused: Tensor) -> Tensor:
-        """Weights `[N, K]`, the same for all numbers of an action."""
-        return fused
+    def step(self, observation: Tensor, state: GuidanceState | None = None) -> tuple[TensorDict, GuidanceState]:
+        """Reference actions at observations `[N, O]`, and the next state, see `mwl.selection.Guidance.step`."""
+        if state is None or len(state.age) != len(observation):
+            state = self.begin(len(observation))
+        guide = self.reference(observation, state.memory)
+        return guide, state._replace(memory=guide[keys.NEXT, keys.MEMORY], age=state.age + 1)
 
     @torch.no_grad()
-    def reference(
-        self, observation: Tensor, *, hold: bool = True, memory: Tensor | None = None, age: Tensor | None = None
-    ) -> TensorDict:
-        """Reference actions at observations `[N, O]`, see `mwl.selection.Guidance.reference`.
-
-        `hold` goes on along the present episodes; else `memory` `[N, M]` says how far each has come.
-        """
+    def reference(self, observation: Tensor, memory: Tensor | None = None, age: Tensor | None = None) -> TensorDict:
+        """Reference actions at observations `[N, O]` where `memory` `[N, M]` says how far each has come."""
         count = len(observation)
-        if hold:
-            memory = self.memory if self.memory is not None and len(self.memory) == count else None
         if memory is None:
             memory = torch.zeros(count, _MEMORY)
         place, yaw, moves = self._pose(observation)
         here = torch.cat([torch.zeros(count, 1), place, yaw.unsqueeze(-1), torch.ones(count, 1)], dim=-1)
         memory = torch.where(memory[:, 4:] > 0, memory, here)
         error, speed, after = self._ahead(place, yaw, moves, memory)
-        if hold:
-            self.memory = after
         actions = self._actions.expand(count, -1, -1).clone()
         actions[:, self.space.position(WALK)] = self._steered(error, speed)
         weights = torch.zeros(count, self.num_experts)

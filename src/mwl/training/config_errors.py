@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mwl._renamed import names_of
+from mwl._renamed import GONE, names_of
 from mwl.core.files import shown
 
 _UNKNOWN_KEY = (
@@ -100,7 +100,9 @@ def explain(message: str, files: Sequence[Path] = (), known: Iterable[str] = ())
             names = {name.removeprefix(f"{group}.") if group else name for name in known}
             candidates = names | _parameters(class_path)
             where = f" of {owner}" if owner else ""
-            return f"{locate(key, files)}: unknown key {bare!r}{where}{did_you_mean(bare, candidates)}"
+            remedy = GONE.get(bare.split(".")[-1])
+            hint = f"; {remedy}" if remedy else did_you_mean(bare, candidates)
+            return f"{locate(key, files)}: unknown key {bare!r}{where}{hint}"
     found = _BAD_CLASS.search(message)
     if found:
         return f"{locate('class_path', files)}: cannot load class {class_path!r}: {found[0]}"

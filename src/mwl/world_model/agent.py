@@ -1,7 +1,7 @@
 """Acting with the world model: observe, ask the experts, plan, act."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_
 from mwl.core.errors import BadInput, CorruptFile, UnknownAgent
 from mwl.core.files import shown
 from mwl.core.plain import from_plain
+from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.robot.h1 import ROBOT
-from mwl.selection import ExpertAgent, Guidance
+from mwl.selection import ExpertAgent, Guidance, retold
+from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
@@ -57,6 +59,7 @@ class WorldModelAgent:
         self.model, self.planner, self.observer, self.guidance = model, planner, observer, guidance
         self.trust_radius, self.pick, self.explore = trust_radius, pick, explore
         self.plans = True
+        self.state: GuidanceState | None = None
         self.last: TensorDict | None = None
         self._deviation: Tensor | None = None
         self._std: Tensor | None = None
@@ -81,7 +84,7 @@ class WorldModelAgent:
         guidance, held = self.guidance, "correction" if part == "tuning" else part
         if part not in PARTS:
             raise BadInput(f"{part!r} is no part of an agent; choose from {', '.join(PARTS)}")
-        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, held) is None):
+        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, held, None) is None):
             raise BadInput(
                 "this agent was trained without experts: nothing acts without its plan"
                 if guidance is None
@@ -89,10 +92,8 @@ class WorldModelAgent:
             )
         if part == "plan":
             self.plans = False
-        elif part == "tuning":
-            guidance.correction = None  # type: ignore[union-attr]
-        else:
-            guidance.leave_out_gate()  # type: ignore[union-attr]
+        elif isinstance(guidance, Guidance):
+            self.guidance = replace(guidance, correction=None) if part == "tuning" else guidance.without_gate()
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""
@@ -102,7 +103,7 @@ class WorldModelAgent:
             self._deviation = self._deviation.masked_fill(done[:, None], 0.0)
             self._age = 0
         if self.guidance is not None:
-            self.guidance.reset(done)
+            self.state = restarted(self.state, done, self.guidance.begin)
 
     def set_weights(self, weights: Mapping[str, float] | Tensor | None) -> None:
         """Follow another instruction from the next step on, also in the middle of an episode.
@@ -113,13 +114,21 @@ class WorldModelAgent:
             weights: by expert name, `[K]`, or `[N, K]`; None follows the gate alone.
 
         Raises:
-            BadInput: the agent has no experts, or see `Guidance.set_weights`.
+            BadInput: the agent has no experts, or see `Guidance.with_weights`.
         """
         if self.guidance is None:
             raise BadInput("this agent was trained without experts; it can't follow weights over them")
         if isinstance(self.guidance, Route):
             raise BadInput("this agent follows a route between its skills; it can't follow weights over them")
-        self.guidance.set_weights(weights)
+        self.guidance, self.state = retold(self.guidance, self.state, weights)
+
+    def ask_experts(self, observation: Tensor) -> TensorDict:
+        """Reference actions at observations `[N, O]`, one step on; nothing where it has no experts."""
+        if self.guidance is None:
+            self.last = TensorDict({}, batch_size=[len(observation)])
+        else:
+            self.last, self.state = self.guidance.step(observation, self.state)
+        return self.last
 
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
@@ -127,20 +136,19 @@ class WorldModelAgent:
         if observation.ndim == 1:
             return self.act(observation.unsqueeze(0), step).squeeze(0)
         self.model.eval()
-        guide = None if self.guidance is None else self.guidance.reference(observation)
-        reference = None
-        if guide is not None:
-            weights = self.guidance.per_action(guide[keys.FUSED_WEIGHTS])  # type: ignore[union-attr]
-            reference = ReferenceActions(guide[keys.REFERENCE_ACTION], guide[keys.EXPERT_ACTION], weights)
-        self.last = guide if guide is not None else TensorDict({}, batch_size=[len(observation)])
+        guide, reference = self.ask_experts(observation), None
+        if self.guidance is not None:
+            reference = ReferenceActions(
+                guide[keys.REFERENCE_ACTION], guide[keys.EXPERT_ACTION], guide[keys.FUSED_WEIGHTS]
+            )
         if not self.plans:
             assert reference is not None
-            self.last[keys.ACTION] = reference.reference.clamp(-1, 1)
+            guide[keys.ACTION] = reference.reference.clamp(-1, 1)
             return reference.reference.clamp(-1, 1)
         with self.model.autocast():
             act = self._policy if self.pick == "policy" else self._planned
             action = act(observation, reference)
-        self.last[keys.ACTION] = action
+        guide[keys.ACTION] = action
         return action
 
     def _policy(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
@@ -178,24 +186,15 @@ class WorldModelAgent:
 
     def state_dict(self) -> dict[str, Any]:
         """What the agent remembers from one step to the next, as plain values and tensors."""
-        guidance = self.guidance
-        return {
-            "deviation": self._deviation,
-            "std": self._std,
-            "age": self._age,
-            "current_expert": None if guidance is None else guidance.current,
-            "expert_memory": None if guidance is None else guidance.memory,
-            "expert_age": None if guidance is None else guidance.age,
-        }
+        state = None if self.state is None else self.state._asdict()
+        return {"deviation": self._deviation, "std": self._std, "age": self._age, "experts": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self._deviation, self._std, self._age = state["deviation"], state["std"], int(state["age"])
         if self._deviation is not None and len(self._deviation) != self.planner.horizon:
             self._deviation, self._std, self._age = None, None, 0  # a plan of another length: it is made anew
-        if self.guidance is not None:
-            self.guidance.current, self.guidance.memory = state["current_expert"], state.get("expert_memory")
-            self.guidance.age = state.get("expert_age")
+        self.state = None if state.get("experts") is None else GuidanceState(**state["experts"])
 
 
 def switches_of(config: GuidanceConfig) -> GuidanceSwitches:
@@ -325,7 +324,7 @@ def _check_reads(observer: Observer, size: int) -> None:
 
 
 def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent:
-    """The agent in an artifact: a world model, or a single expert.
+    """The agent in an artifact: a world model, experts that were tuned, or a single expert.
 
     Raises:
         MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
@@ -338,6 +337,8 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
         from mwl.experts.library import ExpertLibrary
 
         return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest["name"]: 1.0}))
+    if manifest["stage"] == TUNED:
+        return ExpertAgent(load_tuned(path, manifest).guidance)
     if manifest["stage"] != STAGE:
         raise UnknownAgent(f"{folder}: holds a {manifest['stage']}, which can't act; name a world model or an expert")
     with checkpoint_of("a world model", path):

@@ -44,7 +44,6 @@ class Behaviour(TensorDictModuleBase):
         self.warm_start = warm_start and agent.guidance is not None
         self.held = held
         self.seeding = True
-        self.adapting = False  # candidates are told apart by small differences in reward, which noise would drown
         self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
         self.clean = self.noise.squeeze(-1) == 0
         self.control = self.clean & (controls and agent.guidance is not None)
@@ -98,12 +97,9 @@ class Behaviour(TensorDictModuleBase):
     def _seed(self, observation: Tensor) -> Tensor:
         if self.agent.guidance is None:
             return torch.rand(len(observation), self.action_size) * 2 - 1
-        self.agent.last = self.agent.guidance.reference(observation)
-        if self.adapting:
-            return self.agent.last[keys.REFERENCE_ACTION].clamp(-1, 1)
+        reference = self.agent.ask_experts(observation)[keys.REFERENCE_ACTION]
         if not self.warm_start:
             return torch.rand(len(observation), self.action_size) * 2 - 1
-        reference = self.agent.last[keys.REFERENCE_ACTION]
         return (reference + self.noise * self.agent.planner.unit * torch.randn_like(reference)).clamp(-1, 1)
 
     def memory(self) -> dict:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, ShareBelowOne, Whole
+from mwl.selection.config import SelectionConfig
 
 
 def _require(condition: bool, message: str) -> None:
@@ -41,7 +42,7 @@ class LearningConfig:
     seed_steps: Whole = 5000
     """Environment steps acted by the experts with noise, or at random without guidance, before planning begins."""
     learning_starts: Whole = 1000
-    """Environment steps before the first update, not counting those of search and race."""
+    """Environment steps before the first update."""
     discount: Between0And1 | None = None
     """None derives it from the episode length, see `losses.discount_for`."""
     lr: Positive = 3e-4
@@ -127,29 +128,14 @@ class PlannerConfig:
 
 
 @dataclass(frozen=True)
-class GuidanceConfig:
+class GuidanceConfig(SelectionConfig):
     """Where and how much the experts guide; with `enabled: false` what remains is TD-MPC2."""
 
     enabled: bool = True
-    experts: str | list[str] = "data/experts"
-    """Folder of expert folders, or a list of them."""
-    gate: str | None = None
-    """Artifact of a gate; None leaves the choice to the instruction."""
     route: list[str] | None = None
     """At level `skills` the reference: legs such as `walk 3` (metres) and `turn 90` (degrees to the left)."""
     route_speed: Positive = 1.4
     """At which it is walked, m/s."""
-    semantic_weights: dict[str, float] | None = None
-    """Weight of each expert by name."""
-    instruction: str | None = None
-    """Instruction from which a semantic head computes the weights; it replaces `semantic_weights`."""
-    semantic: str = "embedded"
-    """The semantic head that does."""
-    alpha: Share = 0.5
-    """Weight of the instruction against the gate."""
-    mode: Literal["mixture", "top1"] = "mixture"
-    margin: NonNegative = 0.1
-    """Under `top1`, by how much another expert must weigh more before it takes over."""
     planner_candidates: bool = True
     """Expert sequences are candidates of the planner, scored by the model like any other."""
     planner_base: bool = True
@@ -164,32 +150,6 @@ class GuidanceConfig:
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
-    search_steps: Whole = 0
-    """Environment steps, before the seed phase, of the search for a correction of the leading expert's actions, see
-    `CorrectionSearch`."""
-    race_steps: Count = 12_800
-    """Environment steps after those in which what the search found competes with the experts as they are."""
-    search_window: int = 100
-    """Steps for which an environment tries a candidate."""
-    search_step_size: Positive = 0.5
-    """First standard deviation of that search, in units of its coefficients."""
-    start_phase: Whole = 0
-    """Steps from the beginning of an episode that have a correction of their own, as starting differs from going on; 0
-    corrects all steps alike."""
-    start_search_steps: Whole = 13_440
-    """Of the steps of the search those in which the start phase is searched, first."""
-    start_search_step_size: Positive = 0.6
-    """First standard deviation of that search."""
-    search_alone: bool = False
-    """The gate has no say during the search: others that act in between hide what a candidate earns, though they also
-    catch falls."""
-    search_mirrored: bool = True
-    """Left and right share coefficients; for a task whose left and right differ, as at a door, they should not."""
-    jerk_weight: NonNegative = 0.0
-    """What a candidate is charged per step in search and race for the mean square jerk of its joints: this much, in
-    units of reward, where it is the experts' own, and in proportion; 0: nothing."""
-    limbs: dict[str, str] | None = None
-    """Expert that has a limb to itself, by limb (legs, torso, arms, left_arms, ...); None shares all by weight."""
     lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
     """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
     lambda_weight: NonNegative = 3.0
@@ -210,15 +170,3 @@ class GuidanceConfig:
     trust_controls: bool = False
     """The environments that begin without noise go on following the experts, and plans are compared with them; needed
     where reward grows along an episode and the seed phase covers only its beginning."""
-
-    def __post_init__(self) -> None:
-        _require(self.search_steps >= 0, f"guidance.search_steps is {self.search_steps}; it can't be negative")
-        _require(self.race_steps >= 1, f"guidance.race_steps is {self.race_steps}; it must be at least 1")
-        _require(self.search_window >= 5, f"guidance.search_window is {self.search_window}; it must be at least 5")
-        _require(self.jerk_weight >= 0, f"guidance.jerk_weight is {self.jerk_weight}; it can't be negative")
-        for name in ("search_step_size", "start_search_step_size"):
-            _require(getattr(self, name) > 0, f"guidance.{name} is {getattr(self, name)}, not above 0")
-        _require(
-            self.start_phase == 0 or self.start_phase >= 5,
-            f"guidance.start_phase is {self.start_phase}; it must be 0 or at least 5",
-        )

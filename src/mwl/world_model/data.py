@@ -1,72 +1,35 @@
-"""Experience: a batched environment behind a TorchRL collector, the replay buffer, and where both stand."""
+"""The world model's experience: what acts, and the replay buffer."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning.pytorch as pl
-import torch
-from tensordict import TensorDictBase
-from torch.utils.data import DataLoader, IterableDataset
-from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
-from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
-from mwl.core.errors import BadInput, CorruptFile, MissingFile, NonFiniteLoss, PhysicsError
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.core.ranges import Count, Seed
 from mwl.experts.library import ExpertLibrary
-from mwl.robot.h1 import RADIANS_PER_ACTION
-from mwl.simulation import get_task, make_env
+from mwl.rollouts.experience import EnvSpec, Experience
 from mwl.skills import Bridge, SkillEnv, SkillSpace
 from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.learning.replay import Replay
 
 _BRIDGE_STEPS = 50  # control steps, 1 s
-_FINITE = {
-    "action": keys.ACTION,
-    "observation": keys.OBSERVATION,
-    "reward": (keys.NEXT, keys.REWARD),
-    "observation that followed": (keys.NEXT, keys.OBSERVATION),
-}
 
 
 @dataclass(frozen=True)
-class EnvSpec:
-    """What the world model must know of its environment."""
+class DecisionSpec(EnvSpec):
+    """Of an environment whose steps may be decisions."""
 
-    task: str
-    observation_size: int
-    action_size: int
-    episode_steps: int
-    layout: dict[str, int] | None
-    """Names and sizes of the observation's parts, in order; None for a plain vector."""
-    unit: tuple[float, ...]
-    """Action per radian, by actuator."""
-    position: bool = False
-    """The scene is fixed, see `Observer`."""
     hold: int = 1
     """Control steps that one step of the world model takes."""
     skills: SkillSpace | None = None
     """What its actions say where they are decisions; None where they are those of joints."""
 
 
-class Rounds(IterableDataset):
-    """Numbers of the rounds that are left; an interrupted training goes on counting where it stopped."""
-
-    def __init__(self, data: "WorldModelData") -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.total_rounds
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.data.rounds, self.data.total_rounds))
-
-
-class WorldModelData(pl.LightningDataModule):
+class WorldModelData(Experience):
     """Collects one round of experience at a time.
 
     Args:
@@ -87,6 +50,8 @@ class WorldModelData(pl.LightningDataModule):
         num_threads: threads of the physics; None takes one per core.
     """
 
+    spec: DecisionSpec
+
     def __init__(
         self,
         task: str = "h1-walk",
@@ -103,62 +68,29 @@ class WorldModelData(pl.LightningDataModule):
         hold: Count = 10,
         num_threads: Count | None = None,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        for name, value in (("env_steps", env_steps), ("num_envs", num_envs), ("steps_per_round", steps_per_round)):
-            if value < 1:
-                raise BadInput(f"data.{name} is {value}; it must be at least 1")
-        self.task, self.num_envs, self.steps_per_round = task, num_envs, steps_per_round
         if (level == "skills") != bool(skills):
             raise BadInput(
                 f"data.level is {level}: data.skills must name expert folders at level skills, and only there"
             )
-        self.level, self.skills, self.hold = level, skills, hold if level == "skills" else 1
-        self.bridges = bridges or {}
-        self.capacity, self.seed = min(capacity, -(-env_steps // self.hold)), seed
-        self.suite, self.num_threads = suite, num_threads
+        self.hold = hold if level == "skills" else 1
+        super().__init__(task, env_steps, num_envs, steps_per_round, seed, suite, num_threads)
+        self.save_hyperparameters()
+        self.level, self.skills, self.bridges = level, skills, bridges or {}
+        self.capacity = min(capacity, -(-env_steps // self.hold))
         self.sidecar = None if sidecar is None else Path(sidecar)
-        self.frames_per_round = num_envs * steps_per_round
-        self.total_rounds = -(-env_steps // (self.frames_per_round * self.hold))
-        self.rounds = 0
-        self.env: EnvBase | None = None
         self.replay: Replay | None = None
         self.behaviour: Behaviour | None = None
-        self._owner: Collector | None = None
-        self._collector: Iterator[TensorDictBase] | None = None
 
-    @property
-    def env_steps(self) -> int:
-        """Control steps collected so far, those included that a fall spared the rest of a decision."""
-        return self.rounds * self.frames_per_round * self.hold
-
-    @property
-    def rounds_left(self) -> int:
-        """Rounds not yet collected."""
-        return self.total_rounds - self.rounds
-
-    def make_env(self) -> tuple[EnvBase, EnvSpec]:
+    def make_env(self) -> tuple[EnvBase, DecisionSpec]:
         """The environment and its description; to be replaced for an environment outside the suites."""
-        task = get_task(self.task)
-        env = make_env(self.task, self.num_envs, self.suite, self.seed, self.num_threads)
-        spec = EnvSpec(
-            task=task.name,
-            observation_size=task.layout.size,
-            action_size=env.action_spec.shape[-1],
-            episode_steps=task.max_episode_steps,
-            layout=dict(task.layout.sizes),
-            unit=tuple(float(unit) for unit in 1 / RADIANS_PER_ACTION),
-            position=task.fixed_scene,
-        )
+        env, of_joints = super().make_env()
+        told = asdict(of_joints)
         if self.skills is None:
-            return env, spec
+            return env, DecisionSpec(**told)
         space = self._space(self.skills)
         decided = SkillEnv(env, space, self.hold)
-        units = (1.0,) * space.size
-        steps = decided.max_decisions
-        return decided, replace(
-            spec, action_size=space.size, episode_steps=steps, unit=units, hold=self.hold, skills=space
-        )
+        told |= {"action_size": space.size, "episode_steps": decided.max_decisions, "unit": (1.0,) * space.size}
+        return decided, DecisionSpec(**told, hold=self.hold, skills=space)
 
     def _space(self, skills: list[str]) -> SkillSpace:
         """Skills and what acts between them.
@@ -179,11 +111,6 @@ class WorldModelData(pl.LightningDataModule):
             bridges[pair[0], pair[1]] = Bridge(names[folder], _BRIDGE_STEPS)
         return SkillSpace(library, bridges=bridges)
 
-    def setup(self, stage: str) -> None:
-        """Make the environment."""
-        if self.env is None:
-            self.env, self.spec = self.make_env()
-
     def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> Replay:
         """Say what acts, and how the replay buffer is sampled; returns that buffer.
 
@@ -197,129 +124,31 @@ class WorldModelData(pl.LightningDataModule):
                 f"(data.capacity and data.env_steps over data.num_envs), and an episode has {longest}: nothing could "
                 "be learned"
             )
-        self.behaviour = behaviour
+        self.behaviour = self.policy = behaviour
         self.replay = Replay(self.capacity, self.num_envs, horizon, batch_size)
         return self.replay
 
-    def start(self) -> None:
-        """Make the collector, whose reset begins the episodes or, after a resume, goes on with the restored ones."""
-        assert self.behaviour is not None
-        memory = self.behaviour.memory()
-        with torch.random.fork_rng(devices=[]):  # the collector tries the policy once to learn what it writes
-            collector = Collector(
-                self.env,
-                self.behaviour,
-                frames_per_batch=self.frames_per_round,
-                total_frames=-1,
-                auto_register_policy_transforms=False,
-            )
-        self.behaviour.recall(memory)
-        self._owner, self._collector = collector, iter(collector)
-
-    def restart(self, draws: Sequence[int] | None = None) -> None:
-        """Begin new episodes everywhere.
-
-        Args:
-            draws: the environment that each draws its starts like, where they can be told (`draw_like`), until
-                `draw_apart`.
-        """
-        assert self._owner is not None, "start before restarting"
-        draw_like = getattr(self.env, "draw_like", None)
-        if draws is not None and draw_like is not None:
-            draw_like(draws)
-        self._owner.shutdown(close_env=False)  # else it closes the environment once it is forgotten
-        self.start()
-
-    def draw_apart(self) -> None:
-        """Let environments that drew alike draw their starts independently from now on."""
-        draw_apart = getattr(self.env, "draw_apart", None)
-        if draw_apart is not None:
-            draw_apart()
-
-    def collect(self) -> TensorDictBase:
-        """One round: transitions `[N, k]`, not yet in the replay buffer.
-
-        Raises:
-            PhysicsError: a reward or an observation is not finite.
-            NonFiniteLoss: an action isn't, as the networks that chose it are broken.
-        """
-        assert self._collector is not None, "start before collecting"
-        frames = next(self._collector)
-        self._check(frames)
-        self.rounds += 1
-        return frames
-
-    def _check(self, frames: TensorDictBase) -> None:
-        """Refuse what would spoil the replay buffer, and with it every checkpoint from now on."""
-        for what, key in _FINITE.items():
-            finite = torch.isfinite(frames[key]).flatten(2).all(dim=-1)
-            if not finite.all():
-                environment, t = torch.nonzero(~finite)[0].tolist()
-                step = int(frames[keys.STEP_COUNT][environment, t])
-                error = NonFiniteLoss if key == keys.ACTION else PhysicsError
-                raise error(
-                    f"{self.spec.task}: the {what} of environment {environment} is not finite at step {step} of its "
-                    f"episode, after {self.env_steps} environment steps; nothing of it was kept: --resume goes on from "
-                    "the last checkpoint"
-                )
-
-    def train_dataloader(self) -> DataLoader:
-        """The rounds that are left."""
-        return DataLoader(Rounds(self), batch_size=None)
-
     def state_dict(self) -> dict[str, Any]:
         """Environment, replay buffer and behaviour, as plain values and tensors."""
-        if self.behaviour is None or self.replay is None:
+        if self.replay is None:
             return {}
-        snapshot = getattr(self.env, "snapshot", None)
-        return {
-            "settings": self._settings(),
-            "rounds": self.rounds,
-            "replay": self.replay.state_dict() if self.sidecar is None else self._write_sidecar(self.sidecar),
-            "behaviour": self.behaviour.memory(),
-            "environment": None if snapshot is None else snapshot(),
-        }
-
-    def check_resumable(self, state_dict: Mapping[str, Any]) -> None:
-        """Refuse to go on from a state of another training.
-
-        Raises:
-            BadInput: it was taken of other environments, or more steps are done than are asked for.
-        """
-        refuse_changed("data.", state_dict.get("settings", {}), self._settings())
-        if state_dict["rounds"] > self.total_rounds:
-            raise BadInput(
-                f"--resume: data.env_steps is {self.total_rounds * self.frames_per_round}, but the checkpoint has "
-                f"{state_dict['rounds'] * self.frames_per_round} behind it; ask for more, or fit without --resume"
-            )
+        replay = self.replay.state_dict() if self.sidecar is None else self._write_sidecar(self.sidecar)
+        return {**super().state_dict(), "replay": replay}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken; environments that can't be restored begin new episodes."""
         if not state_dict:
             return
         self.check_resumable(state_dict)
-        assert self.behaviour is not None
         assert self.replay is not None
-        self.rounds = int(state_dict["rounds"])
         replay = state_dict["replay"]
         self.replay.load_state_dict(_read_sidecar(replay) if isinstance(replay, str) else replay)
-        self.behaviour.recall(state_dict["behaviour"])
-        if state_dict["environment"] is not None:
-            self.env.restore(state_dict["environment"])  # type: ignore[union-attr, operator]
+        super().load_state_dict(state_dict)
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What the environments and all that is counted in rounds depend on."""
-        return {
-            "task": self.task,
-            "suite": self.suite,
-            "num_envs": self.num_envs,
-            "steps_per_round": self.steps_per_round,
-            "seed": self.seed,
-            "level": self.level,
-            "skills": self.skills,
-            "bridges": self.bridges,
-            "hold": self.hold,
-        }
+        level = {"level": self.level, "skills": self.skills, "bridges": self.bridges, "hold": self.hold}
+        return {**super().settings(), **level}
 
     def _write_sidecar(self, folder: Path) -> str:
         """Write the replay buffer to a new file and return its path.
@@ -334,12 +163,6 @@ class WorldModelData(pl.LightningDataModule):
         for file in [file for file in older if file != path][:-1]:
             file.unlink()
         return str(path)
-
-    def teardown(self, stage: str) -> None:
-        """Close the environment."""
-        if stage == "fit" and self.env is not None:
-            self._owner = self._collector = None
-            self.env.close()
 
 
 def _read_sidecar(path: str) -> dict[str, Any]:

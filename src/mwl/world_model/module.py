@@ -1,9 +1,8 @@
 """Learning the guided world model online: one training step is one round of acting and then learning."""
 
-from dataclasses import asdict, fields
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
@@ -11,17 +10,14 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mwl.core import keys
+from mwl.core.artifact import check_weights
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import save_checkpoint
 from mwl.core.errors import BadInput, NonFiniteLoss
-from mwl.experts.features import robot_state
-from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT
-from mwl.rollouts.metrics import JOINT_VELOCITIES
-from mwl.selection import Guidance, load_gate, weights_for
+from mwl.selection import Guidance
+from mwl.selection.config import Tuned, make_guidance, tuned_at
 from mwl.skills import Route
-from mwl.world_model.adaptation.search import CorrectionSearch, make_search
-from mwl.world_model.adaptation.trust_region import TrustRegion
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, switches_of
 from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
@@ -30,27 +26,18 @@ from mwl.world_model.exploration import HeldActions
 from mwl.world_model.learning.demonstrations import transitions, with_reference_actions
 from mwl.world_model.learning.learner import Learner, NonFiniteGradient
 from mwl.world_model.learning.losses import RunningScale, discount_for, lambda_at
+from mwl.world_model.learning.trust_region import TrustRegion
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner
 
 _NETWORK, _LEARNING, _PLANNER, _GUIDANCE = NetworkConfig(), LearningConfig(), PlannerConfig(), GuidanceConfig()
-Phase = Literal["search", "race", "seed", "plan"]
 _FIXED = {  # settings that can't change in the middle of a training, by group
     "network": ["size", "num_q"],
     "learning": ["center_values"],
-    "guidance": [
-        "enabled",
-        "experts",
-        "trust_initial",
-        *(
-            item.name
-            for item in fields(GuidanceConfig)
-            if item.name.startswith(("search_", "race_", "start_", "jerk_"))
-        ),
-    ],
+    "guidance": ["enabled", "experts", "trust_initial"],
 }
-_REFERENCE_SETTINGS = ["gate", "semantic_weights", "instruction", "semantic", "alpha", "mode", "margin", "limbs"]
+_REFERENCE_SETTINGS = ["gate", "semantic_weights", "instruction", "semantic", "alpha", "mode", "margin"]
 _UNGUIDED = GuidanceSwitches(candidates=False, base=False, policy_base=False)
 
 
@@ -88,8 +75,8 @@ class WorldModelModule(pl.LightningModule):
         self.scale = RunningScale()
         self.model: WorldModel | None = None
         self.gate: torch.nn.Module | None = None
-        self.search: CorrectionSearch | None = None
-        self._phase: Phase = "search"
+        self.tuned: Tuned | None = None
+        self._seeding = True
         self._owed_updates = 0.0
         self._reference_is_stale = False  # what the replay buffer says of the experts' reference actions
         self._returns: list[float] = []
@@ -136,8 +123,9 @@ class WorldModelModule(pl.LightningModule):
         agent = WorldModelAgent(
             self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
         )
-        if self._experts is not None and guiding.search_steps > 0:
-            self.search = make_search(self._experts, guiding, data.num_envs, spec, unit)
+        if self.tuned is not None and self.tuned.task == spec.task:
+            check_weights(self.trust.reference.state_dict(), self.tuned.profile, "adaptation")
+            self.trust.reference.load_state_dict(self.tuned.profile)  # measured for longer than the seed phase will
         noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
         behaviour = Behaviour(
             agent, data.num_envs, spec.action_size, guiding.warm_start, noise, guiding.trust_controls, self._held(data)
@@ -175,11 +163,8 @@ class WorldModelModule(pl.LightningModule):
             return (
                 None if config.route is None else Route(space, config.route, self.observer.layout, config.route_speed)
             )
-        library = ExpertLibrary.load(config.experts)
-        weights = weights_for(library, config.instruction, config.semantic_weights, config.semantic)
-        gate = None if config.gate is None else load_gate(config.gate)
-        layout = self.observer.layout
-        return Guidance(library, gate, weights, config.alpha, config.mode, layout, config.margin, config.limbs)
+        self.tuned = tuned_at(config.experts)
+        return make_guidance(config, self.observer.layout, self.tuned)
 
     def _data(self) -> WorldModelData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -207,7 +192,7 @@ class WorldModelModule(pl.LightningModule):
         self._remember(frames, data)
         self._owed_updates += frames.numel() * self.learning.updates_per_step
         metrics = {}
-        if data.env_steps - self._adaptation_steps > self.learning.learning_starts and data.replay.ready():
+        if data.env_steps > self.learning.learning_starts and data.replay.ready():
             self._center_values(data)
             updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
             metrics = self._learn(data, updates)
@@ -220,41 +205,14 @@ class WorldModelModule(pl.LightningModule):
         """Whether plans lie around the experts, and how far is to be earned; else the search is TD-MPC2's."""
         return self.guidance is not None and self.guiding.planner_base
 
-    @property
-    def _adaptation_steps(self) -> int:
-        """Environment steps before the seed phase."""
-        return 0 if self.search is None else self.guiding.search_steps + self.guiding.race_steps
-
     def _enter_phase(self, data: WorldModelData) -> None:
-        """Search, race, act by the experts, plan; reference actions from before they changed are written anew."""
+        """Act by the experts, then plan; reference actions from before they changed are written anew."""
         assert data.behaviour is not None
         assert data.replay is not None
-        phase: Phase = "plan"
-        if self.search is not None and data.env_steps < self.guiding.search_steps:
-            phase = "search"
-        elif data.env_steps < self._adaptation_steps:
-            phase = "race"
-        elif data.env_steps < self._adaptation_steps + self.learning.seed_steps:
-            phase = "seed"
-        data.behaviour.seeding, data.behaviour.adapting = phase != "plan", phase in ("search", "race")
-        if self.search is not None and (experts := self._experts) is not None:
-            if phase == "search" and self.search.waits:
-                data.restart(self.search.begin_start_phase())
-                self._return_so_far = None
-            elif self._phase == "search" and phase != "search":
-                data.restart(self.search.begin_race())  # what the last candidates left behind is no fair start
-                self._return_so_far = None
-            elif self._phase == "race" and phase != "race":
-                self.trust.reference.load_state_dict(self.search.decide().state_dict())
-                data.draw_apart()
-            measured = phase in ("search", "race")
-            experts.candidates = self.search.candidates if measured else None
-            experts.gated = not (measured and self.guiding.search_alone)
-            self._reference_is_stale |= phase != self._phase
+        self._seeding = data.behaviour.seeding = data.env_steps < self.learning.seed_steps
         if self._reference_is_stale and self.guidance is not None:
-            reference = partial(self.guidance.reference, hold=False)
-            data.replay.relabel(lambda seen, memory, age: reference(seen, memory=memory, age=age))
-        self._phase, self._reference_is_stale = phase, False
+            data.replay.relabel(self.guidance.reference)
+        self._reference_is_stale = False
 
     def _remember(self, frames: TensorDictBase, data: WorldModelData) -> None:
         """Put a round into the replay buffer, and learn from it how far plans may be trusted."""
@@ -266,7 +224,7 @@ class WorldModelModule(pl.LightningModule):
             memory = frames.get((keys.NEXT, keys.MEMORY))
             memory = None if memory is None else memory.flatten(0, 1)
             age = frames[keys.STEP_COUNT].flatten() + 1
-            guide = self.guidance.reference(after, hold=False, memory=memory, age=age)
+            guide = self.guidance.reference(after, memory, age)
             frames[keys.NEXT, keys.REFERENCE_ACTION] = guide[keys.REFERENCE_ACTION].view_as(
                 frames[keys.REFERENCE_ACTION]
             )
@@ -277,22 +235,12 @@ class WorldModelModule(pl.LightningModule):
             now, after = frames[:, t], frames[:, t][keys.NEXT]
             reward, step = after[keys.REWARD].squeeze(-1), now[keys.STEP_COUNT].squeeze(-1)
             fell = after[keys.TERMINATED].squeeze(-1)
-            if self._phase == "plan":
+            if not self._seeding:
                 if self._trusted:
                     self.trust.observe(reward, step, fell, control)
-            elif self.search is not None and self._phase == "search":
-                velocity = self._joint_velocity(after[keys.OBSERVATION])
-                self.search.observe(reward, step, fell, now[keys.EXPERT_ACTION], velocity)
-            elif self.search is not None and self._phase == "race":
-                self.search.compete(reward, step, fell, self._joint_velocity(after[keys.OBSERVATION]))
             elif data.behaviour.warm_start:
                 self.trust.reference.record(reward[clean], step[clean])
             self._count_return(reward, after[keys.DONE].squeeze(-1))
-
-    def _joint_velocity(self, observation: Tensor) -> Tensor | None:
-        """Velocities of the joints `[N, J]` in rad/s at observations `[N, O]`; None where a task shows none."""
-        layout = self.observer.layout
-        return None if layout is None else robot_state(observation, layout)[1][:, JOINT_VELOCITIES]
 
     def _count_return(self, reward: Tensor, done: Tensor) -> None:
         if self._return_so_far is None:
@@ -364,11 +312,6 @@ class WorldModelModule(pl.LightningModule):
             weights = frames[keys.FUSED_WEIGHTS].mean(dim=(0, 1)).tolist()
             names = self.guidance.library.names
             metrics |= {f"weights/{name}": weight for name, weight in zip(names, weights, strict=True)}
-        if self.search is not None:
-            metrics |= {
-                "search/step_size": float(self.search.evolution.sigma),
-                "search/distance": float(self.search.evolution.mean.norm()),
-            }
         self.log_dict({**metrics, "step": float(data.env_steps)})
         if self._returns:
             mean = sum(self._returns) / len(self._returns)
@@ -379,7 +322,6 @@ class WorldModelModule(pl.LightningModule):
         """Add what is neither weight nor data."""
         checkpoint["round_state"] = {
             "owed_updates": self._owed_updates,
-            "phase": self._phase,
             "returns": list(self._returns),
             "return_so_far": self._return_so_far,
         }
@@ -402,7 +344,6 @@ class WorldModelModule(pl.LightningModule):
             refuse_changed("model.guidance.", before, now, ["gate"])
         self._reference_is_stale = any(before[name] != now[name] for name in _REFERENCE_SETTINGS)
         state = checkpoint["round_state"]
-        self._phase = state["phase"]
         self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])
         self._return_so_far = state["return_so_far"]
 
@@ -412,7 +353,7 @@ class WorldModelModule(pl.LightningModule):
         assert data.behaviour is not None
         agent = data.behaviour.agent
         agent.trust_radius = float(self.trust.last_accepted)
-        spec = data.spec
+        spec, before = data.spec, 0 if self.tuned is None else self.tuned.env_steps
         return {
             "stage": STAGE,
             "name": spec.task,
@@ -424,13 +365,11 @@ class WorldModelModule(pl.LightningModule):
             "metrics": {
                 "env_steps": data.env_steps,
                 "trust_radius": agent.trust_radius,
-                "action_correction": None
-                if self.search is None or self._phase in ("search", "race")
-                else self.search.report(),
             },
             "provenance": {
                 "guided": self.guidance is not None,
-                "env_steps": data.env_steps,
+                "env_steps": before + data.env_steps,
+                "adaptation_env_steps": before,
                 "seed": data.seed,
             },
         }

@@ -18,7 +18,7 @@ class ReferenceActions(NamedTuple):
 
     reference: Tensor  # [N, A]
     expert_action: Tensor  # [N, K, A]
-    weights: Tensor  # [N, K] or [N, K, A], composed the reference and compose those of imagined states
+    weights: Tensor  # [N, K], composed the reference and compose those of imagined states
 
     def to(self, device: torch.device) -> "ReferenceActions":
         """The same on another device."""
@@ -177,7 +177,7 @@ class MPPIPlanner:
         repeats = len(z) // len(guide.weights)
         if not self.switches.head:
             return guide.reference.repeat_interleave(repeats, dim=0)
-        weights = _per_action(guide.weights).repeat_interleave(repeats, dim=0)
+        weights = guide.weights.unsqueeze(-1).repeat_interleave(repeats, dim=0)
         return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
     def _expert_sequences(self, latent: Tensor, guide: ReferenceActions | None) -> tuple[Tensor, Tensor]:
@@ -192,7 +192,7 @@ class MPPIPlanner:
         experts = guide.expert_action.shape[1]
         action = torch.cat([guide.reference.unsqueeze(1), guide.expert_action], dim=1)
         sequence = [action]
-        composed = _per_action(guide.weights).unsqueeze(1)
+        composed = guide.weights.unsqueeze(-1).unsqueeze(1)
         single = torch.eye(experts, device=latent.device).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
         weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
@@ -238,11 +238,6 @@ def _within(action: Tensor, base: Tensor, furthest: Tensor) -> Tensor:
 def shifted(deviation: Tensor) -> Tensor:
     """The plan `[H, N, A]` as seen one step later; what lies beyond its end is zero."""
     return torch.cat([deviation[1:], torch.zeros_like(deviation[:1])])
-
-
-def _per_action(weights: Tensor) -> Tensor:
-    """Weights `[N, K, A]`, or `[N, K, 1]` where all actions have the same."""
-    return weights if weights.ndim == 3 else weights.unsqueeze(-1)
 
 
 def _elites(actions: Tensor, value: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -63,10 +63,10 @@ def with_reference_actions(rows: TensorDict, guidance: Guidance) -> TensorDict:
         memory = library.memories(rows[keys.OBSERVATION], rows[keys.EPISODE], guidance.layout)
         rows[keys.MEMORY] = memory
     age = rows[keys.STEP_COUNT].squeeze(-1)
-    guide = guidance.reference(rows[keys.OBSERVATION], hold=False, memory=memory, age=age)
+    guide = guidance.reference(rows[keys.OBSERVATION], memory=memory, age=age)
     for key in (keys.EXPERT_ACTION, keys.REFERENCE_ACTION):
         rows[key] = guide[key]
     memory = guide.get((keys.NEXT, keys.MEMORY))
-    after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], hold=False, memory=memory, age=age + 1)
+    after = guidance.reference(rows[keys.NEXT, keys.OBSERVATION], memory=memory, age=age + 1)
     rows[keys.NEXT, keys.REFERENCE_ACTION] = after[keys.REFERENCE_ACTION]
     return rows

@@ -1,26 +1,57 @@
 """Evolutionary search of an action correction while acting: every environment tries a candidate."""
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from mwl.adaptation.jerk import JerkCost
+from mwl.adaptation.race import Race
+from mwl.adaptation.step_profile import StepProfile
 from mwl.core.errors import BadInput
 from mwl.core.host import HostModule
+from mwl.core.ranges import NonNegative, Positive, Whole
 from mwl.experts.finetuning.cmaes import Evolution
 from mwl.robot.symmetry import joint_mirror
+from mwl.rollouts.experience import EnvSpec
 from mwl.selection import Guidance
 from mwl.selection.action_correction import ActionCorrection
-from mwl.world_model.adaptation.jerk import JerkCost
-from mwl.world_model.adaptation.race import Race
-from mwl.world_model.adaptation.trust_region import StepProfile
-from mwl.world_model.config import GuidanceConfig
-from mwl.world_model.data import EnvSpec
 
 _SETTLING = 0.2  # share of a window in which what the candidate before left behind still shows
 _SMALLEST_POPULATION = 4
 _STAGES = 3  # a search may move on from what was good to what breaks after a window has ended; earlier stages compete
 _AFTERMATH = 0.2  # share by which windows of the start phase are longer than it, to see what it leads to
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a correction is searched, and what it is charged for."""
+
+    window: Annotated[int, Ge(5)] = 100
+    """Steps for which an environment tries a candidate."""
+    step_size: Positive = 0.5
+    """First standard deviation of the search, in units of its coefficients."""
+    start_phase: Whole = 0
+    """Steps from the beginning of an episode that have a correction of their own, as starting differs from going on; 0
+    corrects all steps alike."""
+    start_steps: Whole = 13_440
+    """Of the steps of the search those in which the start phase is searched, first."""
+    start_step_size: Positive = 0.6
+    """First standard deviation of that search."""
+    alone: bool = False
+    """The gate has no say meanwhile: others that act in between hide what a candidate earns, though they also catch
+    falls."""
+    mirrored: bool = True
+    """Left and right share coefficients; for a task whose left and right differ, as at a door, they should not."""
+    jerk_weight: NonNegative = 0.0
+    """What a candidate is charged per step for the mean square jerk of its joints: this much, in units of reward, where
+    it is the experts' own, and in proportion; 0: nothing."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.start_phase < 5:
+            raise BadInput(f"search.start_phase is {self.start_phase}; it must be 0 or at least 5")
 
 
 class CorrectionSearch(HostModule):
@@ -52,6 +83,7 @@ class CorrectionSearch(HostModule):
 
     Attributes:
         waits: whether all environments have to `begin_start_phase` before the search goes on.
+        racing: whether the race has begun.
 
     Raises:
         BadInput: too few environments for a generation, or too few steps for a search.
@@ -61,6 +93,7 @@ class CorrectionSearch(HostModule):
     windows: Tensor
     age: Tensor
     waits: Tensor
+    racing: Tensor
     score: Tensor
     fell: Tensor
 
@@ -81,22 +114,20 @@ class CorrectionSearch(HostModule):
     ) -> None:
         super().__init__()
         if num_envs < _SMALLEST_POPULATION:
-            raise BadInput(
-                f"guidance.search_steps needs data.num_envs of at least {_SMALLEST_POPULATION}, not {num_envs}"
-            )
+            raise BadInput(f"the search needs data.num_envs of at least {_SMALLEST_POPULATION}, not {num_envs}")
         stages, off = min(_STAGES, num_envs - 1), correction.start_phase
         self.first_window = round((1 + _AFTERMATH) * off) if off else window
         first_windows = start_search_steps // self.first_window if off else 1
         if first_windows < 2 and off:
             raise BadInput(
-                f"guidance.start_search_steps gives each of {num_envs} environments {start_search_steps} steps; at "
+                f"search.start_steps gives each of {num_envs} environments {start_search_steps} steps; at "
                 f"least {2 * self.first_window} are needed for the experts and one candidate of the start phase for "
                 f"{self.first_window} steps each"
             )
         rest, self.main_stages = steps - first_windows * self.first_window, stages - (off > 0)
         if rest // window < self.main_stages:
             raise BadInput(
-                f"guidance.search_steps gives each of {num_envs} environments {steps} steps; at least "
+                f"data.search_steps gives each of {num_envs} environments {steps} steps; at least "
                 f"{first_windows * self.first_window + self.main_stages * window} are needed for the experts"
                 f"{', the start phase' if off else ''} and {self.main_stages} candidates of {window} steps each"
             )
@@ -113,6 +144,7 @@ class CorrectionSearch(HostModule):
         self.register_buffer("score", torch.zeros(num_envs, dtype=torch.float64))
         self.register_buffer("fell", torch.zeros(num_envs, dtype=torch.bool))
         self.register_buffer("waits", torch.tensor(False))
+        self.register_buffer("racing", torch.tensor(False))
         for name in ("windows", "age"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
@@ -196,6 +228,7 @@ class CorrectionSearch(HostModule):
         Returns:
             The environment that each should draw like, see `Race.draws`.
         """
+        self.racing.fill_(True)
         self.candidates.copy_(self.race.candidates)
         return self.race.draws
 
@@ -223,42 +256,49 @@ class CorrectionSearch(HostModule):
 
 
 def make_search(
-    guidance: Guidance, config: GuidanceConfig, num_envs: int, spec: EnvSpec, unit: Tensor
-) -> CorrectionSearch:
+    guidance: Guidance, config: SearchConfig, num_envs: int, spec: EnvSpec, steps: int, race_steps: int
+) -> tuple[Guidance, CorrectionSearch]:
     """Correct the actions of the experts that the instruction weighs most; where the gate alone decides, of all alike.
 
     Args:
-        guidance: whose experts; it gets the correction.
-        config: how long, and what is charged.
+        guidance: whose experts.
+        config: how they are searched, and what is charged.
         num_envs: N.
         spec: of the environment.
-        unit: `[A]` action per radian.
+        steps: environment steps of the search.
+        race_steps: environment steps of the race.
+
+    Returns:
+        the guidance with the correction that is searched, and the search.
 
     Raises:
         BadInput: motion is charged on a task that shows no joints; no single expert leads that could act alone; or see
             `CorrectionSearch`.
     """
     if config.jerk_weight > 0 and spec.layout is None:
-        raise BadInput(f"guidance.jerk_weight needs a task with a robot's joints, which {spec.task} lacks")
+        raise BadInput(f"search.jerk_weight needs a task with a robot's joints, which {spec.task} lacks")
     weights = guidance.semantic_weights
-    chosen = torch.ones(guidance.num_experts, dtype=torch.bool) if weights is None else weights == weights.max()
-    if config.search_alone and (leading := int(chosen.sum())) > 1:
+    chosen = torch.ones(guidance.num_experts, dtype=torch.bool)
+    if isinstance(weights, Tensor):
+        chosen = weights == weights.max()
+    if config.alone and (leading := int(chosen.sum())) > 1:
         raise BadInput(
-            f"guidance.search_alone needs one expert that the instruction weighs most; {leading} of the experts "
+            f"search.alone needs one expert that the instruction weighs most; {leading} of the experts "
             f"{', '.join(guidance.library.names)} weigh the same"
         )
-    mirror = joint_mirror() if spec.layout is not None and config.search_mirrored else None
-    guidance.correction = ActionCorrection(chosen, unit, mirror, config.start_phase)
-    return CorrectionSearch(
-        guidance.correction,
+    mirror = joint_mirror() if spec.layout is not None and config.mirrored else None
+    correction = ActionCorrection(chosen, torch.tensor(spec.unit), mirror, config.start_phase)
+    search = CorrectionSearch(
+        correction,
         num_envs,
         spec.episode_steps,
-        steps=config.search_steps // num_envs,
-        window=config.search_window,
-        step_size=config.search_step_size,
-        race_steps=config.race_steps // num_envs,
+        steps=steps // num_envs,
+        window=config.window,
+        step_size=config.step_size,
+        race_steps=race_steps // num_envs,
         jerk_weight=config.jerk_weight,
         joints=spec.action_size,
-        start_search_steps=config.start_search_steps // num_envs,
-        start_search_step_size=config.start_search_step_size,
+        start_search_steps=config.start_steps // num_envs,
+        start_search_step_size=config.start_step_size,
     )
+    return replace(guidance, correction=correction), search

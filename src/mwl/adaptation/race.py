@@ -6,7 +6,7 @@ A racing algorithm: Maron & Moore, Hoeffding races, 1994; Birattari et al., F-Ra
 import torch
 from torch import Tensor, nn
 
-from mwl.world_model.adaptation.trust_region import CERTAINTY, StepProfile
+from mwl.adaptation.step_profile import CERTAINTY, StepProfile
 
 
 class Race(nn.Module):

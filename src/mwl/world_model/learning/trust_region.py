@@ -1,45 +1,14 @@
 """How far plans may leave the experts: a standard deviation that has to be earned."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mwl.adaptation.step_profile import CERTAINTY, StepProfile
 from mwl.core.host import HostModule
 
-CERTAINTY = 2.0  # standard errors by which a difference has to exceed what chance makes of it
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
 _SHRINKAGE = 0.5
 _SMALLEST = 0.1  # of the first radius; from nothing it could not recover
-
-
-class StepProfile(nn.Module):
-    """Mean reward per step since the episode began.
-
-    Args:
-        episode_steps: longest episode.
-    """
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, episode_steps: int) -> None:
-        super().__init__()
-        for name in ("total", "count"):
-            self.register_buffer(name, torch.zeros(episode_steps, dtype=torch.float64))
-
-    def record(self, reward: Tensor, step: Tensor) -> None:
-        """Take rewards `[M]` at steps `[M]` into account."""
-        self.total.index_add_(0, step, reward.double())
-        self.count.index_add_(0, step, torch.ones_like(reward, dtype=torch.float64))
-
-    def expectation(self, step: Tensor) -> Tensor:
-        """Mean reward `[M]` at steps `[M]`; at steps that were not reached, that of the latest half of those reached.
-
-        Episodes begin with a start-up that later steps do not have.
-        """
-        reached = self.count > 0
-        late = reached & (reached.cumsum(0) > reached.sum() // 2)
-        overall = self.total[late].sum() / self.count[late].sum().clamp(min=1)
-        return torch.where(reached, self.total / self.count.clamp(min=1), overall)[step]
 
 
 class TrustRegion(HostModule):

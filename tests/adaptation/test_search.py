@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from mwl.adaptation.race import Race
+from mwl.adaptation.search import CorrectionSearch, SearchConfig, make_search
 from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
+from mwl.rollouts.experience import EnvSpec
 from mwl.selection import ActionCorrection, Guidance
 from mwl.simulation import get_task
-from mwl.world_model.adaptation.race import Race
-from mwl.world_model.adaptation.search import CorrectionSearch, make_search
-from mwl.world_model.config import GuidanceConfig
-from mwl.world_model.data import EnvSpec
 
 N, WINDOW, WINDOWS = 4, 5, 7
 DATA = Path(__file__).parents[2] / "data"
@@ -116,7 +115,7 @@ def test_the_main_phase_is_searched_with_what_was_found_for_the_start_which_also
 
 @pytest.mark.parametrize(
     ("steps", "start_search_steps", "told"),
-    [(46, 23, r"start_search_steps gives each of 4 environments 23 steps; at least 24 are"), (45, 36, "least 46")],
+    [(46, 23, r"start_steps gives each of 4 environments 23 steps; at least 24 are"), (45, 36, "least 46")],
 )
 def test_too_few_steps_for_the_start_phase_are_refused(steps: int, start_search_steps: int, told: str) -> None:
     correction = ActionCorrection(torch.tensor([True]), torch.ones(2), start_phase=10)
@@ -257,7 +256,7 @@ def test_search_moves_away_from_rough_motion() -> None:
 def test_left_and_right_share_their_numbers_unless_told_not_to(mirrored: bool, count: int) -> None:
     """Of the 19 joints 18 are pairs: four coefficients for each of 10, or of 19."""
     guidance = Guidance(ExpertLibrary.load(DATA / "experts/stand"), semantic_weights={"stand": 1.0})
-    config = GuidanceConfig(search_steps=800, search_window=5, search_mirrored=mirrored)
+    config = SearchConfig(window=5, mirrored=mirrored)
     layout = dict(get_task("h1-stand").layout.sizes)
     spec = EnvSpec("h1-stand", sum(layout.values()), 19, 1000, layout, (1.0,) * 19)
-    assert len(make_search(guidance, config, N, spec, torch.ones(19)).correction.coefficients) == count
+    assert len(make_search(guidance, config, N, spec, 800, 80)[1].correction.coefficients) == count

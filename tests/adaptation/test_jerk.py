@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mwl.world_model.adaptation.jerk import JerkCost
+from mwl.adaptation.jerk import JerkCost
 
 
 def play(cost: JerkCost, velocity: torch.Tensor, learning: bool) -> torch.Tensor:

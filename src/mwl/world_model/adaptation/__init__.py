@@ -1,1 +1,0 @@
-"""What adapts to the task around the experts' actions: trust region, search, race."""
