@@ -10,7 +10,8 @@ import torch
 from mwl.core.errors import BadInput
 from mwl.evaluation.agents import NamedAgent
 from mwl.instructions import follow as room
-from mwl.instructions.follow import InstructedAgent, assign, follow
+from mwl.instructions.acting import InstructedAgent
+from mwl.instructions.follow import assign, follow
 from mwl.pipeline.config import FollowStage
 from mwl.semantics import Card, Clause, Director, SequencerConfig
 from mwl.simulation import get_task
@@ -57,7 +58,7 @@ class Head:
     def plan(self, text: str, frame: Any = None) -> list[Clause]:
         names = [card.name for card in self.cards]
         steps = [step.split("+") for step in text.split(", ")]
-        return [Clause(" ".join(s), {n: (n in s) / len(s) for n in names}) for s in steps]
+        return [Clause(" ".join(s), {n: (n in s) / len(s) for n in names}, together=len(s) > 1) for s in steps]
 
 
 def instructed(text: str, agents: dict[str, Constant], timeout: int = 3) -> InstructedAgent:

@@ -1,5 +1,6 @@
 """Following a plan: what ends a step, what is logged, and what a near fall does."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from torch import Tensor
 
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics import Clause, Sequencer, SequencerConfig
-from mwl.semantics.language.clauses import ending
+from mwl.semantics.language.clauses import condition, ending
 from mwl.semantics.language.connectors import Connector, load_connectors
+from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.language.recipes import load_recipes
 from mwl.semantics.plan.progress import met
 from mwl.semantics.shipped import shipped_connectors
@@ -65,7 +67,8 @@ def test_between_a_run_and_a_stand_somebody_walks() -> None:
 
 
 def test_transitions_are_kept_where_somebody_can_carry_them_out(tmp_path: Path) -> None:
-    assert [way.by for way in shipped_connectors(["run", "stand", "walk", "slow_down"])] == ["slow_down", "walk"]
+    ways = [(way.after, way.by) for way in shipped_connectors(["run", "stand", "walk", "slow_down"])]
+    assert ways == [("stand", "slow_down"), ("stand", "walk"), ("walk", "slow_down")]
     (found,) = shipped_connectors(["run", "stand", "walk"])
     assert (found.before, found.after, found.by) == ("run", "stand", "walk")
     assert shipped_connectors(["run", "stand"]) == ()
@@ -151,18 +154,69 @@ def test_plans_that_make_no_sense_are_refused() -> None:
 @pytest.mark.parametrize(
     ("clause", "expected"),
     [
-        ("walk forward", ("walk forward", "never", 0)),
-        ("walk until you are at the door", ("walk", "at_door", 0)),
-        ("pull until the door is open", ("pull", "door_open", 0)),
-        ("reach out until your hand touches the ball", ("reach out", "hand_at_goal", 0)),
-        ("walk until you are close to the target", ("walk", "at_goal", 0)),
-        ("stand still for two seconds", ("stand still", "never", 100)),  # at 50 control steps per second
-        ("walk for 1.5 seconds", ("walk", "never", 75)),
-        ("walk until dawn", ("walk", "never", 0)),
+        ("walk forward", ("walk forward", "never")),
+        ("walk until you are at the door", ("walk", "at_door")),
+        ("pull until the door is open", ("pull", "door_open")),
+        ("reach out until your hand touches the ball", ("reach out", "hand_at_goal")),
+        ("walk until you are close to the target", ("walk", "at_goal")),
     ],
 )
-def test_what_ends_a_clause(clause: str, expected: tuple[str, str, int]) -> None:
+def test_what_ends_a_clause(clause: str, expected: tuple[str, str]) -> None:
     assert ending(clause) == expected
+
+
+@pytest.mark.parametrize("clause", ["walk until dawn", "if you are tired, stand", "when I clap, walk"])
+def test_a_condition_that_nothing_can_see_is_refused(clause: str) -> None:
+    with pytest.raises(BadInput, match="the door is open"):
+        ending(condition(clause)[0])
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        ("if the door is closed, open it", ("open it", "not door_open")),
+        ("stand unless the door is open", ("stand", "not door_open")),
+        ("if you are at the door, stand", ("stand", "at_door")),
+        ("walk", ("walk", "")),
+    ],
+)
+def test_a_condition_is_a_predicate(clause: str, expected: tuple[str, str]) -> None:
+    assert condition(clause) == expected
+
+
+def _at(x: float, yaw: float = 0.0) -> Tensor:
+    observation = _observation(x)
+    observation[3], observation[6] = math.cos(yaw / 2), math.sin(yaw / 2)
+    return observation
+
+
+def _ends(told: Parameters, observations: list[Tensor], until: str = "never") -> list[tuple[str, str]]:
+    steps = [Clause("walk", WALK, until, parameters=told), Clause("stand", STAND)]
+    sequencer = Sequencer(steps, SequencerConfig(timeout=20, retries=0))
+    for step, observation in enumerate(observations):
+        sequencer.update(observation, REACH, step)
+    return sequencer.states()
+
+
+def test_a_step_ends_by_what_was_asked_and_says_how() -> None:
+    on = [_at(0.02 * step) for step in range(80)]  # 1 m/s
+    assert _ends(Parameters(distance=1.0), on)[0] == ("done", "1 m gone")
+    round_about = [_at(0.0, 0.02 * step) for step in range(100)]  # past half a turn, where the angle jumps
+    assert _ends(Parameters(angle=1.9), round_about)[0] == ("done", "turned as far as asked")
+    assert _ends(Parameters(angle=-1.9), round_about)[0] == ("", ""), "the other way round"
+    assert _ends(Parameters(target="table"), on)[0] == ("impossible", "no table is here")
+    assert _ends(Parameters(), on, "door_open")[0][0] == "impossible", "the task shows no door"
+    assert _ends(Parameters(), on, "hand_at_goal")[0] == ("timed out", "time is up")
+    assert _ends(Parameters(distance=9.0), [_at(0.0)] * 200)[0] == ("failed", "no progress")
+
+
+def test_a_step_is_passed_over_unless_its_condition_holds() -> None:
+    steps = [Clause("reach", REACHING, when=when) for when in ("hand_at_goal", "not hand_at_goal")]
+    sequencer = Sequencer([*steps, Clause("stand", STAND)])
+    for step in range(3):
+        sequencer.update(_observation(gap=1.0), REACH, step)
+    assert sequencer.states()[0] == ("done", "not hand_at_goal: passed over")
+    assert sequencer.place == [1]
 
 
 def test_a_recipe_with_an_unknown_predicate_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """The `mwl` command: its flags, its exit codes, and which room carries out what.
 
-Exit codes: 0 done, 1 a run failed, 2 bad input (nothing was started), 130 stopped by Ctrl-C. Every error is one line
+Exit codes: 0 done, 1 a run failed, 2 bad input (nothing was started), 3 an instruction refused or not achieved, 130
+stopped by Ctrl-C. Every error is one line
 on stderr; `MWL_DEBUG=1` adds the traceback. Rooms are imported by the command that needs them, so that help and
 mistyped flags are answered at once.
 """
@@ -23,6 +24,7 @@ from mwl.core.terminal import plain, printable, redacted, told
 from mwl.experiments import tracking
 
 _INTERRUPTED = 130
+NOT_ACHIEVED = 3
 _LONGEST = 1000  # characters of a message
 _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
     "fit": "the same command with --resume goes on from the last checkpoint",
@@ -161,9 +163,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("play", _play, "carry out an instruction in one episode and film it")
     sub.add_argument("instruction")
-    sub.add_argument("--agents", required=True, nargs="+", metavar="SKILL=AGENT", help="who carries out which skill")
+    sub.add_argument(
+        "--agents",
+        default=[],
+        nargs="+",
+        metavar="SKILL=AGENT",
+        help="who carries out which skill; default: what ships",
+    )
     _add_understanding(sub)
-    sub.add_argument("--task", default="h1-walk", help="whose world and reward")
+    sub.add_argument("--task", default="", help="whose world and reward; default: the one that the words need")
     sub.add_argument("--steps-per-clause", type=int, default=250, help="a step is left after so many, done or not")
     sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
     sub.add_argument("--seed", type=int, default=0)
@@ -328,7 +336,7 @@ def _instruct(options: argparse.Namespace) -> int:
         )
     )
     _print(options.json, answer, lambda: view(answer, steps=options.plan))
-    return 0
+    return NOT_ACHIEVED if answer["refused"] else 0
 
 
 def _play(options: argparse.Namespace) -> int:
@@ -362,7 +370,7 @@ def _play(options: argparse.Namespace) -> int:
     with _progress(options.instruction) as report:
         summary = follow(stage, video, report)
     _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
-    return 0
+    return 0 if summary["achieved"] else NOT_ACHIEVED
 
 
 def _motion_import(options: argparse.Namespace) -> int:

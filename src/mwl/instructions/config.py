@@ -1,6 +1,6 @@
 """The typed configuration of an instruction that is carried out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mwl.core.ranges import Count, Seed, Whole
 
@@ -10,11 +10,12 @@ class FollowStage:
     """Carry out an instruction in one episode, each step of its plan by the agents of its skills; film it."""
 
     instruction: str
-    semantic: str
+    semantic: str = "embedded"
     """Artifact of the semantic head, or `embedded`."""
-    agents: dict[str, str]
-    """Skill name -> agent that carries it out."""
-    task: str = "h1-walk"
+    agents: dict[str, str] = field(default_factory=dict)
+    """Skill name -> agent that carries it out; none: the shipped experts that the words need."""
+    task: str = ""
+    """Whose world; empty: the one that shows what the words need."""
     steps_per_clause: Count = 250
     """Control steps after which a step of the plan is left, done or not."""
     look_every: Whole = 100

@@ -1,94 +1,43 @@
 """Carries out an instruction in one episode: the director weighs, the agents of the skills act, a film is made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tensordict import TensorDict
-from torch import Tensor
 
 from mwl.core import keys
-from mwl.core.artifact import atomic_folder
-from mwl.core.errors import BadInput, MwlError
+from mwl.core.artifact import atomic_folder, read_manifest
+from mwl.core.errors import BadInput, MwlError, NoSkillFits
 from mwl.core.files import write_json
 from mwl.core.terminal import tell
-from mwl.evaluation.agents import Agent, NamedAgent, resolve
+from mwl.evaluation.agents import NamedAgent, find_expert, resolve
 from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
+from mwl.instructions.acting import InstructedAgent, missing_agent
+from mwl.instructions.arranged import TRANSITIONS, Arranged, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
+from mwl.instructions.told import checked, takes_velocity
+from mwl.instructions.way import Way
 from mwl.robot import CONTROL_HZ
-from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
+from mwl.rollouts.falls import AT_RISK
+from mwl.semantics import Card, Director, DirectorConfig, SemanticHead, SequencerConfig
+from mwl.semantics.language import clauses
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
 
 if TYPE_CHECKING:
     from mwl.simulation import HumanoidEnv
-    from mwl.simulation.task import ObservationLayout
 
 Report = Callable[[float, str], None]
 VIDEO = "instruction.mp4"
 FRAME_SIZE = (320, 240)  # pixels, width and height of the pictures that the director looks at
-SHARED = 0.3  # weight from which a skill acts besides the heaviest one, as in "wave while walking"
-
-
-class InstructedAgent:
-    """Lets the agents of the skills act by the weights that the director gives; the others see nothing meanwhile.
-
-    Args:
-        director: weighs the skills.
-        agents: who carries out which skill.
-        layout: of the observation.
-    """
-
-    def __init__(self, director: Director, agents: Mapping[str, Agent], layout: "ObservationLayout") -> None:
-        self.director, self.agents, self.layout = director, dict(agents), layout
-        self.last: TensorDict | None = None
-        self.weights: dict[str, float] = {}
-        self._at_work: set[str] = set()
-        self._step = 0
-
-    def reset(self, done: Tensor | None = None) -> None:
-        """Begin the plan again."""
-        self.director.sequencer.reset()
-        self._at_work, self._step = set(), 0
-
-    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
-        """Actions `[1, A]` of the skills at work, mixed by their weights; one that takes over starts without a past."""
-        now = self._step if step is None else step
-        self._step = now + 1
-        weights = self.director.update(observation[0], self.layout, now)
-        self.weights = dict(zip(self.director.sequencer.names, weights.tolist(), strict=True))
-        shares = self._shares()
-        for skill in set(shares) - self._at_work:
-            self.agents[skill].reset()
-        self._at_work = set(shares)
-        actions = [share * self.agents[skill].act(observation, now) for skill, share in shares.items()]
-        self.last = self.agents[max(shares, key=shares.__getitem__)].last
-        return torch.stack(actions).sum(dim=0)
-
-    def _shares(self) -> dict[str, float]:
-        """Skills that act now, with shares that sum to 1: the heaviest one, and others from `SHARED` on.
-
-        Raises:
-            BadInput: none of them has an agent.
-        """
-        heaviest = max(self.weights, key=self.weights.__getitem__)
-        chosen = {name: w for name, w in self.weights.items() if name == heaviest or w >= SHARED}
-        held = {name: w for name, w in chosen.items() if name in self.agents}
-        if heaviest not in held:
-            raise BadInput(missing_agent(self.director.clause.text, heaviest, self.agents))
-        return {name: weight / sum(held.values()) for name, weight in held.items()}
-
-
-def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:
-    """What to tell the user whose instruction asks for a skill that nobody carries out."""
-    known = ", ".join(sorted(agents))
-    return f"{clause!r} asks for {skill!r}, for which no agent was given (given: {known})"
 
 
 def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> SemanticHead:
@@ -96,24 +45,34 @@ def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> Semantic
     head = SemanticHead.load(stage.semantic, stage.encoder, stage.pretrained)
     cards = {card.name: card for card in head.cards}
     for skill, agent in agents.items():
-        if agent.manifest.get("stage") == "expert" and (card := agent.manifest.get("card")):
+        between = skill in TRANSITIONS and agent.address == f"expert:{skill}"  # words ask for walking, not for that
+        if not between and agent.manifest.get("stage") == "expert" and (card := agent.manifest.get("card")):
             cards[skill] = Card(skill, card["description"], card.get("paraphrases", ()))
     head.set_cards(list(cards.values()))
     return head
 
 
-def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: Mapping[str, Any]) -> Director:
+def direct(
+    stage: FollowStage,
+    head: SemanticHead,
+    env: "HumanoidEnv",
+    skills: Mapping[str, Any],
+    manifests: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Director:
     """Plan the instruction for the scene as it is.
 
     Raises:
-        NoSkillFits: a step is too far from every skill.
-        BadInput: no agent was given for a step's skill.
+        NoSkillFits: a step is too far from every skill, or asks of a skill what it cannot do.
+        BadInput: no agent was given for a step's skill, or the plan takes longer than an episode.
     """
+    manifests = manifests or {}
+    planner = choose_planner(head, stage.planner, stage.chat_url, stage.chat_model)
+    walkers = [skill for skill, manifest in manifests.items() if takes_velocity(manifest)]
     director = Director(
         head,
         stage.instruction,
         lambda: env.render(0, *FRAME_SIZE),
-        choose_planner(head, stage.planner, stage.chat_url, stage.chat_model),
+        Arranged(planner, list(skills), walkers),
         DirectorConfig(look_every=stage.look_every),
         SequencerConfig(
             timeout=stage.steps_per_clause,
@@ -125,6 +84,10 @@ def direct(stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", skills: M
     for clause in director.plan:
         if (skill := heaviest(clause)) not in skills:
             raise BadInput(missing_agent(clause.text, skill, skills))
+    checked(director.plan, manifests)
+    asked, limit = sum(clause.steps for clause in director.plan), env.task.max_episode_steps
+    if asked > limit:
+        raise BadInput(f"the steps take {asked / CONTROL_HZ:g} s by their words; an episode has {limit / CONTROL_HZ:g}")
     return director
 
 
@@ -135,41 +98,84 @@ def assign(named: Mapping[str, NamedAgent]) -> None:
             found.agent.set_weights({skill: 1.0})  # type: ignore[attr-defined]
 
 
-def heaviest(clause: Clause) -> str:
-    """The skill of most weight."""
-    return max(clause.weights, key=lambda name: clause.weights[name])
-
-
-def follow(stage: FollowStage, video: Path, report: Report | None = None) -> dict[str, Any]:
-    """Run the episode and film it.
+def follow(stage: FollowStage, video: Path | None, report: Report | None = None) -> dict[str, Any]:
+    """Run the episode and film it, where `video` names a file.
 
     Returns:
-        instruction, return, steps, whether the plan was finished, fell, distance walked in m, the steps of the plan as
-        they stood at the end, and every decision with its reason.
+        instruction, return, steps, whether the plan was finished and all of it `achieved`, fell, distance walked in m,
+        the steps of the plan as they stood at the end, each with its `state` (`done`, `timed out`, `failed`,
+        `impossible`), the reason and what was `measured`, and every decision with its reason.
     """
+    stage = cast(stage)
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
     assign(named)
     head = understand(stage, named)
     for found in named.values():
         check_fits(found, stage.task, env.task.layout.size)
+    manifests = {skill: n.manifest for skill, n in named.items() if n.manifest.get("stage") == "expert"}
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(stage.seed)
         state = env.reset()
-        director = direct(stage, head, env, named)
-        agent = InstructedAgent(director, {skill: found.agent for skill, found in named.items()}, env.task.layout)
-        with Recorder(video) as recorder:
-            outcome = _episode(stage, env, state, agent, recorder, report)
+        director = direct(stage, head, env, named, manifests)
+        agents = {skill: found.agent for skill, found in named.items()}
+        agent = InstructedAgent(director, agents, env.task.layout, manifests)
+        with Recorder(video) if video else nullcontext() as recorder:
+            outcome, way = _episode(stage, env, state, agent, recorder, report)
+    steps = _steps(director, way, bool(outcome["fell"]))
     return {
         "instruction": stage.instruction,
         "task": stage.task,
         **outcome,
         "finished": director.finished,
-        "plan": [{**asdict(clause), "skill": heaviest(clause)} for clause in director.plan],
+        "achieved": all(step["state"] == "done" for step in steps if not step["inserted"]),
+        "plan": steps,
         "decisions": [asdict(decision) for decision in director.decisions],
         "notice": head.notice,
-        **who_planned(director.planner),
+        **who_planned(director.planner.planner),  # type: ignore[attr-defined]
     }
+
+
+def cast(stage: FollowStage) -> FollowStage:
+    """The configuration with a task and agents, by what ships, where it names none.
+
+    Raises:
+        NoSkillFits: a step fits no skill, or an expert cannot do what it asks.
+    """
+    if stage.task and stage.agents:
+        return stage
+    plan = None
+    head = SemanticHead.load(stage.semantic, stage.encoder, stage.pretrained)
+    try:
+        plan = choose_planner(head, stage.planner, stage.chat_url, stage.chat_model).plan(stage.instruction)
+    except NoSkillFits:
+        if not any(head.is_deictic(part) for part in clauses.split(stage.instruction)):
+            raise
+    agents = stage.agents or shipped_agents(plan)
+    manifests = {skill: _manifest(address) for skill, address in agents.items() if address.startswith("expert:")}
+    if plan is not None and not stage.agents:
+        checked(plan, manifests)
+    return replace(stage, agents=agents, task=stage.task or task_of(plan, manifests))
+
+
+def _manifest(address: str) -> dict[str, Any]:
+    return read_manifest(find_expert(address.removeprefix("expert:")), files=False)
+
+
+def _steps(director: Director, way: Way, fell: bool) -> list[dict[str, Any]]:
+    """Every step with its skill, how it ended and what was measured."""
+    told = []
+    at_work = (director.sequencer.place or [0])[0]
+    for place, (clause, (state, reason)) in enumerate(zip(director.plan, director.sequencer.states(), strict=True)):
+        if not state:
+            late = "timed out", "the episode's time is up"
+            begun = ("failed", "fell") if fell else late
+            state, reason = begun if place == at_work else ("failed", "not begun")
+        entry = {**asdict(clause), "parameters": clause.parameters.said(), "skill": heaviest(clause)}
+        told.append({**entry, "state": state, "reason": reason, "measured": way.of(place)})
+    if fell and told and all(step["state"] == "done" for step in told):
+        told[-1] |= {"state": "failed", "reason": "fell"}
+    return told
 
 
 def _episode(
@@ -177,22 +183,24 @@ def _episode(
     env: "HumanoidEnv",
     state: TensorDict,
     agent: InstructedAgent,
-    recorder: Recorder,
+    recorder: Recorder | None,
     report: Report | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Way]:
     """Act until the plan is finished, the robot falls, or the task's time is up."""
     director, limit = agent.director, env.task.max_episode_steps
-    total, fell, step = 0.0, False, 0
+    total, fell, step, way = 0.0, False, 0, Way()
     start = _position(env)
     for step in range(limit):
         action = agent.act(state[keys.OBSERVATION], step)
+        way.add((director.sequencer.place or [0])[0], bool(director.sequencer.between), env.state[0][0])
         if director.finished:
             break
         doing = director.clause
         skill = max(agent.weights, key=agent.weights.__getitem__)  # not the step's own where another is in between
-        recorder.caption = [f"“{stage.instruction}”", f"now ({skill}): {doing.text}", *_reason(director)]
-        recorder.weights = agent.weights
-        recorder(step, env, agent)
+        if recorder is not None:
+            recorder.caption = [f"“{stage.instruction}”", f"now ({skill}): {doing.text}", *_reason(director)]
+            recorder.weights = agent.weights
+            recorder(step, env, agent)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         total += float(after[keys.REWARD])
         fell = bool(after[keys.TERMINATED]) and not env.succeeded[0]
@@ -202,7 +210,12 @@ def _episode(
         if report is not None and step % 10 == 0:
             report(step / limit, doing.text)
     distance = float(np.linalg.norm(_position(env) - start))
-    return {"return": total, "steps": step + 1, "fell": fell, "distance_m": distance}
+    return {"return": total, "steps": step + 1, "fell": fell or _down(env), "distance_m": distance}, way
+
+
+def _down(env: "HumanoidEnv") -> bool:
+    """Whether the robot lies on the floor, in a task that does not end by that."""
+    return bool(AT_RISK.lost(env.state[0][:, :7].float())[0])
 
 
 def _reason(director: Director) -> list[str]:

@@ -2,12 +2,14 @@
 
 import io
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
 from mwl.core.files import shown
+from mwl.semantics.language.clauses import QUOTES
 
 MAX_PIXELS = 16_000_000  # decoded, some 200 MB
 MAX_BYTES = 256 * 2**20  # of a file, coded
@@ -47,10 +49,11 @@ def instruct(question: Question) -> dict[str, Any]:
         or `chat`), and `fallback`, why the head made it where a language model was asked.
     """
     text = question.text
-    if not text.strip():
+    if not text.strip(QUOTES + " \t\r\n"):
         raise BadInput("the instruction is empty; say what the robot should do")
     picture = None if question.frame is None else read_picture(question.frame)
     from mwl.instructions.planner import choose_planner, who_planned
+    from mwl.instructions.told import checked, shipped_manifests
     from mwl.semantics import SemanticHead
 
     head = SemanticHead.load(question.head, question.encoder, question.pretrained)
@@ -60,13 +63,26 @@ def instruct(question: Question) -> dict[str, Any]:
     answer["notice"] = head.notice
     try:
         plan = planner.plan(text, picture)
+        checked(plan, shipped_manifests())
         whole = any(clause.recipe for clause in plan)
-        answer["weights"] = head.weights(text, picture) if whole and _is_one(plan) else dict(plan[0].weights)
-    except NoSkillFits as refusal:
+        answer["weights"] = dict(plan[0].weights)
+        if whole and _is_one(plan):
+            with suppress(NoSkillFits):
+                answer["weights"] = head.weights(text, picture)
+    except BadInput as refusal:
         answer |= {"refused": True, "reason": str(refusal)}
     else:
         answer["plan"] = [
-            {"clause": c.text, "weights": dict(c.weights), "until": c.until, "steps": c.steps, "recipe": c.recipe}
+            {
+                "clause": c.text,
+                "skill": max(c.weights, key=c.weights.__getitem__),
+                "weights": dict(c.weights),
+                "command": c.parameters.said(),
+                "when": c.when,
+                "until": c.until,
+                "steps": c.steps,
+                "recipe": c.recipe,
+            }
             for c in plan
         ]
     return answer | who_planned(planner)

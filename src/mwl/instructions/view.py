@@ -1,5 +1,6 @@
 """What an instruction means, and what became of it, for people: bars, steps, decisions."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.text import Text
 from mwl.core.terminal import plain, printable
 from mwl.robot import CONTROL_HZ
 
+FASTEST = 5.0  # share of a pace that stands for as fast as can be
 _BAR = 30  # characters of a weight of 1
 
 
@@ -33,7 +35,8 @@ def decisions(summary: dict[str, Any], film: Path) -> RenderableType:
         moved = str(before) if before == after else f"{before} -> {_name(after, len(summary['plan']))}"
         table.add_row(f"{decision['step'] / CONTROL_HZ:.1f} s", moved, plain(decision["reason"]))
     end = "fell" if summary["fell"] else "plan finished" if summary["finished"] else "time is up"
-    last = f"{end} after {summary['steps'] / CONTROL_HZ:.1f} s, {summary['distance_m']:.1f} m; film: {film}"
+    verdict = "achieved" if summary["achieved"] else "not achieved"
+    last = f"{verdict}: {end} after {summary['steps'] / CONTROL_HZ:.1f} s, {summary['distance_m']:.1f} m; film: {film}"
     notice = [_notice(summary)] if summary["notice"] else []
     return Group(*notice, _steps(summary["plan"]), table, plain(last))
 
@@ -66,17 +69,46 @@ def _nearest(answer: dict[str, Any]) -> Table:
 
 def _steps(plan: list[dict[str, Any]]) -> Table:
     table = Table(title="steps")
-    for column in ("", "step", "skill", "weight", "ends when"):
+    ended = any("state" in step for step in plan)
+    for column in ("", "step", "skill", "weight", "told", *(("came to", "measured") if ended else ("ends when",))):
         table.add_column(column)
     for place, step in enumerate(plan, start=1):
         skill = max(step["weights"], key=step["weights"].__getitem__)
         text = step.get("clause") or step["text"]
-        table.add_row(str(place), plain(text), plain(skill), f"{step['weights'][skill]:.2f}", plain(_ending(step)))
+        told = plain(_told(step.get("command") or step.get("parameters") or {}))
+        last = (plain(f"{step['state']}: {step['reason']}"), _measured(step)) if ended else (plain(_ending(step)),)
+        table.add_row(str(place), plain(text), plain(skill), f"{step['weights'][skill]:.2f}", told, *last)
     return table
+
+
+_UNITS = {"speed": "{:g} m/s", "distance": "{:.3g} m", "duration": "{:g} s", "footsteps": "{} footsteps"}
+
+
+def _told(command: dict[str, Any]) -> str:
+    """What a step says besides its skill."""
+    said = []
+    for name, value in command.items():
+        if name == "angle":
+            said.append(f"{abs(math.degrees(value)):.0f}° to the {'left' if value > 0 else 'right'}")
+        elif name in ("pace", "change"):
+            said.append(f"{name} {'as fast as can be' if value > FASTEST else f'x {value:g}'}")
+        elif name in _UNITS:
+            said.append(_UNITS[name].format(value))
+        elif name != "arc":
+            said.append(f"{name} {value}" if name != "direction" else str(value))
+    return ", ".join(said)
+
+
+def _measured(step: dict[str, Any]) -> str:
+    found = step["measured"]
+    if not found:
+        return ""
+    return f"{found['seconds']:.1f} s, {found['metres']:.2f} m, {found['degrees_left']:+.0f}°, {found['speed']:.2f} m/s"
 
 
 def _ending(step: dict[str, Any]) -> str:
     ends = [step["until"].replace("_", " ")] if step["until"] != "never" else []
+    ends += ["what was told is done"] if {"distance", "angle", "footsteps"} & (step.get("command") or {}).keys() else []
     ends += [f"{step['steps'] / CONTROL_HZ:g} s are over"] if step["steps"] else []
     return " or ".join(ends) or "time is up"
 

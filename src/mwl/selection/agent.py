@@ -15,11 +15,15 @@ class ExpertAgent:
 
     Args:
         guidance: experts and how to weigh them.
+
+    Attributes:
+        commands: what experts are told from now on, `[N, C]` by name; None leaves it to the task or their default.
     """
 
     def __init__(self, guidance: Guidance) -> None:
         self.guidance = guidance
         self.state: GuidanceState | None = None
+        self.commands: Mapping[str, Tensor] | None = None
         self.last: TensorDict | None = None
 
     def reset(self, done: Tensor | None = None) -> None:
@@ -34,7 +38,7 @@ class ExpertAgent:
         """Action `[N, A]` in [-1, 1] at observations `[N, O]`; without batch dimension likewise."""
         if observation.ndim == 1:
             return self.act(observation.unsqueeze(0), step).squeeze(0)
-        self.last, self.state = self.guidance.step(observation, self.state)
+        self.last, self.state = self.guidance.step(observation, self.state, commands=self.commands)
         action: Tensor = self.last[keys.REFERENCE_ACTION]
         self.last[keys.ACTION] = action
         return action

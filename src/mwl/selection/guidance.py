@@ -108,7 +108,11 @@ class Guidance:
 
     @torch.no_grad()
     def step(
-        self, observation: Tensor, state: GuidanceState | None = None, coefficients: Tensor | None = None
+        self,
+        observation: Tensor,
+        state: GuidanceState | None = None,
+        coefficients: Tensor | None = None,
+        commands: Mapping[str, Tensor] | None = None,
     ) -> tuple[TensorDict, GuidanceState]:
         """Reference actions on the way of N episodes, and where these stand afterwards.
 
@@ -116,13 +120,14 @@ class Guidance:
             observation: of the task, `[N, O]`.
             state: where they stand; None, or one of another number of episodes, where all begin.
             coefficients: of the correction to try, `[N, P]`; None takes those it has.
+            commands: what experts are told, `[N, C]` by name; None leaves it to the task or their default.
 
         Returns:
             see `reference`, and the state to be passed in next.
         """
         if state is None or len(state.age) != len(observation):
             state = self.begin(len(observation))
-        guide, after, current = self._guide(observation, state.memory, state.age, state.current, coefficients)
+        guide, after, current = self._guide(observation, state.memory, state.age, state.current, coefficients, commands)
         return guide, GuidanceState(after, state.age + 1, state.current if current is None else current)
 
     @torch.no_grad()
@@ -149,9 +154,10 @@ class Guidance:
         age: Tensor | None,
         current: Tensor | None,
         coefficients: Tensor | None,
+        commands: Mapping[str, Tensor] | None = None,
     ) -> tuple[TensorDict, Tensor, Tensor | None]:
         """Reference actions, memories afterwards, and who is followed now, where it is a single expert."""
-        experts, after = self._ask_experts(observation, memory, age, coefficients)
+        experts, after = self._ask_experts(observation, memory, age, coefficients, commands)
         guide = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[len(observation)])
         if self.library.memory_size:
             guide[keys.MEMORY], guide[keys.NEXT, keys.MEMORY] = memory, after
@@ -164,10 +170,15 @@ class Guidance:
         return guide, after, chosen
 
     def _ask_experts(
-        self, observation: Tensor, memory: Tensor, age: Tensor | None, coefficients: Tensor | None
+        self,
+        observation: Tensor,
+        memory: Tensor,
+        age: Tensor | None,
+        coefficients: Tensor | None,
+        commands: Mapping[str, Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         """Actions `[N, K, A]` of the experts, corrected, and their memory `[N, M]` afterwards."""
-        action, after = self.library.step(observation, self.layout, memory=memory)
+        action, after = self.library.step(observation, self.layout, commands, memory)
         if self.correction is None:
             return action, after
         joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))

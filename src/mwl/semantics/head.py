@@ -1,6 +1,7 @@
 """The semantic head: an instruction, and perhaps a picture, in; weights over the experts or a refusal out."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,14 +14,16 @@ from torch import Tensor
 from mwl.core.artifact import read_checkpoint, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.files import shown
+from mwl.robot import CONTROL_HZ
 from mwl.semantics.cards import Card
 from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.language import clauses
 from mwl.semantics.language.mentions import asks_for_words
-from mwl.semantics.language.negation import asks_to_stop, without_negation
+from mwl.semantics.language.negation import REST, asks_to_stop, without_negation
+from mwl.semantics.language.parameters import Parameters, Parsed, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
-from mwl.semantics.shipped import DATA, shipped_cards
+from mwl.semantics.shipped import DATA, shipped_cards, verbs
 from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
@@ -28,6 +31,8 @@ EMBEDDED = "embedded"
 SHIPPED = (EMBEDDED, SENTENCE)  # names of the head in data/semantics
 MAX_CHARACTERS = 400
 MAX_REMEMBERED = 20_000  # texts, and groups of them such as the phrases of a card
+MAX_STEPS = 180_000  # control steps, an hour
+TARGETS = {"door": "at_door", "target": "at_goal"}  # predicates by what a clause goes to
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
 
 
@@ -42,6 +47,10 @@ class Clause:
         steps: control steps after which it ends; 0 leaves that to who follows the plan.
         recipe: name of the recipe it comes from, if from one.
         seen: the words, such as "go on", that left it to a picture; empty where the words themselves decided.
+        parameters: how fast, which way, how far, with which hand.
+        when: the predicate, `not` before one that is denied, without which it is passed over.
+        together: whether the words ask for several skills at once.
+        inserted: whether it is there for the sake of the next one, and not asked for.
     """
 
     text: str
@@ -50,6 +59,10 @@ class Clause:
     steps: int = 0
     recipe: str = ""
     seen: str = ""
+    parameters: Parameters = field(default_factory=Parameters)
+    when: str = ""
+    together: bool = False
+    inserted: bool = False
 
 
 class SemanticHead:
@@ -297,24 +310,84 @@ class SemanticHead:
         Raises:
             NoSkillFits: a step fits no skill.
         """
-        self._checked(text)
+        text = self._checked(text)
+        told: list[Clause] = []
+        for step in self._steps(text):
+            told += self._unfold(step, frame, told)
+        return told
+
+    def _steps(self, text: str) -> list[str]:
+        """The clauses of an instruction in order of time; a part without a verb belongs to the one before."""
         steps: list[str] = []
         for clause in clauses.split(text):
-            parts = clauses.coordinate(clause) if len(clauses.simultaneous(clause)) == 1 else [clause]
+            if clauses.conditional(clause) or self._recipe(clause):
+                parts = [clause]
+            else:
+                parts = clauses.coordinate(clause) if len(clauses.simultaneous(clause)) == 1 else [clause]
+            if steps and len(parts) == 1 and clauses.goes_on(clause):
+                steps[-1] = f"{steps[-1]}, {clause}"
+                continue
             told = [part for part in parts if not asks_to_stop(part)]
-            separate = len(parts) > 1 and all(without_negation(part)[0] == part for part in told)
-            steps += parts if separate and all(self.confidence(part) >= 0 for part in told) else [clause]
-        return [clause for step in steps for clause in self._unfold(step, frame)]
+            separate = len(parts) > 1 and all(without_negation(part) in ((part, []), (REST, [])) for part in told)
+            if separate and all(self._is_step(part) for part in told):
+                steps += parts
+            else:
+                steps.append(clause)
+        return [re.sub(r"\bopen it(?: up)?$", "open the door", step) if "door" in text else step for step in steps]
 
-    def _unfold(self, text: str, frame: Any) -> list[Clause]:
+    def _is_step(self, part: str) -> bool:
+        """Whether a part of a sentence asks for something by itself: by its verb, or as it fits a skill."""
+        if self._begins_with_verb(part) or clauses.conditional(part):
+            return True
+        try:
+            parsed = parse(clauses.ending(part)[0])
+        except BadInput:
+            return True
+        return bool(parsed.skill) or self.confidence(parsed.core) >= 0
+
+    def _begins_with_verb(self, part: str) -> bool:
+        words = re.findall(r"[a-z'-]+", part.lower())
+        words = words[1:] if words[:1] in (["please"], ["kindly"], ["do"]) else words
+        return bool(words) and words[0] in verbs()
+
+    def _unfold(self, text: str, frame: Any, before: Sequence[Clause]) -> list[Clause]:
         """The steps of one clause: those of its recipe, or itself with what ends it."""
-        action, until, steps = clauses.ending(text)
+        action, when = clauses.condition(text)
+        action, until = clauses.ending(action)
         if frame is not None and self.is_deictic(action):
-            return self._shown(action, until, steps, frame)
-        if recipe := self._recipe(text):
-            return self._carried_out(recipe)
-        weights = self.weights(action)
-        return [Clause(text, weights, _natural_end(until, weights), steps)]
+            return self._shown(action, until, 0, frame)
+        kept, forbidden = without_negation(action)
+        parsed = parse(kept) if kept == action else Parsed(action, "", Parameters())
+        told, steps = parsed.parameters, round(CONTROL_HZ * (parsed.parameters.duration or 0.0))
+        if told.duration is not None and not 1 <= steps <= MAX_STEPS:
+            raise NoSkillFits(f"{text[:80]!r}: {told.duration:g} s is no time that a robot can take", self.names)
+        if recipe := None if parsed.skill else self._recipe(kept) or self._recipe(parsed.core):
+            dropped = {clauses.predicate(words) for words in forbidden}
+            steps_of = [replace(clause, when=when, parameters=told) for clause in self._carried_out(recipe)]
+            return [clause for clause in steps_of if clause.until not in dropped]
+        if parsed.skill == "same":
+            weights = self._gone_on(text, before)
+        elif parsed.skill:
+            weights = self._of_verb(text, parsed.skill)
+        else:
+            weights = self.weights(parsed.core)
+        if told.target and until == "never" and told.distance is None and told.duration is None:
+            until = TARGETS.get(told.target, until)
+        together = len(clauses.simultaneous(action)) > 1
+        return [
+            Clause(text, weights, _natural_end(until, weights), steps, parameters=told, when=when, together=together)
+        ]
+
+    def _of_verb(self, text: str, skill: str) -> dict[str, float]:
+        if skill not in self.names:
+            raise NoSkillFits(f"no skill fits {text[:80]!r}: none here can {skill}", self._nearest_names(text))
+        return {name: float(name == skill) for name in self.names}
+
+    def _gone_on(self, text: str, before: Sequence[Clause]) -> dict[str, float]:
+        """Weights of the step before, which "faster" changes."""
+        if not before or before[-1].recipe:
+            raise NoSkillFits(f"{text[:80]!r}: than what? say it after a step such as `walk`", self.names)
+        return dict(before[-1].weights)
 
     def _shown(self, text: str, until: str, steps: int, frame: Any) -> list[Clause]:
         """The steps that a picture calls for."""
@@ -339,13 +412,16 @@ class SemanticHead:
     def _recipe(self, text: str) -> Recipe | None:
         if self._asks_for_words(text):
             return None
-        for recipe in self.recipes:
-            if set(recipe.needs).isdisjoint(self.names):
-                continue
-            closeness = self.embed(recipe.phrases) @ self.embed([text])[0]
-            if float(closeness.max()) > RECIPE_CLOSENESS:
-                return recipe
-        return None
+        able = [recipe for recipe in self.recipes if not set(recipe.needs).isdisjoint(self.names)]
+        if not able or self.confidence(text) < 0:
+            return None
+        embedded = self.embed([text])[0]
+        closeness, place = max(
+            (float((self.embed(recipe.phrases) @ embedded).max()), -i) for i, recipe in enumerate(able)
+        )
+        best = able[-place]
+        fits = self.names[int(self.scores(text).argmax())] in best.needs
+        return best if fits and closeness > RECIPE_CLOSENESS else None
 
     def nearest(self, text: str, k: int = 3) -> list[tuple[str, str, float]]:
         """The k phrases closest to a text, as (phrase, expert, cosine)."""
@@ -356,7 +432,7 @@ class SemanticHead:
         return [(*owned[i], float(cosines[i])) for i in cosines.topk(min(k, len(owned))).indices.tolist()]
 
     def _checked(self, text: str) -> str:
-        text = " ".join(text.split())
+        text = " ".join(text.split()).strip(clauses.QUOTES + " ")
         if not text:
             raise NoSkillFits("the instruction is empty; say what the robot should do", self.names)
         if len(text) > MAX_CHARACTERS:

@@ -1,5 +1,6 @@
 """What is shipped for the semantic layer: where it lies, the experts' cards, the phrase bank, the connectors."""
 
+import functools
 import logging
 import os
 from collections.abc import Collection
@@ -12,6 +13,7 @@ from mwl.core.files import read_yaml
 from mwl.semantics import entries
 from mwl.semantics.cards import Card, card_from, cards_from
 from mwl.semantics.language.connectors import Connector, load_connectors
+from mwl.semantics.language.grammar import shipped_grammar
 
 _log = logging.getLogger(__name__)
 DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
@@ -55,6 +57,30 @@ def load_phrases(path: Path | None = None) -> dict[str, Any]:
             "other": entries.named(bank["other"], "other", entries.some_texts),
             "deictic": entries.texts(bank["deictic"], "deictic"),
         }
+
+
+_NO_VERBS = {
+    "full",
+    "no",
+    "left",
+    "right",
+    "the",
+    "about",
+    "hand",
+    "hands",
+    "side",
+    "immobile",
+    "faster",
+    "door",
+    "now",
+}
+
+
+@functools.cache
+def verbs() -> frozenset[str]:
+    """First words of the phrase bank and the grammar; what begins with one asks for something."""
+    groups = [*load_phrases()["skills"].values(), list(shipped_grammar().names["verbs"])]
+    return frozenset(phrase.lower().split()[0] for phrases in groups for phrase in phrases) - _NO_VERBS
 
 
 def load_labelled(path: Path | str) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import re
 
-from mwl.robot import CONTROL_HZ
+from mwl.core.errors import BadInput
 
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 _AFTER = re.compile(r"^\s*after\s+(?P<first>.+?)\s*,\s*(?P<second>.+)$", re.IGNORECASE)
 _BEFORE = re.compile(r"^\s*before\s+(?P<second>.+?)\s*,\s*(?P<first>.+)$", re.IGNORECASE)
 _LATE_AFTER = re.compile(r"^(?P<second>.+?)\s*,?\s+after\s+(?P<first>.+)$", re.IGNORECASE)
 _LATE_BEFORE = re.compile(r"^(?P<first>.+?)\s*,?\s+before\s+(?P<second>.+)$", re.IGNORECASE)
 _JOINTS = re.compile(
-    r"\s*(?:[;.!]+|,?\s*\b(?:and\s+then|then|and\s+afterwards|afterwards|and\s+finally|finally|next|after\s+that)\b)\s*,?\s*",
+    r"\s*(?:(?:^|(?<=\s))\d+[.)](?=\s)|[;!]+|\.+(?!\d)|,?\s*\b(?:and\s+then|then|and\s+afterwards|afterwards|and\s+finally|finally|next|after\s+that)\b)\s*,?\s*",
     re.IGNORECASE,
 )
 _LEADING = re.compile(r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and)\b[\s,]*", re.IGNORECASE)
@@ -24,35 +25,88 @@ _WHILE_FIRST = re.compile(
 )
 _AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|at once|simultaneously)$", re.IGNORECASE)
 
-_UNTIL = re.compile(r"^(?P<action>.+?)\s*,?\s+until\s+(?P<condition>.+)$", re.IGNORECASE)
-_DURATION = re.compile(
-    r"\s*,?\s*\bfor\s+(?P<number>\d+(?:\.\d+)?|a|one|two|three|five|ten)\s+seconds?\b", re.IGNORECASE
+_UNTIL = re.compile(r"^(?P<action>.+?)\s*,?\s+(?:until|till)\s+(?P<condition>.+)$", re.IGNORECASE)
+_IF_FIRST = re.compile(r"^(?P<word>if|unless)\s+(?P<condition>[^,]+?)\s*,\s*(?:then\s+)?(?P<action>.+)$", re.IGNORECASE)
+_IF_LAST = re.compile(r"^(?P<action>.+?)\s*,?\s+(?P<word>if|unless)\s+(?P<condition>.+)$", re.IGNORECASE)
+_IF_THEN = re.compile(r"(\b(?:if|unless)\s+[^,]+?)\s*,?\s+then\s+", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"^(?:across|through|past|along|into|onto|over|towards?|up|down|out|to|by|with|at|for|slowly|quickly|carefully)\b"
+    r"(?!\s+\d)",
+    re.IGNORECASE,
 )
-_NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "five": 5, "ten": 10}
+_OTHER = re.compile(
+    r"\b(?:if|unless|when|whenever|once|as soon as|as long as|in case|provided|depending on)\b", re.IGNORECASE
+)
 _CONDITIONS = (
-    (re.compile(r"\bdoor\b.*\bopen|\bopen\b.*\bdoor", re.IGNORECASE), "door_open"),
+    (re.compile(r"\bdoor\b.*\b(?:open|opened|ajar)\b|\bis (?:already )?open\b", re.IGNORECASE), "door_open"),
+    (re.compile(r"\b(?:closed|shut)\b", re.IGNORECASE), "not door_open"),
     (re.compile(r"\bthrough\b", re.IGNORECASE), "through_door"),
     (re.compile(r"\b(?:handle|latch)\b.*\bturned\b", re.IGNORECASE), "handle_turned"),
     (re.compile(r"\bdoor\b", re.IGNORECASE), "at_door"),
     (re.compile(r"\b(?:touch|hand)\b.*\b(?:target|ball|goal|marker|it)\b", re.IGNORECASE), "hand_at_goal"),
-    (re.compile(r"\b(?:at|near|close|before)\b.*\b(?:target|ball|goal|marker)\b", re.IGNORECASE), "at_goal"),
+    (
+        re.compile(r"\b(?:at|near|close|before|reach|reached)\b.*\b(?:target|ball|goal|marker)\b", re.IGNORECASE),
+        "at_goal",
+    ),
 )
 
 
-def ending(clause: str) -> tuple[str, str, int]:
-    """What a clause asks for, the progress predicate of its `until`, and the control steps of its `for N seconds`.
+def predicate(condition: str) -> str:
+    """The progress predicate that a condition speaks of, `not` before one that is denied.
 
-    A condition that no predicate knows gives `never`, so that only time ends the clause.
+    Raises:
+        BadInput: no predicate knows it.
     """
-    until, steps = "never", 0
+    name = next((name for pattern, name in _CONDITIONS if pattern.search(condition)), "")
+    if not name:
+        raise BadInput(f"{condition!r} is no condition that can be seen; known: {', '.join(_KNOWN)}")
+    denied = re.search(r"\b(?:not|isn't|no longer|never)\b", condition, re.IGNORECASE) is not None
+    bare = name.removeprefix("not ")
+    return f"not {bare}" if denied != name.startswith("not ") else bare
+
+
+_KNOWN = ("the door is open", "you are at the door", "you are through the door", "your hand is at the target")
+
+
+def goes_on(clause: str) -> bool:
+    """Whether a clause only says more of the one before: "then across the bridge"."""
+    return _GOES_ON.match(clause) is not None
+
+
+def conditional(clause: str) -> bool:
+    """Whether a clause says when, or whether, it is to be done."""
+    return _OTHER.search(clause) is not None
+
+
+def ending(clause: str) -> tuple[str, str]:
+    """What a clause asks for, and the progress predicate of its `until`; `never` where it has none.
+
+    Raises:
+        BadInput: no predicate knows the condition.
+    """
     if match := _UNTIL.match(clause):
-        clause = match["action"]
-        until = next((name for pattern, name in _CONDITIONS if pattern.search(match["condition"])), "never")
-    if match := _DURATION.search(clause):
-        number = match["number"].lower()
-        steps = round(CONTROL_HZ * float(_NUMBERS.get(number, 0) or number))
-        clause = clause[: match.start()] + clause[match.end() :]
-    return clause.strip(" ,"), until, steps
+        return match["action"].strip(" ,"), predicate(match["condition"])
+    return clause.strip(" ,"), "never"
+
+
+def condition(clause: str) -> tuple[str, str]:
+    """What a clause asks for, and the predicate on which it does; "" where it asks for it in any case.
+
+    Raises:
+        BadInput: no predicate knows the condition, or it is of a kind that can't be followed, such as `when`.
+    """
+    for pattern in (_IF_FIRST, _IF_LAST):
+        if match := pattern.match(clause):
+            name = predicate(match["condition"])
+            if match["word"].lower() == "unless":
+                name = name.removeprefix("not ") if name.startswith("not ") else f"not {name}"
+            return match["action"].strip(" ,"), name
+    if (other := _OTHER.search(clause)) is not None:
+        raise BadInput(
+            f"{clause[:80]!r}: {other[0].lower()!r} can't be followed; say `if ...,` or `... until ...` of what can be "
+            f"seen ({', '.join(_KNOWN)})"
+        )
+    return clause, ""
 
 
 def split(instruction: str) -> list[str]:
@@ -61,7 +115,7 @@ def split(instruction: str) -> list[str]:
     `then`, `afterwards`, `finally` and full stops separate; `after` and `before` reorder.
     """
     clauses: list[str] = []
-    for part in _JOINTS.split(instruction):
+    for part in _JOINTS.split(_IF_THEN.sub(r"\1, ", instruction)):
         clauses += _ordered(part)
     cleaned = [_clean(clause) for clause in clauses]
     return [clause for clause in cleaned if clause] or [instruction.strip()]

@@ -2,6 +2,8 @@
 
 import re
 
+from mwl.semantics.language.grammar import shipped_grammar
+
 _NEGATION = re.compile(
     r"\b(?:do not|don't|dont|never|not|without|instead of|no more|(?:stop|quit|cease)(?=\s+\w+ing\b))"
     r"\s+(?P<what>[a-z ]+)",
@@ -9,13 +11,15 @@ _NEGATION = re.compile(
 )
 _REST = re.compile(r"\b(?:move|moving|budge|stir|go|step|leave|take)\b", re.IGNORECASE)
 _HALT = re.compile(r"^(?:stop|quit|cease|no more)\b", re.IGNORECASE)
-_STOP = re.compile(r"^\W*(?:please\s+)?stop(?:\s+(?:now|here|there|please))?\W*$", re.IGNORECASE)
+_POLITE = re.compile(r"\b(?:please|now|here|there|robot|the robot|immediately|right away|at once)\b|[^\w\s-]")
 REST = "stay where you are, do not move"
 
 
 def asks_to_stop(text: str) -> bool:
-    """Whether a text is no more than "stop", which asks to stand whatever the scene."""
-    return _STOP.match(text) is not None
+    """Whether a text is no more than "stop" or "emergency stop", which ask to stand whatever the scene."""
+    text = text.lower()
+    bare = " ".join(_POLITE.sub(" ", text).split())
+    return bool({bare, text.strip(" .,!")} & set(shipped_grammar().lists["stop"]))
 
 
 def without_negation(text: str) -> tuple[str, list[str]]:

@@ -90,11 +90,14 @@ class Director:
         """What was decided, when and why."""
         return self.sequencer.decisions
 
-    def update(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
-        """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode."""
+    def update(self, observation: Tensor, layout: ObservationLayout, step: int, seen: Tensor | None = None) -> Tensor:
+        """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode.
+
+        `seen` `[O]` is what progress is judged by, where that is its mirror image.
+        """
         if step and self.config.look_every and step % self.config.look_every == 0 and not self.finished:
             self._look_again(step)
-        return self.sequencer.update(observation, layout, step)
+        return self.sequencer.update(observation, layout, step, seen)
 
     def _look_again(self, step: int) -> None:
         """Plan anew what was left to the picture, where the scene has become another."""

@@ -82,6 +82,8 @@ def never(observation: Tensor, layout: ObservationLayout) -> Tensor:
 
 
 _NEEDS = {
+    "at_door": ("door_qpos",),
+    "through_door": ("door_qpos",),
     "hand_at_goal": ("left_hand", "goal"),
     "at_goal": ("goal",),
     "handle_turned": ("door_qpos",),
@@ -89,11 +91,17 @@ _NEEDS = {
 }
 
 
+def known(name: str, layout: ObservationLayout) -> bool:
+    """Whether a task shows what a predicate asks about."""
+    return all(needed in layout.slices for needed in _NEEDS.get(name.removeprefix("not "), ()))
+
+
 def met(name: str, observation: Tensor, layout: ObservationLayout) -> Tensor:
-    """Whether a predicate holds `[N]`; never, where the task does not show what it asks about."""
-    if any(needed not in layout.slices for needed in _NEEDS.get(name, ())):
+    """Whether a predicate, or `not` a predicate, holds `[N]`; never, where the task does not show what it is about."""
+    if not known(name, layout):
         return never(observation, layout)
-    return PREDICATES[name](observation, layout)
+    holds = PREDICATES[name.removeprefix("not ")](observation, layout)
+    return ~holds if name.startswith("not ") else holds
 
 
 PREDICATES: dict[str, Callable[[Tensor, ObservationLayout], Tensor]] = {

@@ -1,6 +1,7 @@
 """Follows a plan at control rate: which step's weights hold now, and why it went on."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,21 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mwl.core.errors import BadInput
-from mwl.semantics.head import Clause
+from mwl.robot import CONTROL_HZ
+from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
-from mwl.semantics.plan.progress import PREDICATES, fall_risk, met, position
+from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.plan.odometer import Odometer
+from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, part, position
 from mwl.simulation.task import ObservationLayout
 
 _log = logging.getLogger(__name__)
+
+
+TURN_ENDS, ARC_ENDS = 0.08, 0.1  # rad before the end of a turn and of an arc: it goes on by as much
+SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that are waited for
+BRAKING = 0.08  # m before the end of a distance
+STRAIGHT = ("walk", "run", "stand")  # skills that keep their heading
 
 
 @dataclass(frozen=True)
@@ -44,13 +54,29 @@ class SequencerConfig:
 
 @dataclass(frozen=True)
 class Decision:
-    """That one environment went from one step of the plan to another, when and why; `after` may lie past the end."""
+    """That one environment went from one step of the plan to another, when and why; `after` may lie past the end.
+
+    `state` says how the step that was left ended: `done`, `timed out`, `failed` or `impossible`.
+    """
 
     step: int
     environment: int
     before: int
     after: int
     reason: str
+    state: str = ""
+
+
+def measured(told: Parameters) -> bool:
+    """Whether a step is over once something has been walked, turned or stepped."""
+    return told.angle is not None or told.distance is not None or told.footsteps is not None
+
+
+def _allowance(clause: Clause) -> int:
+    """Control steps beyond the time-out for what is walked, turned or stepped."""
+    told = clause.parameters
+    seconds = (told.distance or 0.0) / SLOWEST + abs(told.angle or 0.0) / TURNING + (told.footsteps or 0) * STEPPING
+    return round(CONTROL_HZ * seconds) if told.distance or told.angle or told.footsteps else 0
 
 
 class Sequencer:
@@ -67,13 +93,14 @@ class Sequencer:
     def __init__(self, plan: Sequence[Clause], config: SequencerConfig | None = None) -> None:
         if not plan or any(list(clause.weights) != list(plan[0].weights) for clause in plan):
             raise BadInput("a plan needs at least one step, and all of its steps weights over the same skills")
-        if unknown := {clause.until for clause in plan} - set(PREDICATES):
+        if unknown := {clause.until.removeprefix("not ") for clause in plan} - set(PREDICATES):
             raise BadInput(f"no progress predicate {', '.join(sorted(unknown))}; known: {', '.join(PREDICATES)}")
         self.plan, self.config = list(plan), config or SequencerConfig()
         self.names = list(plan[0].weights)
         self.decisions: list[Decision] = []
         self._tabulate()
         self._place: Tensor | None = None
+        self.odometer: Odometer
         self._elapsed: Tensor
         self._tries: Tensor
         self._stalled: Tensor
@@ -86,6 +113,20 @@ class Sequencer:
     def place(self) -> list[int]:
         """The step of the plan that each environment is at; the length of the plan where all is done."""
         return [] if self._place is None else self._place.clamp(min=0).tolist()
+
+    def states(self) -> list[tuple[str, str]]:
+        """How each step ended in the first environment, and why; empty for one that has not ended."""
+        ended = [("", "") for _ in self.plan]
+        for decision in self.decisions:
+            if decision.environment == 0 and decision.after > decision.before and decision.before < len(ended):
+                ended[decision.before] = (decision.state, decision.reason)
+        return ended
+
+    @property
+    def between(self) -> str:
+        """The skill that acts between two steps now in the first environment; empty where a step's own does."""
+        acts = self._place is not None and int(self._between[0]) > 0
+        return self.names[int(self._between_by[0])] if acts else ""
 
     @property
     def finished(self) -> bool:
@@ -108,10 +149,17 @@ class Sequencer:
         plan = self.plan
         self._weights = torch.tensor([list(clause.weights.values()) for clause in plan])
         self._skills = [max(clause.weights, key=clause.weights.__getitem__) for clause in plan]
-        self._moving = torch.tensor([skill in self.config.moving for skill in self._skills])
+        told = [clause.parameters for clause in plan]
+        self._moving = torch.tensor(
+            [
+                skill in self.config.moving and (p.angle is None or p.arc) and p.speed != 0.0
+                for skill, p in zip(self._skills, told, strict=True)
+            ]
+        )
         self._low = torch.tensor([skill in self.config.low for skill in self._skills])
         self._waiting = torch.tensor([clause.until != "never" for clause in plan])
-        self._limits = torch.tensor([clause.steps or self.config.timeout for clause in plan])
+        self._measured = torch.tensor([measured(p) for p in told])
+        self._limits = torch.tensor([clause.steps or self.config.timeout + _allowance(clause) for clause in plan])
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again, everywhere or in environments `done [N]`."""
@@ -120,29 +168,37 @@ class Sequencer:
         else:
             self._place[done] = -1
 
-    def update(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
+    def update(self, observation: Tensor, layout: ObservationLayout, step: int, seen: Tensor | None = None) -> Tensor:
         """Weights `[N, K]` (`[K]` for one observation `[O]`) over `names` that hold now.
 
         Args:
             observation: `[N, O]` or `[O]`.
             layout: names its parts.
             step: control step of the episode, for the log of decisions.
+            seen: what predicates are asked of instead, as the mirror image for a step with the right hand.
         """
         if observation.dim() == 1:
-            return self.update(observation.unsqueeze(0), layout, step)[0]
+            seen = None if seen is None else seen.unsqueeze(0)
+            return self.update(observation.unsqueeze(0), layout, step, seen)[0]
+        seen = observation if seen is None else seen
         where = position(observation, layout)
-        self._begin(where)
+        self._begin(where, observation, layout)
         assert self._place is not None
+        self.odometer.update(part(observation, layout, "robot_qpos"))
         for index, clause in enumerate(self.plan):
             here = (self._place == index) & (self._between == 0)
             if here.any():
-                self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
+                self._check(clause, here, where, seen, layout, step)
         self._elapsed += (self._between == 0).long()  # a step begins when its own skill does
         still = (where - self._anchor).norm(dim=-1) < self.config.stall_distance
         self._stalled = torch.where(still & (self._between == 0), self._stalled + 1, 0)
         self._anchor = torch.where(still[:, None], self._anchor, where)
-        self._give_up(self._elapsed > self._limits[self._now], where, step, "time is up")
-        self._give_up(self._moving[self._now] & (self._stalled > self.config.stall), where, step, "no progress")
+        open_ends = self._waiting | self._measured  # what is waited for has not come
+        late, unmet = self._elapsed > self._limits[self._now], open_ends[self._now]
+        self._give_up(late & ~unmet, where, step, "time is up", "done")
+        self._give_up(late & unmet, where, step, "time is up", "timed out")
+        stuck = self._moving[self._now] & (self._stalled > self.config.stall)
+        self._give_up(stuck, where, step, "no progress", "failed")
         weights = self._guarded(observation, layout, step)
         self._between = (self._between - 1).clamp(min=0)
         return weights
@@ -153,7 +209,41 @@ class Sequencer:
         assert self._place is not None
         return self._place.clamp(max=len(self.plan) - 1)
 
-    def _give_up(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
+    def _check(
+        self, clause: Clause, here: Tensor, where: Tensor, observation: Tensor, layout: ObservationLayout, step: int
+    ) -> None:
+        """Leave a step whose end has come, that cannot come to an end, or on whose condition it is passed over."""
+        if clause.until != "never" and not known(clause.until, layout):
+            self._leave(here, where, step, f"{clause.until}: nothing of the kind is here", "impossible")
+            return
+        if clause.parameters.target and clause.parameters.target not in TARGETS:
+            self._leave(here, where, step, f"no {clause.parameters.target} is here", "impossible")
+            return
+        if clause.when and not known(clause.when, layout):
+            self._leave(here, where, step, f"if {clause.when}: nothing of the kind is here", "impossible")
+            return
+        if clause.when:
+            begins = here & (self._elapsed == 0)
+            self._leave(begins & ~met(clause.when, observation, layout), where, step, f"not {clause.when}: passed over")
+            here = here & ~begins | begins & met(clause.when, observation, layout)
+        if clause.until != "never":
+            self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
+        done, reason = self._reached(clause)
+        self._leave(here & done, where, step, reason)
+
+    def _reached(self, clause: Clause) -> tuple[Tensor, str]:
+        """Where what was asked has been walked, turned or stepped `[N]`, in words."""
+        told, measured = clause.parameters, self.odometer
+        if told.angle is not None:
+            ahead = ARC_ENDS if told.arc else TURN_ENDS
+            return measured.turned * math.copysign(1, told.angle) >= abs(told.angle) - ahead, "turned as far as asked"
+        if told.footsteps is not None:
+            return measured.footsteps >= told.footsteps, f"{told.footsteps} footsteps made"
+        if told.distance is not None:
+            return measured.travelled >= told.distance - BRAKING, f"{told.distance:g} m gone"
+        return torch.zeros(len(measured.path), dtype=torch.bool), ""
+
+    def _give_up(self, mask: Tensor, where: Tensor, step: int, reason: str, state: str) -> None:
         """Begin a step that waits for something again, or leave it."""
         assert self._place is not None
         mask = mask & (self._place < len(self.plan))
@@ -163,10 +253,11 @@ class Sequencer:
             self._note(Decision(step, environment, place, place, f"{reason}: once more"))
         self._tries = self._tries + again.long()
         self._elapsed, self._stalled = torch.where(again, 0, self._elapsed), torch.where(again, 0, self._stalled)
-        self._leave(mask & ~again, where, step, reason)
+        self._leave(mask & ~again, where, step, reason, state)
 
-    def _begin(self, where: Tensor) -> None:
+    def _begin(self, where: Tensor, observation: Tensor, layout: ObservationLayout) -> None:
         if self._place is None or len(self._place) != len(where):
+            self.odometer = Odometer(part(observation, layout, "robot_qpos"))
             self._place = torch.full((len(where),), -1)
             self._elapsed = torch.zeros(len(where), dtype=torch.long)
             self._tries = torch.zeros_like(self._elapsed)
@@ -176,18 +267,32 @@ class Sequencer:
         fresh = self._place < 0
         self._place[fresh], self._elapsed[fresh], self._stalled[fresh], self._tries[fresh] = 0, 0, 0, 0
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
+        if fresh.any():
+            self.odometer.update(part(observation, layout, "robot_qpos"))
+            self.odometer.begin(fresh, self.odometer.heading + self.odometer.turned)
         self._at_risk, self._between = self._at_risk & ~fresh, self._between.masked_fill(fresh, 0)
 
-    def _leave(self, mask: Tensor, where: Tensor, step: int, reason: str) -> None:
+    def _leave(self, mask: Tensor, where: Tensor, step: int, reason: str, state: str = "done") -> None:
         assert self._place is not None
+        heading = self.odometer.heading.clone()
         for environment in mask.nonzero().flatten().tolist():
             before = int(self._place[environment])
-            self._note(Decision(step, environment, before, before + 1, reason))
+            heading[environment] += self._turned_on_purpose(before, environment, state)
+            self._note(Decision(step, environment, before, before + 1, reason, state))
             self._cross(environment, self._skills[before], before + 1, step)
         self._place = self._place + mask.long()
         self._elapsed = torch.where(mask, 0, self._elapsed)
         self._stalled, self._tries = torch.where(mask, 0, self._stalled), torch.where(mask, 0, self._tries)
         self._anchor = torch.where(mask[:, None], where, self._anchor)
+        self.odometer.begin(mask, heading)
+
+    def _turned_on_purpose(self, place: int, environment: int, state: str) -> float:
+        """By how much, in rad, the heading to be kept changes: what was asked, or wherever a skill has turned to."""
+        told = self.plan[place].parameters
+        if told.angle is not None and state == "done":
+            return told.angle
+        free = told.angle is not None or self._skills[place] not in STRAIGHT
+        return float(self.odometer.turned[environment]) if free else 0.0
 
     def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
         """Put between a skill and that of the plan's step `place` what has to be there."""

@@ -1,0 +1,109 @@
+"""Arranges a plan for those who carry it out: what has to go before a step so that its skill can begin."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mwl.core.errors import BadInput, NoSkillFits
+from mwl.evaluation.agents import find_expert
+from mwl.semantics import Clause
+from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.plan.director import LanguagePlanner
+from mwl.semantics.shipped import shipped_connectors
+
+HALT = 100  # control steps in which a walk comes to rest before another skill takes over
+APPROACH, REACH, RUN = "approach", "reach", "run"
+DEFAULT_TASK = "h1-walk"
+TRANSITIONS = ("slow_down", "speed_up")
+
+
+def heaviest(clause: Clause) -> str:
+    """The skill of most weight."""
+    return max(clause.weights, key=clause.weights.__getitem__)
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A planner whose plans can be carried out from one step to the next.
+
+    Args:
+        planner: makes the plan.
+        skills: those that somebody can carry out.
+        walkers: skills among them that can be told to slow down.
+    """
+
+    planner: LanguagePlanner
+    skills: Collection[str]
+    walkers: Collection[str]
+
+    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+        """The steps of an instruction: a walk halts before another skill, and a target is walked up to."""
+        arranged: list[Clause] = []
+        for clause in self.planner.plan(text, frame):
+            weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
+            clause = replace(clause, weights=weights)
+            skill = heaviest(clause)
+            if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged):
+                arranged += self._halted(arranged, APPROACH)
+                only = {name: float(name == APPROACH) for name in weights}
+                side = Parameters(side=clause.parameters.side)
+                arranged.append(Clause("walk up to the target", only, "at_goal", parameters=side, inserted=True))
+            arranged += self._halted(arranged, skill)
+            arranged.append(clause)
+        return arranged
+
+    def _halted(self, before: list[Clause], skill: str) -> list[Clause]:
+        last = heaviest(before[-1]) if before else skill
+        ran = next((walker for walker in self.walkers), None) if last == RUN else None
+        walker = ran or last
+        if skill in (last, RUN, *self.walkers) or walker not in self.walkers:
+            return []
+        only = {name: float(name == walker) for name in before[-1].weights}
+        return [Clause("come to a halt", only, steps=HALT, parameters=Parameters(speed=0.0), inserted=True)]
+
+
+def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:
+    """Addresses of the shipped experts that a plan needs, by skill, those between two skills with them.
+
+    Args:
+        plan: None needs all, as where a picture is to decide.
+    """
+    skills = (
+        set(map(heaviest, plan))
+        if plan
+        else {path.parent.name for path in Path("data/experts").glob("*/manifest.json")}
+    )
+    needed = sorted({"stand", "walk"} | skills | ({APPROACH} if REACH in skills else set()))
+    found = {skill: f"expert:{skill}" for skill in needed if _is_expert(skill)}
+    between = {way.by for way in shipped_connectors(TRANSITIONS)} if RUN in found else set()
+    return {**found, **{name: f"expert:{name}" for name in sorted(between | set(TRANSITIONS)) if RUN in found}}
+
+
+def _is_expert(skill: str) -> bool:
+    try:
+        find_expert(skill)
+    except BadInput:
+        return False
+    return True
+
+
+def task_of(plan: list[Clause] | None, manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """The task in whose world a plan takes place: the one that shows what a skill reads from the scene.
+
+    Raises:
+        NoSkillFits: two steps need worlds that differ.
+    """
+    needs = {}
+    for clause in plan or []:
+        manifest = manifests.get(heaviest(clause), {})
+        kind = (manifest.get("observation", {}).get("command") or {}).get("kind")
+        if kind not in (None, "velocity"):
+            needs[str(manifest["task"])] = clause.text
+    if len(needs) > 1:
+        raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")
+    if needs:
+        return next(iter(needs))
+    targets = {clause.parameters.target for clause in plan or []}
+    seen = {"door": "h1-door", "target": "h1-reach"}
+    return next((seen[target] for target in sorted(targets) if target in seen), DEFAULT_TASK)

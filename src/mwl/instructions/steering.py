@@ -1,0 +1,62 @@
+"""Steers a walking expert through one step of a plan: along its line, through its turn, to its end."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mwl.instructions.told import Told
+from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.plan.odometer import Odometer
+
+TURN_GAIN, HEADING_GAIN, LINE_GAIN = 2.0, 1.5, 0.8  # 1/s: of what is left of a turn, of heading and line astray
+ASTRAY, TURNS = 0.2, 0.5  # greatest m/s and rad/s of a correction
+ARRIVAL = 0.3  # m/s at which a distance is completed; it slows down to that by 1 m/s per metre left
+RAMP = (0.03, 0.03, 0.08)  # greatest change of forward, sideways (m/s) and turning (rad/s) in a control step
+
+
+class Steering:
+    """Walking commands `[1, 3]`, one control step after the other, each near the one before."""
+
+    def __init__(self) -> None:
+        self.last = torch.zeros(1, 3)
+
+    def command(self, told: Told, parameters: Parameters, measured: Odometer) -> Tensor:
+        """What to tell the expert now: forward and sideways m/s, turning rad/s `[1, 3]`, in the heading frame."""
+        turned = float(measured.turned[0])
+        if parameters.angle is not None and not parameters.arc:
+            rate = min(told.turning, TURNS)
+            ahead, aside = self._off(measured, float(measured.heading[0]) + turned)
+            back = _within(-LINE_GAIN * ahead, ASTRAY), _within(-LINE_GAIN * aside, ASTRAY)
+            return self._near(*back, _within(TURN_GAIN * (parameters.angle - turned), rate))
+        if parameters.arc:
+            return self._near(told.speed * told.way[0], 0.0, told.turning)
+        speed = told.speed
+        if parameters.distance is not None:
+            left = parameters.distance - float(measured.travelled[0])
+            speed = min(speed, max(ARRIVAL, ARRIVAL + left - 0.1))
+        ahead, aside = self._off(measured, float(measured.heading[0]))
+        along, across = told.way
+        forward = speed * along - _within(LINE_GAIN * ahead * abs(across), ASTRAY)
+        sideways = speed * across - _within(LINE_GAIN * aside * abs(along), ASTRAY)
+        if told.speed == 0.0:
+            forward, sideways = 0.0, 0.0
+        cos, sin = math.cos(turned), math.sin(turned)  # the way lies in the frame of the heading to be kept
+        return self._near(
+            cos * forward + sin * sideways, cos * sideways - sin * forward, _within(-HEADING_GAIN * turned, TURNS)
+        )
+
+    def _off(self, measured: Odometer, heading: float) -> tuple[float, float]:
+        """How far ahead and to the left of where the step began it is, seen from a heading, m."""
+        off = (measured.place[0] - measured.start[0]).tolist()
+        cos, sin = math.cos(heading), math.sin(heading)
+        return cos * off[0] + sin * off[1], cos * off[1] - sin * off[0]
+
+    def _near(self, *wanted: float) -> Tensor:
+        ramp, target = torch.tensor([RAMP]), torch.tensor([wanted])
+        self.last = self.last + (target - self.last).clamp(-ramp, ramp)
+        return self.last
+
+
+def _within(value: float, most: float) -> float:
+    return max(-most, min(most, value))

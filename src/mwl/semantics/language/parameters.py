@@ -1,0 +1,270 @@
+"""Parameters of a clause: how fast, which way, how far, how long and with which hand, taken out of its words."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from text_to_num import alpha2digit
+
+from mwl.core.errors import BadInput
+from mwl.semantics.language.grammar import Grammar, shipped_grammar
+
+QUARTER = math.pi / 2
+_CONTEXT = r"(?:(?:for|at|by|of|about|around|exactly|roughly|approximately|some|another|about|with)\s+)*"
+_WITHIN = re.compile(r"\b(?:in|within)\s+$")
+_SECOND = re.compile(r"(?<!the )\bseconds?\b")
+_AND_HALF = re.compile(r"(\d+(?:\.\d+)?)\s+and\s+a\s+half\b")
+_UNIT_AND_HALF = re.compile(r"\b(?:an?|1)\s+(\w+)\s+and\s+a\s+half\b")
+_FRACTION = re.compile(r"(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
+_THING = re.compile(
+    r"\b(?:to|towards|toward|until|up to|over to|past|for|at|near|beside|by|into|through|off to|before)\s+"
+    r"(?:(?:the|that|this|your|my|our)\s+)(?P<thing>[a-z][a-z -]*)$"
+)
+_TO_DOOR = re.compile(r"(?:\b(?:to|towards?|up)\s+)*(?:\b(?:to|towards?)\s+)(?:the|that|this)\s+door(?:way)?$")
+_STRONG = {"to the left", "to the right", "to your left", "to your right", "backwards", "backward", "in reverse"}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a clause says besides what to do; None and "" where it says nothing.
+
+    Args:
+        speed: m/s.
+        pace: share of the skill's own speed; above 5 as fast as it can.
+        change: share of the speed of the step before.
+        direction: `forwards`, `backwards`, `left` or `right`: which way to go, facing ahead.
+        angle: rad to the left, in place or, with `arc`, while going.
+        arc: whether the angle is walked.
+        distance: m.
+        footsteps: how many.
+        duration: s.
+        count: how often, where nothing else is counted.
+        side: `left`, `right` or `both`: the hand.
+        target: where to, in the words of the clause or as `door` or `target`.
+    """
+
+    speed: float | None = None
+    pace: float | None = None
+    change: float | None = None
+    direction: str = ""
+    angle: float | None = None
+    arc: bool = False
+    distance: float | None = None
+    footsteps: int | None = None
+    duration: float | None = None
+    count: int | None = None
+    side: str = ""
+    target: str = ""
+
+    def said(self) -> dict[str, Any]:
+        """What was said, as plain values."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "", False)}
+
+    @property
+    def moves(self) -> bool:
+        """Whether they are of a way to go: a direction, an angle, a distance, footsteps, a speed."""
+        told = (self.speed, self.pace, self.change, self.angle, self.distance, self.footsteps)
+        return bool(self.direction) or any(value is not None for value in told)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A clause taken apart.
+
+    Args:
+        core: its words without those of its parameters.
+        skill: what its verb alone asks for, where nothing but verb and parameters is said; else "".
+        parameters: the rest.
+    """
+
+    core: str
+    skill: str
+    parameters: Parameters
+
+
+def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
+    """Take the parameters out of a clause.
+
+    Raises:
+        BadInput: two of them contradict each other, or a number is none.
+    """
+    grammar = grammar or shipped_grammar()
+    text, found = _quantities(_in_digits(clause.lower().strip(" .,!?")), grammar)
+    side, text = _all_taken(text, "side", grammar)
+    paced: dict[str, float] = {}
+    change = None
+    if "speed" not in found:
+        changes, text = _numbers(text, "change", grammar)
+        paced, text = _numbers(text, "pace", grammar)
+        change = next(iter(changes.values()), None)
+    often, text = _numbers(text, "often", grammar)
+    if often:
+        found["count"] = next(iter(often.values()))
+    rest = text
+    ways, rest = _all_taken(rest, "direction", grammar)
+    bends, rest = _numbers(rest, "bend", grammar)
+    verbs, rest = _all_taken(rest, "verbs", grammar)
+    bare = re.fullmatch(r"(\d+(?:\.\d+)?)", _without(rest, "fillers", grammar))
+    if bare and "turn" in verbs.values() and "angle" not in found:
+        found["angle"], rest = math.radians(float(bare[1])), ""
+    told = Parameters(
+        speed=found.get("speed"),
+        pace=next(iter(paced.values()), None),
+        change=change,
+        distance=found.get("distance"),
+        footsteps=_whole(found.get("footsteps"), "footsteps"),
+        duration=found.get("duration"),
+        count=_whole(found.get("count"), "times"),
+        side=next(iter(side.values()), ""),
+    )
+    if len(set(side.values())) > 1 or len(set(paced.values())) > 1:
+        raise BadInput(f"{clause!r}: says two things of {'hands' if side else 'speed'}; say one")
+    within = found.get("within")
+    if within is not None:
+        if told.distance is None or told.speed is not None or within <= 0:
+            raise BadInput(f"{clause!r}: a time within which needs a distance, as in `walk two metres in four seconds`")
+        told = replace(told, speed=told.distance / within)
+    if not _without(rest, "fillers", grammar):
+        told, skill = _moved(clause, told, set(ways.values()), next(iter(bends.values()), 1.0), verbs, found)
+        if skill:
+            return Parsed(clause, skill, told)
+    if (
+        (to := _TO_DOOR.search(rest))
+        and not _without(rest[: to.start()], "fillers", grammar)
+        and "walk" in verbs.values()
+    ):
+        return Parsed(clause, "walk", replace(told, target="door"))
+    strong = {way for phrase, way in ways.items() if phrase in _STRONG}
+    if len(strong) == 1 and "turn" not in verbs.values():
+        told, text = replace(told, direction=strong.pop()), _without_all(text, _STRONG)
+    if (angle := found.get("angle")) is not None:
+        told = replace(told, angle=angle, arc=True)
+    if thing := _THING.search(_squeezed(text)):
+        told = replace(told, target=_thing(thing["thing"], grammar))
+    return Parsed(_squeezed(text) if told.said().keys() - {"target"} else clause, "", told)
+
+
+def _moved(
+    clause: str, told: Parameters, ways: set[str], bend: float, verbs: Mapping[str, str], found: Mapping[str, float]
+) -> tuple[Parameters, str]:
+    """Parameters and skill of a clause that says nothing but verbs and parameters; no skill where it is none."""
+    asked = set(verbs.values())
+    ways = ways - {"forwards"} if len(ways) > 1 else ways
+    spin = {"clockwise": -1.0, "right": -1.0, "counterclockwise": 1.0, "left": 1.0}
+    signs = {spin[way] for way in ways if way in spin}
+    if len(signs) > 1 or {"forwards", "backwards"} <= ways:
+        raise BadInput(f"{clause!r}: says two directions at once; say one after the other")
+    sign, angle = next(iter(signs), 1.0), found.get("angle")
+    times = told.count or 1
+    circles = "circle" in ways or (angle is not None and "turn" not in asked and bool(asked & {"walk", "run"}))
+    if circles and "turn" not in asked:
+        whole = 2 * math.pi * bend if angle is None else angle
+        skill = "run" if "run" in asked else "walk"
+        return replace(told, angle=sign * whole * times, arc=True, count=None), skill
+    if "turn" in asked and (ways or angle is not None or "walk" not in asked):
+        if angle is None and not signs and "around" not in ways:
+            return told, ""
+        usual = math.pi if "around" in ways else QUARTER
+        whole = usual * bend if angle is None else angle
+        return replace(told, angle=sign * whole * times, count=None), "walk"
+    if told.count is not None and (told.distance or told.footsteps or told.duration):
+        told = replace(
+            told,
+            count=None,
+            distance=told.distance and told.distance * times,
+            footsteps=told.footsteps and told.footsteps * times,
+            duration=told.duration and told.duration * times,
+        )
+    if "around" in ways or "clockwise" in ways or "counterclockwise" in ways:
+        return told, ""
+    way = next(iter(ways), "")
+    if "sidestep" in asked or way == "sideways":
+        way = way if way in ("left", "right") else "left"
+    if "retreat" in asked:
+        way = way or "backwards"
+    told = replace(told, direction=way)
+    skills: list[str] = [skill for skill in ("run", "stand") if skill in asked]
+    if not skills and (asked or way == "backwards" or told.footsteps or told.distance):
+        skills = ["walk"]
+    if not asked and not skills and told.duration is not None and not told.moves:
+        skills = ["stand"]  # "then two seconds"
+    if not skills and told.change is not None:
+        return told, "same"
+    return told, skills[0] if skills and told.said() else ""
+
+
+def _in_digits(text: str) -> str:
+    """Numbers in digits, halves and fractions as decimals."""
+    text = _SECOND.sub(" sec", text.replace("½", " 1/2").replace("¼", " 1/4").replace("¾", " 3/4"))
+    text = re.sub(r"(\d),(?=\d{3}\b)", r"\1", text)
+    text = re.sub(r"(\d),(?=\d)", r"\1.", text)
+    digits = re.sub(r"\bsec\b", "second", alpha2digit(text, "en", 0))  # to the converter "second" is an ordinal
+    digits = _AND_HALF.sub(lambda m: f"{float(m[1]) + 0.5:g}", re.sub(r"(\d) more\b", r"\1", digits))
+    digits = _UNIT_AND_HALF.sub(r"1.5 \1", digits)
+    digits = _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / max(int(m[3]), 1):g}", digits)
+    return _squeezed(digits)
+
+
+def _quantities(text: str, grammar: Grammar) -> tuple[str, dict[str, float]]:
+    """The text without its quantities, and their sums by kind, in SI; `within` is a time to be done in."""
+    found: dict[str, float] = {}
+    kinds = {unit: (kind, one) for kind, table in grammar.units.items() for unit, one in table.items()}
+    kept, end = [], 0
+    for match in grammar.quantity.finditer(text):
+        if match["unit"] == "turn" and match["amount"] in ("a", "an"):
+            continue  # "take a turn to the left"
+        if match["unit"] == "circle" and text[: match.start()].rstrip().endswith(" in"):
+            continue  # a way to go
+        kind, one = kinds[match["unit"]]
+        before = text[end : match.start()]
+        number = match["number"].replace("\u2212", "-").replace(",", ".") if match["number"] else None
+        value = one * (float(number) if number else grammar.numbers["amounts"][match["amount"]])
+        if not math.isfinite(value) or value <= 0:
+            raise BadInput(f"{match[0]!r}: must be above 0; say a direction in words, such as `backwards`")
+        if kind == "duration" and _WITHIN.search(before):
+            kind, before = "within", _WITHIN.sub("", before)
+        found[kind] = found.get(kind, 0.0) + value
+        kept.append(re.sub(rf"{_CONTEXT}$", "", before))
+        end = match.end()
+    return _squeezed(" ".join([*kept, text[end:]])), found
+
+
+def _all_taken(text: str, table: str, grammar: Grammar) -> tuple[dict[str, str], str]:
+    """What phrases of a table the text holds, with what they mean, and the text without them."""
+    pattern, meaning = grammar.patterns[table], grammar.names[table]
+    found = {phrase: meaning[phrase] for phrase in pattern.findall(text)}
+    return found, _squeezed(pattern.sub(" ", text))
+
+
+def _numbers(text: str, table: str, grammar: Grammar) -> tuple[dict[str, float], str]:
+    pattern, meaning = grammar.patterns[table], grammar.numbers[table]
+    found = {phrase: meaning[phrase] for phrase in pattern.findall(text)}
+    return found, _squeezed(pattern.sub(" ", text)) if found else text
+
+
+def _without(text: str, table: str, grammar: Grammar) -> str:
+    return _squeezed(grammar.patterns[table].sub(" ", text)).strip(" ,.;:!?-")
+
+
+def _without_all(text: str, phrases: set[str]) -> str:
+    for phrase in phrases:
+        text = re.sub(rf"\b{phrase}\b", " ", text)
+    return _squeezed(text)
+
+
+def _thing(words: str, grammar: Grammar) -> str:
+    """What a task shows, of which the words speak, or the words."""
+    found = grammar.patterns["things"].findall(words)
+    return grammar.names["things"][found[-1]] if found else words.strip()
+
+
+def _whole(value: float | None, what: str) -> int | None:
+    if value is not None and (value != round(value) or value < 1):
+        raise BadInput(f"{value:g} {what}: must be a whole number")
+    return None if value is None else round(value)
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+([,.])", r"\1", " ".join(text.split())).strip(" ,")

@@ -1,0 +1,70 @@
+"""What a robot has done since a step of its plan began: how far, how much turned, how many footsteps."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mwl.robot import frames
+from mwl.robot.h1 import build_model
+from mwl.robot.kinematics import FEET, PointKinematics
+from mwl.simulation import get_task
+
+LIFTED, LANDED = 0.04, 0.015  # m that a foot is above the other one
+
+
+class Odometer:
+    """Measures N robots.
+
+    Attributes:
+        start: `[N, 2]` where the step began, m.
+        heading: `[N]` which way the robot was to face there, rad, as a running angle.
+        turned: `[N]` rad to the left of that.
+        path: `[N]` length of the way, m.
+        footsteps: `[N]`.
+    """
+
+    def __init__(self, root: Tensor) -> None:
+        count = len(root)
+        self.start, self.place = root[:, :2].clone(), root[:, :2].clone()
+        self.heading = _yaw(root)
+        self.turned, self.path = torch.zeros(count), torch.zeros(count)
+        self.footsteps = torch.zeros(count, dtype=torch.int64)
+        self._up = torch.zeros(count, 2, dtype=torch.bool)
+
+    @property
+    def travelled(self) -> Tensor:
+        """Distance `[N]` from where the step began, m."""
+        return (self.place - self.start).norm(dim=-1)
+
+    def begin(self, mask: Tensor, heading: Tensor) -> None:
+        """Begin anew where `mask` `[N]` holds, with the heading `[N]` that is to be kept."""
+        now = self.heading + self.turned
+        kept = now + frames.wrap_angle(heading - now)
+        self.heading = torch.where(mask, kept, self.heading)
+        self.turned = torch.where(mask, now - kept, self.turned)
+        self.start = torch.where(mask.unsqueeze(-1), self.place, self.start)
+        self.path, self.footsteps = self.path.masked_fill(mask, 0.0), self.footsteps.masked_fill(mask, 0)
+        self._up = self._up & ~mask.unsqueeze(-1)
+
+    def update(self, root: Tensor) -> None:
+        """Take in the robots' `qpos` `[N, 26]`."""
+        self.path = self.path + (root[:, :2] - self.place).norm(dim=-1)
+        self.place = root[:, :2].clone()
+        self.turned = self.turned + frames.wrap_angle(_yaw(root) - self.heading - self.turned)
+        feet = _feet().positions(root[:, 7:26])
+        corners = (frames.rotation_matrix(root[:, 3:7]).unsqueeze(1) @ feet.unsqueeze(-1))[:, :, 2, 0]
+        height = corners.unflatten(-1, (2, -1)).amin(dim=-1)  # the same number of corners to each foot
+        above = height - height.flip(-1)
+        landed = self._up & (above < LANDED)
+        self._up = (self._up & ~landed) | (above > LIFTED)
+        self.footsteps = self.footsteps + landed.sum(dim=-1)
+
+
+def _yaw(root: Tensor) -> Tensor:
+    return frames.heading(frames.rotation_matrix(root[:, 3:7]))
+
+
+@lru_cache(maxsize=1)
+def _feet() -> PointKinematics:
+    return PointKinematics(build_model(get_task("h1-stand")), FEET)

@@ -1,0 +1,122 @@
+"""Parameters of a clause: numbers, units, ways and hands out of words, and what an expert can't do by name."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mwl.core.errors import BadInput, CorruptFile, NoSkillFits
+from mwl.instructions.told import checked, shipped_manifests
+from mwl.semantics import Clause, SemanticHead
+from mwl.semantics.language.grammar import load_grammar
+from mwl.semantics.language.parameters import Parameters, parse
+from mwl.semantics.shipped import DATA
+
+
+@pytest.mark.parametrize(
+    ("clause", "skill", "said"),
+    [
+        ("walk backwards slowly for 2.5 seconds", "walk", {"pace": 0.5, "direction": "backwards", "duration": 2.5}),
+        ("walk for half a minute", "walk", {"duration": 30.0}),
+        ("wait a minute and a half", "stand", {"duration": 90.0}),
+        ("stand for 1 minute 30 seconds", "stand", {"duration": 90.0}),
+        ("wait 500 ms", "stand", {"duration": 0.5}),
+        ("walk two and a half metres", "walk", {"distance": 2.5}),
+        ("walk about ten feet", "walk", {"distance": 3.048}),
+        ("walk 1,5 m", "walk", {"distance": 1.5}),
+        ("go back a couple of metres", "walk", {"direction": "backwards", "distance": 2.0}),
+        ("walk two metres in four seconds", "walk", {"speed": 0.5, "distance": 2.0}),
+        ("walk at half a metre per second", "walk", {"speed": 0.5}),
+        ("walk at 3.6 km/h", "walk", {"speed": 1.0}),
+        ("take twenty-one steps", "walk", {"footsteps": 21}),
+        ("turn left", "walk", {"angle": math.pi / 2}),
+        ("turn right by forty-five degrees", "walk", {"angle": -math.pi / 4}),
+        ("turn around twice", "walk", {"angle": 2 * math.pi}),
+        ("take a turn to the right", "walk", {"angle": -math.pi / 2}),
+        ("walk in a circle to the right", "walk", {"angle": -2 * math.pi, "arc": True}),
+        ("walk half a circle", "walk", {"angle": math.pi, "arc": True}),
+        ("sidestep right", "walk", {"direction": "right"}),
+        ("walk two metres three times", "walk", {"distance": 6.0}),
+        ("run for four seconds", "run", {"duration": 4.0}),
+        ("touch the target with your right hand", "", {"side": "right"}),
+        ("walk past the pole", "", {"target": "pole"}),
+        ("turn the door handle", "", {}),
+        ("stop right there", "", {}),
+    ],
+)
+def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) -> None:
+    parsed = parse(clause)
+    assert parsed.skill == skill
+    assert _rounded(parsed.parameters.said()) == _rounded(said)
+
+
+def _rounded(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in said.items()}
+
+
+@pytest.mark.parametrize("clause", ["walk -3 metres", "walk 0 m", "turn left and right", "walk in 2 seconds"])
+def test_words_that_contradict_themselves_are_refused(clause: str) -> None:
+    with pytest.raises(BadInput):
+        parse(clause)
+
+
+@pytest.mark.parametrize(
+    ("skill", "told", "why"),
+    [
+        ("walk", Parameters(speed=2.0), "at most 1.6 m/s, not 2"),
+        ("walk", Parameters(speed=0.8, direction="backwards"), "backwards at most 0.5 m/s"),
+        ("walk", Parameters(count=3), "3 times"),
+        ("walk", Parameters(side="left"), "no hand"),
+        ("run", Parameters(pace=0.5), "one speed"),
+        ("run", Parameters(direction="backwards"), "forwards alone"),
+        ("reach", Parameters(side="both"), "one hand at a time"),
+        ("stand", Parameters(distance=2.0), "no distance"),
+        ("handle_pull", Parameters(side="left"), "no hand"),
+    ],
+)
+def test_what_an_expert_cannot_do_is_refused_by_name(skill: str, told: Parameters, why: str) -> None:
+    with pytest.raises(NoSkillFits, match=why) as refusal:
+        checked([Clause("so", {skill: 1.0}, parameters=told)], shipped_manifests())
+    assert skill in str(refusal.value)
+
+
+def test_ranges_are_those_of_the_manifest() -> None:
+    manifest = shipped_manifests()["walk"] | {"command_range": {"low": [-1.0, -1.0, -1.0], "high": [3.0, 1.0, 1.0]}}
+    (told,) = checked([Clause("so", {"walk": 1.0}, parameters=Parameters(speed=2.0))], {"walk": manifest})
+    assert told is not None
+    assert (told.speed, told.way) == (2.0, (1.0, 0.0))
+
+
+def test_faster_is_faster_than_the_step_before(head: SemanticHead) -> None:
+    first, second = checked(head.plan("walk slowly, then faster"), shipped_manifests())
+    assert first is not None
+    assert second is not None
+    assert second.speed == pytest.approx(1.33 * first.speed)
+    with pytest.raises(NoSkillFits, match="than what"):
+        head.plan("faster")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("walk, jump, then stand", "jump"), ("stop walking and sit down", "sit down"), ("stand and then dance", "dance")],
+)
+def test_a_part_that_no_skill_fits_refuses_the_whole(head: SemanticHead, text: str, part: str) -> None:
+    with pytest.raises(NoSkillFits, match=part):
+        head.plan(text)
+
+
+@pytest.mark.parametrize("text", ["stop", "STOP!", "abort", "emergency stop", "cancel"])
+def test_a_robot_told_to_stop_stands(head: SemanticHead, text: str) -> None:
+    (clause,) = head.plan(text)
+    assert clause.weights["stand"] > 0.9
+
+
+def test_a_grammar_may_be_extended(tmp_path: Path) -> None:
+    content = (DATA / "semantics" / "grammar.yaml").read_text()
+    file = tmp_path / "grammar.yaml"
+    file.write_text(content.replace("1609.344: [mile, miles]", "1609.344: [mile, miles]\n    201.168: [furlong]"))
+    assert parse("walk a furlong", load_grammar(file)).parameters.distance == pytest.approx(201.168)
+    file.write_text("units: 3")
+    with pytest.raises(CorruptFile, match="not a grammar"):
+        load_grammar(file)
