@@ -16,7 +16,7 @@ from mwl.selection import Guidance
 _STEPS_PER_ROUND = 4
 
 
-class TryCandidates(TensorDictModuleBase):
+class TryCandidates(TensorDictModuleBase):  # type: ignore[misc]
     """Policy of the collector: every environment acts by the experts, corrected by a candidate of its own.
 
     Args:

@@ -96,7 +96,8 @@ def _graph(policy: ExportedPolicy) -> bytes:
             verbose=False,
         )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 def metadata(expert: Expert) -> dict[str, Any]:

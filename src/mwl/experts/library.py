@@ -85,7 +85,8 @@ class Expert:
 
         An expert with memory acts as where an episode begins; `step` carries it on.
         """
-        return self.network(self.spec.featurise(observation, layout, command))
+        result: Tensor = self.network(self.spec.featurise(observation, layout, command))
+        return result
 
     @torch.no_grad()
     def step(

@@ -16,7 +16,7 @@ def rotation_matrix(quaternion: Tensor) -> Tensor:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
-    matrices: Tensor = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))  # type: ignore[no-untyped-call]
+    matrices: Tensor = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
     return matrices
 
 

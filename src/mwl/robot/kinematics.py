@@ -51,7 +51,7 @@ class PointKinematics:
             origin = origin + rotation @ self._offset[body]
             angle = joints[:, self._joint[body], None]
             basis = torch.cat([torch.ones_like(angle), angle.sin(), 1 - angle.cos()], dim=-1)
-            turn = (basis @ self._turn[body]).unflatten(-1, (3, 3))  # type: ignore[no-untyped-call]
+            turn = (basis @ self._turn[body]).unflatten(-1, (3, 3))
             frames[body] = (rotation @ self._rotation[body] @ turn, origin)
         positions = [frames[body][1] + frames[body][0] @ offset for body, offset in self._points]
         return torch.stack(positions, dim=1)

@@ -87,7 +87,7 @@ def make_guidance(config: SelectionConfig, layout: Layout | None, tuned: Tuned |
         BadInput: neither gate, nor weights, nor an instruction is given.
     """
     library = ExpertLibrary.load(config.experts) if tuned is None else tuned.guidance.library
-    if tuned is not None and config.gate is config.semantic_weights is config.instruction is None:
+    if tuned is not None and (config.gate, config.semantic_weights, config.instruction) == (None, None, None):
         return replace(tuned.guidance, layout=layout)
     return Guidance(
         library,

@@ -120,7 +120,7 @@ class GateModule(pl.LightningModule):
     def loaded(self) -> LoadedGate:
         """A copy of the gate as it stands, on the CPU, where experts act."""
         assert self.gate is not None
-        embeddings = dict(zip(self.names, self.card_embeddings.cpu(), strict=True))  # type: ignore[arg-type, operator]
+        embeddings = dict(zip(self.names, self.card_embeddings.cpu(), strict=True))  # type: ignore[arg-type]
         return LoadedGate(deepcopy(self.gate).cpu().eval(), embeddings)
 
     def _data(self) -> GateData | MonteCarloData:

@@ -54,7 +54,8 @@ class Gate(nn.Module):
         """phi(s) . psi_i, `[N, K]`."""
         x = ((features - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         keys: Tensor = self.psi(card_embeddings)
-        return self.phi(x) @ keys.T
+        result: Tensor = self.phi(x) @ keys.T
+        return result
 
     def forward(self, features: Tensor, card_embeddings: Tensor) -> Tensor:
         """Probabilities `[N, K]` at features `[N, F]` for experts with card embeddings `[K, E]`."""

@@ -1,5 +1,7 @@
 """What acts while data are collected: experts with noise or random actions at first, then the planning agent."""
 
+from typing import Any
+
 import torch
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -13,7 +15,7 @@ from mwl.world_model.exploration import HeldActions
 DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn
 
 
-class Behaviour(TensorDictModuleBase):
+class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
     """Policy of the collector; numbers episodes and writes the experts' reference actions beside the action.
 
     Args:
@@ -100,9 +102,10 @@ class Behaviour(TensorDictModuleBase):
         reference = self.agent.ask_experts(observation)[keys.REFERENCE_ACTION]
         if not self.warm_start:
             return torch.rand(len(observation), self.action_size) * 2 - 1
-        return (reference + self.noise * self.agent.planner.unit * torch.randn_like(reference)).clamp(-1, 1)
+        result: Tensor = (reference + self.noise * self.agent.planner.unit * torch.randn_like(reference)).clamp(-1, 1)
+        return result
 
-    def memory(self) -> dict:
+    def memory(self) -> dict[str, Any]:
         """What is remembered between rounds, as plain values and tensors."""
         return {
             "agent": self.agent.state_dict(),
@@ -112,7 +115,7 @@ class Behaviour(TensorDictModuleBase):
             "held": None if self.held is None else self.held.state_dict(),
         }
 
-    def recall(self, memory: dict) -> None:
+    def recall(self, memory: dict[str, Any]) -> None:
         """Go on where `memory` was taken."""
         self.agent.load_state_dict(memory["agent"])
         self.episode = memory["episode"].clone()

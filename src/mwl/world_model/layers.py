@@ -131,4 +131,5 @@ class Ensemble(nn.Module):
             if i == 0 and self.dropout > 0:
                 x = F.dropout(x, self.dropout, self.training)
             x = self.activation(norm(x, members, frozen))
-        return self.linears[-1](x, members, frozen)
+        result: Tensor = self.linears[-1](x, members, frozen)
+        return result

@@ -169,15 +169,18 @@ class WorldModel(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """Latent `[..., D]` of features `[..., F]`."""
-        return self.encoder(self.norm(features))
+        result: Tensor = self.encoder(self.norm(features))
+        return result
 
     def next(self, latent: Tensor, action: Tensor) -> Tensor:
         """Predicted next latent `[..., D]`."""
-        return self.dynamics(torch.cat([latent, action], dim=-1))
+        result: Tensor = self.dynamics(torch.cat([latent, action], dim=-1))
+        return result
 
     def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
         """Distribution `[..., B]` of the reward."""
-        return self.reward_head(torch.cat([latent, action], dim=-1))
+        result: Tensor = self.reward_head(torch.cat([latent, action], dim=-1))
+        return result
 
     def step(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next latent `[R, D]` and expected reward `[R]`."""
@@ -186,12 +189,14 @@ class WorldModel(nn.Module):
 
     def termination_logit(self, latent: Tensor) -> Tensor:
         """Logit `[...]` of having fallen."""
-        return self.termination_head(latent).squeeze(-1)
+        result: Tensor = self.termination_head(latent).squeeze(-1)
+        return result
 
     def expert_actions(self, latent: Tensor) -> Tensor:
         """What each expert would do `[..., K, A]`, predicted from the latent."""
         assert self.expert_head is not None, "no experts to predict"
-        return self.expert_head(latent).unflatten(-1, (self.num_experts, self.action_size)).tanh()
+        result: Tensor = self.expert_head(latent).unflatten(-1, (self.num_experts, self.action_size)).tanh()
+        return result
 
     def draw(self) -> Tensor:
         """Two different Q networks."""
@@ -203,7 +208,8 @@ class WorldModel(nn.Module):
         """Distributions `[M, ..., B]` of the return by the chosen Q networks (None: all)."""
         joint = torch.cat([latent, action], dim=-1)
         logits = self.qs(joint.flatten(0, -2), members, frozen)
-        return logits.unflatten(1, joint.shape[:-1])
+        result: Tensor = logits.unflatten(1, joint.shape[:-1])
+        return result
 
     def q(self, latent: Tensor, action: Tensor, members: Tensor, frozen: bool = False) -> Tensor:
         """Expected returns `[M, ...]`."""
@@ -213,7 +219,8 @@ class WorldModel(nn.Module):
         """Expected returns `[M, ...]` by the slowly following target networks."""
         joint = torch.cat([latent, action], dim=-1)
         value = self.codec.decode(self.target_qs(joint.flatten(0, -2), members))
-        return self.value_offset + value.unflatten(1, joint.shape[:-1])
+        result: Tensor = self.value_offset + value.unflatten(1, joint.shape[:-1])
+        return result
 
     def policy(self, latent: Tensor, reference: Tensor | None = None) -> PolicySample:
         """Sample the policy prior.

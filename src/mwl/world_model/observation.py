@@ -44,4 +44,5 @@ class Observer:
                 position = True
         if position:
             parts.append(qpos[:, 0:2])
-        return torch.cat(parts, dim=-1).unflatten(0, observation.shape[:-1])
+        result: Tensor = torch.cat(parts, dim=-1).unflatten(0, observation.shape[:-1])
+        return result

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from mwl.core import keys
 
 
-class Batches(IterableDataset):
+class Batches(IterableDataset[TensorDict]):
     """Random batches of a TensorDict `[T]`, `count` of them per epoch, drawn in one indexing operation each."""
 
     def __init__(self, data: TensorDict, batch_size: int, count: int) -> None:
@@ -103,7 +103,7 @@ class BatchedSteps(pl.LightningDataModule):
         assert self.train is not None, "prepare before training"
         return self.train
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[TensorDict]:
         """Random batches of all steps to train on."""
         self._batches = self.batches_of(self.steps)
         if isinstance(self._batches, Streams) and self._place:
@@ -123,7 +123,7 @@ class BatchedSteps(pl.LightningDataModule):
         """Go on where `state_dict` was taken."""
         self._place = state_dict.get("streams", {})
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[TensorDict]:
         """All validation steps as one batch (none without validation steps)."""
         assert self.validation is not None, "prepare before validation"
         self._held_out[:] = [self.validation_batch(self.validation)] if len(self.validation) else []
@@ -141,7 +141,7 @@ class BatchedSteps(pl.LightningDataModule):
             self._held_out[:] = [self.validation_batch(self.validation)]
 
 
-def _loader(batches: Any) -> DataLoader:
+def _loader(batches: Any) -> DataLoader[TensorDict]:
     """Hands out batches as they are.
 
     At the beginning of an epoch torch draws a seed for workers, of which there are none. It comes from a generator

@@ -97,7 +97,7 @@ class Dagger:
         fresh = labelled(recorded.of(spec.name), spec)
         if self.mirror:
             fresh = with_mirror_images(fresh, spec)
-        self.steps = fresh if self.steps is None else torch.cat([self.steps, fresh])  # type: ignore[assignment, list-item]
+        self.steps = fresh if self.steps is None else torch.cat([self.steps, fresh])
         self.manifests.append(recorded.manifest)
         self.rounds += 1
 

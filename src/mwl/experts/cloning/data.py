@@ -55,7 +55,7 @@ class DemonstrationData(BatchedSteps):
         self.validation_share = validation_share
         self.memmap, self.mirror = memmap, mirror
         self.dagger = Dagger(dagger, mirror) if dagger is not None else None
-        self.manifests: list[dict] = []
+        self.manifests: list[dict[str, Any]] = []
 
     def prepare(self, spec: ExpertSpec) -> None:
         """Read the files and compute the features of an expert.
@@ -69,7 +69,7 @@ class DemonstrationData(BatchedSteps):
             raise BadInput(f"data.sequence is {self.sequence}; it must lie in [1, batch_size = {self.batch_size}]")
         self.manifests = []
         parts = [self._read(file, spec) for file in self.files]
-        train: TensorDict = torch.cat([train for train, _ in parts])  # type: ignore[assignment]
+        train: TensorDict = torch.cat([train for train, _ in parts])
         self.train = train if self.memmap is None else train.memmap(self.memmap)
         self.validation = torch.cat([validation for _, validation in parts])
 
@@ -127,7 +127,7 @@ class DemonstrationData(BatchedSteps):
         recorded = super().steps
         if self.dagger is None or self.dagger.steps is None:
             return recorded
-        together: TensorDict = torch.cat([recorded, self.dagger.steps])  # type: ignore[assignment, list-item]
+        together: TensorDict = torch.cat([recorded, self.dagger.steps])
         return together
 
     def state_dict(self) -> dict[str, Any]:

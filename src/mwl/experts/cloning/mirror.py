@@ -28,7 +28,7 @@ def mirrored(steps: TensorDict, spec: ExpertSpec) -> TensorDict:
 
 def with_mirror_images(steps: TensorDict, spec: ExpertSpec) -> TensorDict:
     """Training steps `[2 T]`: those given `[T]` and their mirror images."""
-    both: TensorDict = torch.cat([steps, mirrored(steps, spec)])  # type: ignore[assignment, list-item]
+    both: TensorDict = torch.cat([steps, mirrored(steps, spec)])
     return both
 
 

@@ -130,7 +130,7 @@ class FineTuningData(pl.LightningDataModule):
         self.env.reset()
         return self.env
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[int]:
         """Numbers of the rounds that are left."""
         return DataLoader(_Rounds(self), batch_size=None)
 
@@ -160,7 +160,7 @@ class FineTuningData(pl.LightningDataModule):
             self.env.load_state_dict(state_dict["env"])
 
 
-class _Rounds(IterableDataset):
+class _Rounds(IterableDataset[int]):
     def __init__(self, data: FineTuningData) -> None:
         self.data = data
 

@@ -171,11 +171,12 @@ class Learner:
             q = self.model.q(z, actions, self.model.draw()).mean(dim=0)
             advantage = (q - q.mean(dim=1, keepdim=True)) / self.scale.value
         seen = gate_context(batch.observation, self.guidance.layout)  # type: ignore[arg-type]
-        probs = self.gate(seen, self.guidance.card_embeddings.to(latent.device))  # type: ignore[union-attr, misc]
+        probs = self.gate(seen, self.guidance.card_embeddings.to(latent.device))  # type: ignore[union-attr]
         gain = -(probs * advantage).sum(dim=1).mean()
         self._gradient(optimizer, gain + entropy_shortfall(probs, self.guiding.gate_entropy_floor), batch)
         optimizer.step()
-        return gain.detach()
+        result: Tensor = gain.detach()
+        return result
 
     def _gradient(self, optimizer: torch.optim.Optimizer, loss: Tensor, batch: Batch) -> Tensor:
         """Gradient of a loss, clipped; returns its norm."""
