@@ -15,6 +15,7 @@ MOVED = {
     "cli": "app.cli",
     "core.resuming": "core.changed_settings",
     "errors": "core.errors",
+    "evaluation.paper": "evaluation.published",
     "evaluation.statistics": "evaluation.curves",
     "experts.batches": "experts.cloning.batches",
     "experts.dagger": "experts.cloning.dagger",

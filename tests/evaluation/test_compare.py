@@ -1,26 +1,27 @@
 """Comparison: grouping, honesty about what was not run, and what the files hold."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from mwl.core.errors import CorruptFile, MissingFile
+from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.evaluation.compare import (
     LEARNING_CURVE,
     compare_experiment,
     compare_to_folder,
-    markdown,
     newest_experiment,
-    read_rows,
+    read_comparison,
     rows_of,
+    standings,
     to_json,
 )
-from mwl.evaluation.paper import PRINTED
+from mwl.evaluation.published import beside, printed, published
 from mwl.evaluation.record import FILE, Record
-from mwl.evaluation.table import comparison_table, record_table
+from mwl.evaluation.table import comma_separated, comparison_table, latex, markdown, record_table
 from mwl.experiments import tracking
 
 RECORD = Record(
@@ -119,7 +120,7 @@ def test_the_interval_of_several_seeds_is_over_seeds() -> None:
 def test_what_was_not_run_is_called_so() -> None:
     rows = rows_of([RECORD], {})
     missing = [row for row in rows if row.status == "not run"]
-    assert {(row.task, row.agent) for row in missing} == set(PRINTED) - {("h1-walk", "guided")}
+    assert {(row.task, row.agent) for row in missing} == set(printed()) - {("h1-walk", "guided")}
     assert all(row.return_iqm is None and row.run_ids == [] for row in missing)
 
 
@@ -141,12 +142,12 @@ def test_record_survives_the_disk(tmp_path: Path) -> None:
 def test_experiment_counts_only_the_newest_of_each(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     log(store, replace(RECORD, returns=[1.0, 1.0]), **{tracking.SUPERSEDED_TAG: "true"})
     kept = log(store, RECORD)
-    rows = compare_experiment(store)
+    rows, _ = compare_experiment(store)
     assert next(row for row in rows if row.status == "measured").run_ids == [kept]
     log(store, replace(RECORD, suite="humanoid_bench", returns=[1.0] * 4))
-    assert next(row for row in compare_experiment(store) if row.suite == "embedded").run_ids == [kept]
+    assert next(row for row in compare_experiment(store)[0] if row.suite == "embedded").run_ids == [kept]
     newer = log(store, replace(RECORD, address="./runs/a"))
-    assert next(row for row in compare_experiment(store) if row.suite == "embedded").run_ids == [newer]
+    assert next(row for row in compare_experiment(store)[0] if row.suite == "embedded").run_ids == [newer]
     assert newest_experiment() == store
     assert capsys.readouterr().err == "", "no bars for files of a few bytes"
     with pytest.raises(MissingFile, match="no experiment"):
@@ -163,7 +164,7 @@ def test_folder_holds_table_plot_and_json(store: str, tmp_path: Path) -> None:
     measured = rows[0]
     assert measured.convergence_steps is not None
     assert 8000 <= measured.convergence_steps <= 12_000, "the curve reaches its level at 8000, five points are averaged"
-    assert read_rows(tmp_path / "out") == rows
+    assert read_comparison(tmp_path / "out")[0] == rows
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
     assert "| h1-walk | guided | 850.0 |" in (tmp_path / "out" / "table.md").read_text()
 
@@ -174,7 +175,82 @@ def test_tables_can_be_printed() -> None:
     console.print(comparison_table(rows))
     console.print(record_table(RECORD))
     shown = console.export_text()
-    assert "701.2 / 1.4M" in shown, "the paper's figure stands beside ours"
+    assert re.search(r"guided \(paper\) +│ +701.2", shown), "the paper's figure stands beside ours"
     assert "not run" in shown
-    assert markdown(rows).count("\n") == len(rows) + 4
-    assert {"rows", "paper"} == set(to_json(rows))
+    others = beside("h1-walk")
+    assert markdown(rows).count("\n") == len(rows) + len(others) + 4 + 3  # and three agents of the paper
+    assert {"rows", "agents", "paper", "published"} == set(to_json(rows, []))
+
+
+def test_what_others_published_stands_beside_ours() -> None:
+    """The best at 100k and at 1M steps, and TD-MPC2: FlashSAC twice on the maze, Simba and FoG between the poles."""
+    for task, expected in {"h1-maze": (247, 358, 245), "h1-pole": (236, 893, 744)}.items():
+        assert tuple(entry.mean for entry in beside(task)) == expected
+    assert beside("h1-door") == [], "nobody published it without hands"
+    walk = next(e for e in published() if (e.task, e.method, e.steps) == ("h1-walk", "TD-MPC2", 200_000))
+    assert (walk.mean, walk.sd, walk.seeds, walk.source) == (82.0, 20.0, 3, "SimbaV2")
+    text = markdown(rows_of([RECORD], {}))
+    assert "| h1-walk | FlashSAC (published) | 891.0 | ± 6 | 1M | - | - | 5 |" in text
+
+
+TWO = [
+    replace(RECORD, task=task, agent=agent, address=f"{task}{agent}{seed}", returns=[value + 10.0 * seed] * 4)
+    for seed in range(3)
+    for task, agent, value in (
+        ("h1-walk", "guided", 840.0),
+        ("h1-walk", "tdmpc2", 490.0),
+        ("h1-stand", "guided", 400.0),
+        ("h1-stand", "tdmpc2", 420.0),
+    )
+]
+
+
+def test_agents_over_tasks() -> None:
+    """Guided: walk 840, 850, 860 of 700, stand 400, 410, 420 of 800; TD-MPC2: walk 490 to 510, stand 420 to 440.
+
+    The interquartile mean of six scores drops one at either end. A gap counts nothing above 1: (3 x 0 + 0.5 + 0.4875 +
+    0.475) / 6. On walk every pair is won; on stand of nine pairs one ties (420): (1 + 0.5 / 9) / 2.
+    """
+    first, second = standings(TWO, "tdmpc2")
+    assert (first.agent, first.tasks, first.runs) == ("guided", ["h1-stand", "h1-walk"], 6)
+    assert first.score == pytest.approx((410 / 800 + 420 / 800 + 840 / 700 + 850 / 700) / 4)
+    assert first.gap == pytest.approx((0.5 + 0.4875 + 0.475) / 6)
+    assert first.improvement == pytest.approx((1 + 0.5 / 9) / 2)
+    assert second.improvement is None, "an agent isn't compared with itself"
+    text = markdown(rows_of(TWO, {}), [first, second])
+    assert "| guided | 2 | 6 |" in text
+    assert standings([replace(RECORD, task="of-ones-own")]) == [], "no return for a success is known"
+
+
+def test_differences_are_those_from_the_same_starts() -> None:
+    rows = {(row.task, row.agent): row for row in rows_of(TWO, {}, "tdmpc2")}
+    assert rows["h1-walk", "guided"].difference == pytest.approx(350.0)
+    assert rows["h1-stand", "guided"].difference == pytest.approx(-20.0)
+    assert rows["h1-walk", "tdmpc2"].difference is None
+    other_starts = [replace(record, seed=7) for record in TWO if record.agent == "guided"]
+    apart = rows_of([*other_starts, *(r for r in TWO if r.agent == "tdmpc2")], {}, "tdmpc2")
+    assert all(row.difference is None for row in apart)
+    with pytest.raises(BadInput, match="guided, tdmpc2"):
+        rows_of(TWO, {}, "sac")
+    assert "+350.0" in comma_separated(rows_of(TWO, {}, "tdmpc2"))
+
+
+def test_several_tasks_are_drawn_as_a_profile(store: str, tmp_path: Path) -> None:
+    for number, record in enumerate(TWO):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / FILE).write_text(record.to_json())
+    compare_to_folder([tmp_path / str(number) for number in range(len(TWO))], tmp_path / "out", store, None)
+    assert (tmp_path / "out" / "profile.png").stat().st_size > 10_000
+    _, agents = read_comparison(tmp_path / "out")
+    assert [agent.agent for agent in agents] == ["guided", "tdmpc2"]
+
+
+def test_tables_for_papers() -> None:
+    rows = rows_of([replace(RECORD, agent="guided_50%")], {})
+    text = latex(rows, standings(TWO))
+    assert r"h1-walk & guided\_50\% & 850.0 &" in text
+    assert r"$\pm$ 6 & 1M" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
+    lines = comma_separated(rows).splitlines()
+    assert len({line.count(",") for line in lines}) == 1
+    assert lines[0].startswith("task,agent,return")

@@ -29,8 +29,9 @@ from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_a
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.datasets.exchange import export_demonstrations, import_demonstrations
-from mwl.evaluation.compare import Row, markdown, read_rows, to_json
+from mwl.evaluation.compare import Row, Standing, read_comparison, to_json
 from mwl.evaluation.record import Record
+from mwl.evaluation.table import markdown
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.instructions.preview import read_picture
 from mwl.mocap.clips import MotionClip, check_clip
@@ -564,12 +565,14 @@ def sound_record(record: Record) -> None:
 
 def make_rows(folder: Path) -> None:
     rows = [Row("h1-walk", "guided", "measured", return_iqm=900.0, return_ci95=[800.0, 950.0], run_ids=["a"])]
-    (folder / "comparison.json").write_text(json.dumps(to_json(rows)))
+    agents = [Standing("guided", ["h1-stand", "h1-walk"], 6, 0.9, [0.8, 1.0], 0.1, [0.0, 0.2], 0.5, [0.2, 0.8])]
+    (folder / "comparison.json").write_text(json.dumps(to_json(rows, agents)))
 
 
-def sound_rows(rows: list[Row]) -> None:
-    finite([asdict(row) for row in rows])
-    markdown(rows)
+def sound_rows(found: tuple[list[Row], list[Standing]]) -> None:
+    rows, agents = found
+    finite([asdict(entry) for entry in (*rows, *agents)])
+    markdown(rows, agents)
 
 
 def make_checkpoint(folder: Path) -> None:
@@ -635,7 +638,7 @@ TARGETS = [
     Target("head", make_head, spoil_artifact, SemanticHead.load, sound_head),
     Target("agent", make_agent, spoil_artifact, load_agent, sound_agent, 0.5),
     Target("evaluation", make_record, spoil_json("evaluation.json"), Record.read, sound_record),
-    Target("comparison", make_rows, spoil_json("comparison.json"), read_rows, sound_rows),
+    Target("comparison", make_rows, spoil_json("comparison.json"), read_comparison, sound_rows),
     Target("checkpoint", make_checkpoint, rewritten(changed_bytes, "x.ckpt"), lambda f: load_checkpoint(f / "x.ckpt"),
            finite),
     Target("cards", copied(DATA / "semantics/cards.yaml", "x.yaml"), spoil_yaml("x.yaml"),

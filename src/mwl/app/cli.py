@@ -154,6 +154,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
     sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
+    sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
+    sub.add_argument("--format", default="table", choices=("table", "markdown", "latex", "csv"))
 
     sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
     sub.add_argument("instruction", help='for example "stand, then walk forward"')
@@ -310,12 +312,17 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from mwl.evaluation import table
     from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json
-    from mwl.evaluation.table import comparison_table
 
     tracking.check()
-    rows = compare_experiment(options.experiment or newest_experiment())
-    _print(options.json, to_json(rows), lambda: comparison_table(rows))
+    rows, agents = compare_experiment(options.experiment or newest_experiment(), options.against)
+    if options.json or options.format == "table":
+        _print(options.json, to_json(rows, agents), lambda: table.comparison_table(rows, agents))
+    elif options.format == "csv":
+        print(table.comma_separated(rows), end="")
+    else:
+        print((table.latex if options.format == "latex" else table.markdown)(rows, agents), end="")
     return 0
 
 

@@ -19,7 +19,7 @@ def print_report(result: Result, console: Console | None = None) -> None:
     folders = sorted(path for path in result.folder.iterdir() if path.is_dir() and path.name != WORK)
     for folder in folders:
         if (folder / compare.JSON_FILE).is_file():
-            console.print(comparison_table(compare.read_rows(folder)))
+            console.print(comparison_table(*compare.read_comparison(folder)))
     for title, name in (("plot", compare.PLOT_FILE), ("film of the instruction", follow.VIDEO), ("film", run.VIDEO)):
         for folder in folders:
             if (folder / name).is_file():

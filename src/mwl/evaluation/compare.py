@@ -1,24 +1,27 @@
-"""`mwl compare`: tasks x agents, from the evaluations in MLflow or in folders, with the paper's figures beside."""
+"""`mwl compare`: tasks x agents, from the evaluations in MLflow or in folders, with the figures of others beside."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mwl.core.artifact import atomic_folder
-from mwl.core.errors import CorruptFile, MissingFile, MwlError
+from mwl.core.errors import BadInput, CorruptFile, MissingFile, MwlError
 from mwl.core.files import read_json, shown
 from mwl.core.plain import from_plain
 from mwl.core.terminal import tell
 from mwl.evaluation.curves import convergence_step
-from mwl.evaluation.paper import PRINTED
+from mwl.evaluation.published import beside, printed
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
+from mwl.evaluation.table import markdown
 from mwl.experiments import tracking
+from mwl.rollouts import aggregates
 from mwl.rollouts.statistics import ci95, iqm
+from mwl.simulation import TASKS
 
 LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
-JSON_FILE, TABLE_FILE, PLOT_FILE = "comparison.json", "table.md", "comparison.png"
+JSON_FILE, TABLE_FILE, PLOT_FILE, PROFILE_FILE = "comparison.json", "table.md", "comparison.png", "profile.png"
 
 
 @dataclass(frozen=True)
@@ -47,39 +50,142 @@ class Row:
     """Of that, see `mwl.rollouts.statistics.ci95`: over training seeds, or over the episodes of a single one."""
     convergence_steps: int | None = None
     run_ids: list[str] = field(default_factory=list)
+    difference: float | None = None
+    """Mean by which its episodes return more than those of the agent compared with, from the same starts."""
+    difference_ci95: list[float] | None = None
 
     @property
     def label(self) -> str:
         """The agent, with what sets it apart from the same one measured as usual."""
         return RowKey(self.task, self.agent, self.suite, self.instruction, self.act, self.shift).label
 
-    @property
-    def paper(self) -> str:
-        """Return and convergence steps as printed in the paper, or a dash."""
-        printed = PRINTED.get((self.task, self.agent))
-        if printed is None:
-            return "-"
-        return f"{printed.episode_return:.1f} / {short(printed.convergence_steps)}"
+
+@dataclass(frozen=True)
+class Standing:
+    """One agent over all tasks on which it was measured, see `mwl.rollouts.aggregates`."""
+
+    agent: str
+    tasks: list[str]
+    runs: int
+    """Training seeds of all tasks together."""
+    score: float
+    """Interquartile mean of return by return for a success."""
+    score_ci95: list[float] | None
+    gap: float
+    """By how much a success is missed on average."""
+    gap_ci95: list[float] | None
+    improvement: float | None = None
+    """Probability that a run beats one of the agent compared with."""
+    improvement_ci95: list[float] | None = None
 
 
-def rows_of(records: Sequence[Record], curves: Curves) -> list[Row]:
+def rows_of(records: Sequence[Record], curves: Curves, against: str | None = None) -> list[Row]:
     """One row for each `RowKey` that was measured, then those only the paper has.
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.
         curves: of the agents in training.
+        against: label of the agent whose episodes are taken off those from the same starts.
+
+    Raises:
+        BadInput: no such agent was measured.
     """
-    groups: dict[RowKey, list[Record]] = {}
-    for record in newest(records):
-        groups.setdefault(record.row, []).append(record)
-    rows = [_measured(key, groups[key], curves.get(key, [])) for key in sorted(groups, key=lambda key: key.order)]
+    groups = _grouped(records)
+    reference = [] if against is None else _labelled(groups, against)
+    rows = [
+        _measured(key, groups[key], curves.get(key, []), reference) for key in sorted(groups, key=lambda key: key.order)
+    ]
     known = {(key.task, key.agent) for key in groups}
-    rows += [Row(task, agent, "not run") for task, agent in sorted(PRINTED) if (task, agent) not in known]
+    rows += [Row(task, agent, "not run") for task, agent in sorted(printed()) if (task, agent) not in known]
     return rows
 
 
-def _measured(key: RowKey, records: Sequence[Record], curves: Sequence[list[tuple[int, float]]]) -> Row:
+def _grouped(records: Sequence[Record]) -> dict[RowKey, list[Record]]:
+    groups: dict[RowKey, list[Record]] = {}
+    for record in newest(records):
+        groups.setdefault(record.row, []).append(record)
+    return groups
+
+
+def _labelled(groups: Mapping[RowKey, list[Record]], label: str) -> list[Record]:
+    found = [record for key, records in groups.items() if key.label == label for record in records]
+    if not found:
+        known = ", ".join(sorted({key.label for key in groups})) or "none"
+        raise BadInput(f"--against {shown(label)}: no such agent was measured; there are: {known}")
+    return found
+
+
+def standings(records: Sequence[Record], against: str | None = None) -> list[Standing]:
+    """Every agent over its tasks, the best score first; tasks of one's own without a return for a success don't count.
+
+    Args:
+        records: from the oldest to the newest.
+        against: label of the agent that the others are compared with.
+
+    Raises:
+        BadInput: no such agent was measured.
+    """
+    if against is not None:
+        _labelled(_grouped(records), against)
+    scores = scores_of(records)
+    rows = [_standing(agent, of_tasks, scores.get(against or "")) for agent, of_tasks in scores.items()]
+    return sorted(rows, key=lambda row: (-row.score, row.agent))
+
+
+def scores_of(records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
+    """By agent and task, every training seed's mean return, of the task's return for a success."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for key, found in _grouped(records).items():
+        bar = TASKS[key.task].success_bar if key.task in TASKS else 0.0
+        if bar > 0:
+            scores.setdefault(key.label, {})[key.task] = [sum(r.returns) / len(r.returns) / bar for r in found]
+    return scores
+
+
+def _standing(agent: str, scores: aggregates.Scores, others: aggregates.Scores | None) -> Standing:
+    score, gap = aggregates.mean_score(scores), aggregates.optimality_gap(scores)
+    better = None if others is None or others is scores else aggregates.improvement(scores, others)
+    return Standing(
+        agent=agent,
+        tasks=sorted(scores),
+        runs=sum(len(runs) for runs in scores.values()),
+        score=score.value,
+        score_ci95=_listed(score.ci95),
+        gap=gap.value,
+        gap_ci95=_listed(gap.ci95),
+        improvement=None if better is None else better.value,
+        improvement_ci95=None if better is None else _listed(better.ci95),
+    )
+
+
+def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _beside(records: Sequence[Record], reference: Sequence[Record]) -> aggregates.Estimate | None:
+    """The difference of episodes that began alike; None where the reference has none of these starts."""
+    pairs = []
+    for index, record in enumerate(records):
+        same = [
+            other
+            for other in reference
+            if (other.task, other.suite, other.shift, other.seed, other.episodes)
+            == (record.task, record.suite, record.shift, record.seed, record.episodes)
+        ]
+        if not same or record in same:
+            return None
+        pairs.append((record.returns, same[index % len(same)].returns))
+    return aggregates.difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+
+
+def _measured(
+    key: RowKey,
+    records: Sequence[Record],
+    curves: Sequence[list[tuple[int, float]]],
+    reference: Sequence[Record],
+) -> Row:
     seeds = [record.returns for record in records]
+    apart = _beside(records, reference)
     interval = ci95(seeds, "iqm")
     converged = [step for curve in curves if (step := convergence_step(curve)) is not None]
     return Row(
@@ -90,9 +196,11 @@ def _measured(key: RowKey, records: Sequence[Record], curves: Sequence[list[tupl
         env_steps=max(record.env_steps for record in records),
         expert_steps=max(record.expert_steps for record in records),
         return_iqm=iqm([value for returns in seeds for value in returns]),
-        return_ci95=list(interval) if interval else None,
+        return_ci95=_listed(interval),
         convergence_steps=sorted(converged)[len(converged) // 2] if converged else None,
         run_ids=[record.run_id for record in records if record.run_id],
+        difference=None if apart is None else apart.value,
+        difference_ci95=None if apart is None else _listed(apart.ci95),
     )
 
 
@@ -113,8 +221,8 @@ def curves_of(records: Iterable[Record]) -> Curves:
     return curves
 
 
-def compare_experiment(experiment: str) -> list[Row]:
-    """Rows of all evaluations that an MLflow experiment holds, without those a later run replaced.
+def records_of(experiment: str) -> list[Record]:
+    """All evaluations that an MLflow experiment holds, without those a later run replaced, the newest last.
 
     Raises:
         MissingFile: no such experiment.
@@ -129,21 +237,33 @@ def compare_experiment(experiment: str) -> list[Row]:
             continue
         path = store.download_artifacts(run.info.run_id, FILE)
         records.append(Record.parse(Path(path).read_text(encoding="utf-8"), f"run {run.info.run_id}"))
-    records = newest(records)
-    return rows_of(records, curves_of(records))
+    return newest(records)
+
+
+def compare_experiment(experiment: str, against: str | None = None) -> tuple[list[Row], list[Standing]]:
+    """Rows and standings of the evaluations of an MLflow experiment.
+
+    Raises:
+        MissingFile: no such experiment.
+        BadInput: no agent `against` was measured.
+    """
+    records = records_of(experiment)
+    return rows_of(records, curves_of(records), against), standings(records, against)
 
 
 def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str, parent: str | None) -> list[Row]:
-    """Compare evaluation folders; leaves table, plot and JSON in `output` and in MLflow."""
-    from mwl.evaluation.plots import plot_comparison
+    """Compare evaluation folders; leaves table, plots and JSON in `output` and in MLflow."""
+    from mwl.evaluation.plots import plot_comparison, plot_profile
 
     records = newest([Record.read(folder) for folder in evaluations])
     curves = curves_of(records)
-    rows = rows_of(records, curves)
+    rows, agents = rows_of(records, curves), standings(records)
     with atomic_folder(output) as folder:
-        (folder / JSON_FILE).write_text(json.dumps(to_json(rows), indent=2) + "\n", encoding="utf-8")
-        (folder / TABLE_FILE).write_text(markdown(rows), encoding="utf-8")
+        (folder / JSON_FILE).write_text(json.dumps(to_json(rows, agents), indent=2) + "\n", encoding="utf-8")
+        (folder / TABLE_FILE).write_text(markdown(rows, agents), encoding="utf-8")
         plot_comparison(records, curves, folder / PLOT_FILE)
+        if any(len(agent.tasks) > 1 for agent in agents):
+            plot_profile(scores_of(records), folder / PROFILE_FILE)
 
         def log(run_id: str) -> None:
             tracking.client().log_artifacts(run_id, str(folder))
@@ -155,61 +275,39 @@ def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str
     return rows
 
 
-def to_json(rows: Sequence[Row]) -> dict[str, Any]:
+def to_json(rows: Sequence[Row], agents: Sequence[Standing]) -> dict[str, Any]:
     """What `mwl compare --json` prints."""
-    paper = [{"task": task, "agent": agent, **asdict(cell)} for (task, agent), cell in sorted(PRINTED.items())]
-    return {"rows": [asdict(row) for row in rows], "paper": paper}
+    paper = [{"task": task, "agent": agent, **asdict(cell)} for (task, agent), cell in sorted(printed().items())]
+    tasks = sorted({row.task for row in rows if row.status == "measured"})
+    others = [asdict(entry) for task in tasks for entry in beside(task)]
+    return {
+        "rows": [asdict(row) for row in rows],
+        "agents": [asdict(agent) for agent in agents],
+        "paper": paper,
+        "published": others,
+    }
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Rows that `compare_to_folder` left.
+def read_comparison(folder: Path) -> tuple[list[Row], list[Standing]]:
+    """Rows and standings that `compare_to_folder` left.
 
     Raises:
         MissingFile: there are none.
         CorruptFile: they are none.
     """
     file = folder / JSON_FILE
-    rows = from_plain(_Rows, read_json(file), shown(file), unknown=True).rows
-    if any(row.return_ci95 is not None and len(row.return_ci95) != 2 for row in rows):
-        raise CorruptFile(f"{shown(file)}: return_ci95 is no interval")
-    return rows
+    found = from_plain(_Comparison, read_json(file), shown(file), unknown=True)
+    intervals = [ends for row in found.rows for ends in (row.return_ci95, row.difference_ci95)]
+    intervals += [ends for one in found.agents for ends in (one.score_ci95, one.gap_ci95, one.improvement_ci95)]
+    if any(ends is not None and len(ends) != 2 for ends in intervals):
+        raise CorruptFile(f"{shown(file)}: holds an interval without two ends")
+    return found.rows, found.agents
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Comparison:
     rows: list[Row]
-
-
-HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds", "paper")
-NOTE = (
-    "return: interquartile mean over episodes; CI: over training seeds, of a single one over its episodes; "
-    "steps: environment steps, those of the experts counted apart; "
-    "paper: return / convergence steps as printed in its Table 1 (robot variant, seeds and episodes unstated)"
-)
-
-
-def short(count: int) -> str:
-    """A count in thousands or millions, as people write it."""
-    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
-        if count >= unit:
-            return f"{count / unit:.1f}".removesuffix(".0") + letter
-    return str(count)
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """The row as text, in the order of `HEADER`."""
-    if row.status == "not run":
-        return (row.task, row.label, "not run", "-", "-", "-", "-", "-", row.paper)
-    interval = "-" if row.return_ci95 is None else f"{row.return_ci95[0]:.0f} to {row.return_ci95[1]:.0f}"
-    value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
-    counts = [short(count) if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
-    return (row.task, row.label, value, interval, *counts, str(row.seeds), row.paper)
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [HEADER, tuple("---" for _ in HEADER), *(cells(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{NOTE}\n"
+    agents: list[Standing] = field(default_factory=list)
 
 
 def newest_experiment() -> str:

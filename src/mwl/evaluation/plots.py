@@ -1,15 +1,19 @@
-"""The one figure of a comparison: learning curves above, final returns below, one column per task."""
+"""The figures of a comparison: curves and returns by task, with what others published; agents over tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
 from mwl.evaluation.curves import band
+from mwl.evaluation.published import beside
+from mwl.evaluation.table import short
+from mwl.rollouts.aggregates import Scores, profile
 from mwl.rollouts.statistics import ci95
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -
     for column, task in enumerate(tasks):
         _curves(axes[0, column], task, curves, colour)
         _returns(axes[1, column], [record for record in records if record.task == task], colour)
+        _others(axes[1, column], task)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -77,3 +82,45 @@ def _returns(axis: "Axes", records: "Sequence[Record]", colour: "dict[str, Color
     axis.set_yticks(range(len(agents)), agents, fontsize="small")
     axis.set_xlabel("return (mean and its 95 % CI, over seeds; dots: episodes)")
     axis.grid(alpha=0.3, axis="x")
+
+
+def _others(axis: "Axes", task: str) -> None:
+    """Dotted lines where what others published stands, with their standard deviation over seeds."""
+    for entry in beside(task):
+        axis.axvline(entry.mean, color="grey", linestyle=":", linewidth=1)
+        axis.axvspan(entry.mean - entry.sd, entry.mean + entry.sd, color="grey", alpha=0.08, linewidth=0)
+        label = f"{entry.method} at {short(entry.steps)}"
+        axis.text(
+            entry.mean,
+            0.98,
+            label,
+            rotation=90,
+            fontsize=6,
+            color="grey",
+            va="top",
+            transform=axis.get_xaxis_transform(),
+        )
+
+
+def plot_profile(scores: Mapping[str, Scores], path: Path) -> None:
+    """Write the performance profile of agents over tasks as PNG: share of runs that reach a share of a success.
+
+    Args:
+        scores: of each agent, by task.
+        path: of the file.
+    """
+    highest = max(1.2, *(max(runs) for agent in scores.values() for runs in agent.values()))
+    levels = np.linspace(0.0, highest, 200)
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for agent in sorted(scores):
+        axis.step(
+            levels, profile(scores[agent], levels.tolist()), where="post", label=f"{agent} ({len(scores[agent])} tasks)"
+        )
+    axis.axvline(1.0, color="black", linewidth=0.8)
+    axis.set_xlabel("return / the task's return for a success")
+    axis.set_ylabel("share of runs that reach it")
+    axis.set_ylim(-0.02, 1.02)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

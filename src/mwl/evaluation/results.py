@@ -22,9 +22,9 @@ from mwl.core.errors import BadInput, MwlError
 from mwl.core.files import read_text, read_yaml, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.evaluation.agents import resolve
-from mwl.evaluation.compare import short
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
+from mwl.evaluation.table import short
 from mwl.experts.remeasure import measure
 from mwl.rollouts import definitions
 

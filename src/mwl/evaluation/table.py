@@ -1,36 +1,176 @@
-"""Tables for people, on a terminal."""
+"""Tables for people: on a terminal, and of comparisons also in Markdown, LaTeX and CSV."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.table import Table
 
 from mwl.core.terminal import plain, printable
+from mwl.evaluation.published import beside, printed
 
 if TYPE_CHECKING:
     from mwl.doctor import Finding
-    from mwl.evaluation.compare import Row
+    from mwl.evaluation.compare import Row, Standing
     from mwl.evaluation.record import Record
 
+HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds")
+NOTE = (
+    "return: interquartile mean over episodes; CI: over training seeds, of a single one over its episodes; "
+    "steps: environment steps, those of the experts counted apart; published: mean ± standard deviation over seeds "
+    "(data/published); paper: as printed in its Table 1 (robot variant, seeds and episodes unstated)"
+)
+OVER_TASKS = ("agent", "tasks", "runs", "score", "95 % CI", "gap", "95 % CI")
+OVER_TASKS_NOTE = (
+    "score: interquartile mean over runs (a training seed on a task) of return by the task's return for a success; "
+    "gap: mean of what a success is missed by"
+)
+_Lines = list[tuple[str, ...]]
 
-def comparison_table(rows: "Sequence[Row]") -> Table:
-    """Tasks x agents that were measured; the caption names those that only the paper has."""
-    from mwl.evaluation.compare import HEADER, NOTE, cells
 
+def short(count: int) -> str:
+    """A count in thousands or millions, as people write it."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f}".removesuffix(".0") + letter
+    return str(count)
+
+
+def cells(row: "Row") -> tuple[str, ...]:
+    """The row as text, in the order of `HEADER`."""
+    if row.status == "not run":
+        return (row.task, row.label, "not run", "-", "-", "-", "-", "-")
+    value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
+    counts = [short(count) if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
+    return (row.task, row.label, value, _interval(row.return_ci95), *counts, str(row.seeds))
+
+
+def _interval(ends: Sequence[float] | None, digits: int = 0) -> str:
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def _by_task(rows: "Sequence[Row]", *, missing: bool) -> Iterator[_Lines]:
+    """Lines of each task: what was measured, then what others published, then what was not run."""
+    for task, group in groupby(sorted(rows, key=lambda row: row.task), key=lambda row: row.task):
+        of_task = list(group)
+        lines = [(*cells(row), *_apart(row, rows)) for row in of_task if row.status == "measured"]
+        if lines:
+            lines += [(*line, "-") if _differs(rows) else line for line in _of_others(task)]
+        if missing:
+            lines += [(*cells(row), *_apart(row, rows)) for row in of_task if row.status == "not run"]
+        if lines:
+            yield lines
+
+
+def _of_others(task: str) -> Iterator[tuple[str, ...]]:
+    """What others published of a task, and what the paper printed."""
+    for entry in beside(task):
+        value, spread = f"{entry.mean:.1f}", f"± {entry.sd:.0f}"
+        yield (task, entry.label, value, spread, short(entry.steps), "-", "-", str(entry.seeds))
+    for (of_task, agent), cell in sorted(printed().items()):
+        if of_task == task:
+            steps = short(cell.convergence_steps)
+            yield (task, f"{agent} (paper)", f"{cell.episode_return:.1f}", "-", "-", "-", steps, "-")
+
+
+def _differs(rows: "Sequence[Row]") -> bool:
+    return any(row.difference is not None for row in rows)
+
+
+def _apart(row: "Row", rows: "Sequence[Row]") -> tuple[str, ...]:
+    if not _differs(rows):
+        return ()
+    return ("-" if row.difference is None else f"{row.difference:+.1f} ({_interval(row.difference_ci95, 1)})",)
+
+
+def _header(rows: "Sequence[Row]") -> tuple[str, ...]:
+    return (*HEADER, "difference") if _differs(rows) else HEADER
+
+
+def _over_tasks(agents: "Sequence[Standing]") -> _Lines:
+    """Header and lines of agents over tasks; none where each has one task alone."""
+    if all(len(agent.tasks) < 2 for agent in agents):
+        return []
+    compared = any(agent.improvement is not None for agent in agents)
+    lines: _Lines = [(*OVER_TASKS, "wins", "95 % CI") if compared else OVER_TASKS]
+    for agent in agents:
+        won = "-" if agent.improvement is None else f"{agent.improvement:.0%}"
+        more = (won, _interval(agent.improvement_ci95, 2)) if compared else ()
+        score = (f"{agent.score:.3f}", _interval(agent.score_ci95, 3), f"{agent.gap:.3f}", _interval(agent.gap_ci95, 3))
+        lines.append((agent.agent, str(len(agent.tasks)), str(agent.runs), *score, *more))
+    return lines
+
+
+def comparison_table(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> Group:
+    """Tasks x agents that were measured, and agents over tasks; the caption names those that only the paper has."""
     missing = [f"{row.task} {row.agent}" for row in rows if row.status == "not run"]
-    note = f"{NOTE}\nnot run: {', '.join(missing)}" if missing else NOTE
+    table = _drawn(_header(rows), f"{NOTE}\nnot run: {', '.join(missing)}" if missing else NOTE, 2)
+    for lines in _by_task(rows, missing=False):
+        for line in lines:
+            table.add_row(*(plain(cell) for cell in line))
+        table.add_section()
+    over = _over_tasks(agents)
+    if not over:
+        return Group(table)
+    second = _drawn(over[0], OVER_TASKS_NOTE, 1)
+    for line in over[1:]:
+        second.add_row(*(plain(cell) for cell in line))
+    return Group(table, second)
+
+
+def _drawn(header: Sequence[str], note: str, named: int) -> Table:
     table = Table(caption=plain(note), caption_justify="left")
-    for place, title in enumerate(HEADER):
-        table.add_column(title, justify="left" if place < 2 else "right", no_wrap=True)
-    task = None
-    for row in rows:
-        if row.status == "not run":
-            continue
-        if task is not None and row.task != task:
-            table.add_section()
-        task = row.task
-        table.add_row(*(plain(cell) for cell in cells(row)))
+    for place, title in enumerate(header):
+        table.add_column(title, justify="left" if place < named else "right", no_wrap=True)
     return table
+
+
+def markdown(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> str:
+    """Both tables in Markdown."""
+
+    def text(lines: Sequence[Sequence[str]], note: str) -> str:
+        whole = [lines[0], tuple("---" for _ in lines[0]), *lines[1:]]
+        return "\n".join(f"| {' | '.join(line)} |" for line in whole) + f"\n\n{note}\n"
+
+    over = _over_tasks(agents)
+    return text(_all(rows), NOTE) + (f"\n{text(over, OVER_TASKS_NOTE)}" if over else "")
+
+
+def latex(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> str:
+    """Both tables in LaTeX, as `tabular` with the rules of booktabs."""
+
+    def text(lines: Sequence[Sequence[str]], named: int) -> str:
+        ruled = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines]
+        columns = "l" * named + "r" * (len(lines[0]) - named)
+        body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", ruled[0], r"\midrule", *ruled[1:], r"\bottomrule"]
+        return "\n".join([*body, r"\end{tabular}", ""])
+
+    over = _over_tasks(agents)
+    return text(_all(rows), 2) + (f"\n{text(over, 1)}" if over else "")
+
+
+_SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "%&_#${}"},
+    **{"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+}
+
+
+def _escaped(cell: str) -> str:
+    return "".join(_SPECIAL.get(sign, sign) for sign in cell)
+
+
+def comma_separated(rows: "Sequence[Row]") -> str:
+    """The table of tasks in CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(_all(rows))
+    return file.getvalue()
+
+
+def _all(rows: "Sequence[Row]") -> _Lines:
+    return [_header(rows), *(line for lines in _by_task(rows, missing=True) for line in lines)]
 
 
 def record_table(record: "Record") -> Table:

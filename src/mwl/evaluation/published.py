@@ -1,0 +1,83 @@
+"""Figures of others to read beside our own: `data/published`, whose README says where each is from."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mwl.core.errors import MissingFile
+from mwl.core.files import read_text
+from mwl.semantics.shipped import DATA
+
+FOLDER = DATA / "published"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Return of a method on a task of HumanoidBench, H1 without hands, as its public result files say."""
+
+    task: str
+    method: str
+    steps: int
+    """Environment steps."""
+    mean: float
+    sd: float
+    """Over training seeds."""
+    seeds: int
+    source: str
+
+    @property
+    def label(self) -> str:
+        """As tables name it."""
+        return f"{self.method} (published)"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One cell of Table 1 of the MetaWorld paper (arXiv 2601.17507)."""
+
+    episode_return: float
+    convergence_steps: int
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All returns on HumanoidBench that are at hand; none where the folder is not."""
+    return tuple(
+        Published(
+            task=row["task"],
+            method=row["method"],
+            steps=int(row["steps"]),
+            mean=float(row["mean"]),
+            sd=float(row["sd"]),
+            seeds=int(row["seeds"]),
+            source=row["source"],
+        )
+        for row in _rows(FOLDER / "humanoidbench.csv")
+    )
+
+
+def beside(task: str) -> list[Published]:
+    """What a table of a task shows: the best method at 100k and at 1M steps, and TD-MPC2 at 1M."""
+    found = [entry for entry in published() if entry.task == task]
+    best = [max((e for e in found if e.steps == steps), key=lambda e: e.mean, default=None) for steps in (10**5, 10**6)]
+    own = [e for e in found if e.method == "TD-MPC2" and e.steps == 10**6]
+    return list(dict.fromkeys(entry for entry in [*best, *own] if entry is not None))
+
+
+@cache
+def printed() -> dict[tuple[str, str], Printed]:
+    """The paper's figures by task and agent; none where the folder is not."""
+    return {
+        (row["task"], row["agent"]): Printed(float(row["episode_return"]), int(row["convergence_steps"]))
+        for row in _rows(FOLDER / "metaworld.csv")
+    }
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    try:
+        text = read_text(file)
+    except MissingFile:  # an installed package has no data folder
+        return
+    yield from csv.DictReader(text.splitlines())
