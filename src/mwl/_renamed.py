@@ -39,12 +39,16 @@ KEYS = {
 """Present names of entries by their former ones, behind the former name of what they lie in where that decides."""
 
 _SEARCH = "experts are tuned by a stage of its own: fit conf/adaptation.yaml, whose folder guidance.experts takes"
+_NO_GAIN = "it earned nothing (docs/results/ablations.md); leave it out"
 GONE = {
     **dict.fromkeys(("search_alone", "search_mirrored", "search_step_size", "search_steps", "search_window"), _SEARCH),
     **dict.fromkeys(("race_steps", "start_phase", "start_search_step_size", "start_search_steps"), _SEARCH),
     **dict.fromkeys(("jerk_weight", "tune_alone", "tune_mirrored", "tune_setting_off", "tune_smoothness"), _SEARCH),
     **dict.fromkeys(("tune_setting_off_step_size", "tune_setting_off_steps", "tune_step_size", "tune_steps"), _SEARCH),
     "tune_window": _SEARCH,
+    **dict.fromkeys(
+        ("expert_rollout", "gate_lr", "gate_entropy_floor", "policy_constraint", "policy_constraint_weight"), _NO_GAIN
+    ),
     "limbs": "experts are weighed for the whole body; leave it out",
 }
 """Settings that are none any more, and what to do instead."""

@@ -1,7 +1,6 @@
 """Losses, targets, discount and running scale against cases worked out by hand, in float64."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from mwl.world_model.learning.losses import (
     Batch,
     RunningScale,
     consistency_loss,
-    constraint_loss,
     discount_for,
     lambda_at,
     model_losses,
@@ -139,16 +137,6 @@ def test_policy_loss_leaves_the_value_networks_alone() -> None:
     assert model.policy_head[-1].weight.grad.abs().sum() > 0
 
 
-def test_value_gate_drops_guidance_where_the_policy_is_better() -> None:
-    model, batch = make_model(), make_batch()
-    latents = model.encode(batch.features).detach()
-    one = torch.ones((), dtype=torch.float64)
-    # Untrained Q networks value both the same, so nothing prefers the reference.
-    gated = policy_losses(model, latents, one, 0.5, 0.0, batch.reference, value_gated=True)
-    assert gated.guidance == 0
-    assert policy_losses(model, latents, one, 0.5, 0.0, batch.reference).guidance > 0
-
-
 def test_policy_centred_on_the_reference_starts_as_the_reference() -> None:
     model, batch = make_model(), make_batch()
     sample = model.policy(model.encode(batch.features), batch.reference)
@@ -175,29 +163,3 @@ def test_targets_follow_by_the_given_share() -> None:
         model.target_qs.linears[0].bias.fill_(0.0)
     model.follow_targets(0.25)
     assert torch.allclose(model.target_qs.linears[0].bias, torch.tensor(0.25, dtype=torch.float64))
-
-
-def test_constraint_by_hand_and_by_value() -> None:
-    """One action that is 0.1 (before the squashing) off the mean, at the floor of the standard deviation, 0.05."""
-
-    class Stub:
-        log_prob = WorldModel.log_prob
-
-        def _distribution(self, latent: torch.Tensor, reference: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-            return torch.zeros(1, 2, 1, dtype=torch.float64), torch.full((1, 2, 1), -9.0, dtype=torch.float64)
-
-        def draw(self) -> None:
-            return None
-
-        def q(self, latent: torch.Tensor, action: torch.Tensor, members: None) -> torch.Tensor:
-            return torch.tensor([0.0, 2 * math.log(3)], dtype=torch.float64).expand(2, 1, 2)
-
-    action = torch.tensor([[[0.1], [0.0]]], dtype=torch.float64).tanh()
-    off = 0.5 * (0.1 / 0.05) ** 2 + math.log(0.05) + 0.5 * math.log(2 * math.pi)
-    near = off - 2.0
-    latents, scale = torch.zeros(1, 2, 3), torch.tensor(2.0, dtype=torch.float64)
-    stub: Any = Stub()
-    even = constraint_loss(stub, latents, action, scale, 0.5)
-    assert even.item() == pytest.approx((off + near) / 2 / 2)
-    weighed = constraint_loss(stub, latents, action, scale, 0.5, by_value=True)
-    assert weighed.item() == pytest.approx((0.25 * off + 0.75 * near) / 2)  # softmax of 0 and ln 3

@@ -23,6 +23,12 @@ class Known(WorldModel):
         with torch.no_grad():
             self.termination_head[-1].bias.fill_(-30.0)
 
+    shown: torch.Tensor | None = None
+    """Actions `[K, A]` that the experts show everywhere; None: what the untrained head says."""
+
+    def expert_actions(self, latent: torch.Tensor) -> torch.Tensor:
+        return super().expert_actions(latent) if self.shown is None else self.shown.expand(*latent.shape[:-1], -1, -1)
+
     def step(self, latent: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return latent, 1 - (action - TARGET).square().sum(-1)
 
@@ -66,10 +72,11 @@ def test_an_imagined_fall_ends_the_return() -> None:
 @pytest.mark.parametrize("reference", [TARGET, torch.tensor([-1.0, 1.0])], ids=["good", "bad"])
 def test_expert_candidates_never_worsen_the_plan(reference: torch.Tensor) -> None:
     model = Known(K)
+    model.shown = guide(reference).expert_action[0]
     values = {}
     for name, found in (("none", None), ("expert", guide(reference))):
         torch.manual_seed(0)
-        switches = GuidanceSwitches(candidates=True, base=False, policy_base=False, head=False)
+        switches = GuidanceSwitches(candidates=True, base=False, policy_base=False)
         plan = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), found, 2.0, "mean")
         values[name] = -(plan.action - TARGET).square().sum(-1)
     assert (values["expert"] >= values["none"] - 0.01).all()
@@ -77,10 +84,10 @@ def test_expert_candidates_never_worsen_the_plan(reference: torch.Tensor) -> Non
 
 def test_small_radius_keeps_to_the_reference_and_full_radius_leaves_a_bad_one() -> None:
     model, bad = Known(K), torch.tensor([0.9, 0.9])
-    switches = GuidanceSwitches(head=False)
+    model.shown = guide(bad).expert_action[0]
     torch.manual_seed(0)
-    near = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), guide(bad), 0.02, "mean")
-    far = planner(model, switches).plan(latents(model), torch.zeros(H, N, A), guide(bad), 2.0, "mean")
+    near = planner(model).plan(latents(model), torch.zeros(H, N, A), guide(bad), 0.02, "mean")
+    far = planner(model).plan(latents(model), torch.zeros(H, N, A), guide(bad), 2.0, "mean")
     assert (near.action - bad).abs().max() < 0.2
     assert (far.action - TARGET).abs().max() < 0.15
 
@@ -101,8 +108,9 @@ def test_no_candidate_leaves_the_trust_region() -> None:
     model, far = Known(K), torch.tensor([0.9, 0.9])
     with torch.no_grad():
         model.policy_head[-1].bias[:A] = -5.0  # a policy that has gone astray
+    model.shown = guide(far).expert_action[0]
     unit = torch.tensor([1.0, 0.1])
-    plan = MPPIPlanner(model, PlannerConfig(samples=32, elites=8), H, 0.9, unit, GuidanceSwitches(head=False)).plan(
+    plan = MPPIPlanner(model, PlannerConfig(samples=32, elites=8), H, 0.9, unit, GuidanceSwitches()).plan(
         latents(model), torch.zeros(H, N, A), guide(far), 0.1, "best"
     )
     assert ((plan.action - far).abs() <= 0.2 * unit + 1e-6).all()  # two standard deviations of 0.1 rad

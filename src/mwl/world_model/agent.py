@@ -203,7 +203,6 @@ def switches_of(config: GuidanceConfig) -> GuidanceSwitches:
         candidates=config.planner_candidates,
         base=config.planner_base,
         policy_base=config.policy_base,
-        head=config.expert_rollout == "head",
     )
 
 
@@ -285,7 +284,10 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
     if len(settings.unit) != model.action_size or min(settings.unit) <= 0:
         raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
     observer = Observer(settings.sizes, settings.position)
-    unit, switches = torch.tensor(settings.unit), GuidanceSwitches(**settings.switches)
+    unit, told = torch.tensor(settings.unit), dict(settings.switches)
+    if not told.pop("head", True):
+        raise CorruptFile("world model: holds its experts' actions along a plan, as earlier versions did; fit it again")
+    switches = GuidanceSwitches(**told)
     candidates = checkpoint.get("candidates")
     planner = MPPIPlanner(model, settings.planner, settings.horizon, settings.discount, unit, switches, candidates)
     _check_reads(observer, settings.network["feature_size"])
@@ -298,7 +300,7 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
         guidance = Route.from_plain(checkpoint["guidance"], space, observer.layout)  # type: ignore[arg-type]
     elif checkpoint["guidance"] is not None:
         guidance = Guidance.from_plain(checkpoint["guidance"], observer.layout)
-        if switches.head and model.num_experts != guidance.num_experts:
+        if model.num_experts != guidance.num_experts:
             raise CorruptFile(f"world model: predicts {model.num_experts} experts and has {guidance.num_experts}")
     agent = WorldModelAgent(model.eval(), planner, observer, guidance, settings.trust_radius, settings.pick)
     if space is None:

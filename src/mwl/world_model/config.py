@@ -65,13 +65,6 @@ class LearningConfig:
     Values are then learned from the first update on instead of growing over some thousand, and small differences
     between actions fall where the bins are finest.
     """
-    policy_constraint: Literal["off", "uniform", "value"] = "off"
-    """Hold the policy to the actions in the replay, most of them the planner's (TD-M(PC)^2, arXiv 2502.03550).
-
-    `uniform` weighs them alike, `value` by the softmax of their Q within the batch (BOOM, arXiv 2511.00423).
-    """
-    policy_constraint_weight: NonNegative = 0.3
-    """Weight of that term, times A / 61 as there."""
     demonstrations: list[str] | None = None
     """Recorded demonstrations with rewards, of which a share of every batch is drawn early on."""
     demonstration_share: ShareBelowOne = 0.5
@@ -140,8 +133,6 @@ class GuidanceConfig(SelectionConfig):
     """Expert sequences are candidates of the planner, scored by the model like any other."""
     planner_base: bool = True
     """The planner's distribution is centred on the reference sequence and starts narrow, see `TrustRegion`."""
-    expert_rollout: Literal["head", "held"] = "head"
-    """Experts beyond the first step of a plan: predicted from the latent, or their present action held."""
     policy_base: bool = True
     """The policy prior is centred on the reference action."""
     bootstrap: Literal["policy", "best"] = "policy"
@@ -150,15 +141,11 @@ class GuidanceConfig(SelectionConfig):
     """The seed steps are acted by the experts with noise instead of at random."""
     warm_start_noise: list[float] | None = None
     """Standard deviations of that noise, rad; environments take turns."""
-    lambda_mode: Literal["off", "constant", "decay", "value_gated", "trust"] = "trust"
+    lambda_mode: Literal["off", "constant", "decay", "trust"] = "trust"
     """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
     lambda_weight: NonNegative = 3.0
     lambda_steps: Count = 50_000
     """Environment steps over which `decay` falls to zero."""
-    gate_lr: NonNegative = 0.0
-    """Step size with which the gate learns online from the Q of the experts' actions; 0 keeps it as it is."""
-    gate_entropy_floor: Share = 0.1
-    """Share of ln K below which the gate's entropy is penalised."""
     trust_initial: Positive = 0.03
     """The planner's first standard deviation around the reference, rad."""
     trust_growth: Positive = 1.15

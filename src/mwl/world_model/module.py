@@ -74,7 +74,6 @@ class WorldModelModule(pl.LightningModule):
         self.diagnostics = diagnostics
         self.scale = RunningScale()
         self.model: WorldModel | None = None
-        self.gate: torch.nn.Module | None = None
         self.tuned: Tuned | None = None
         self._seeding = True
         self._owed_updates = 0.0
@@ -102,10 +101,7 @@ class WorldModelModule(pl.LightningModule):
         self.switches = switches_of(self.guiding) if self.guidance else _UNGUIDED
         guiding = self.guiding
         unit = torch.tensor(spec.unit)
-        self.learner = Learner(
-            self.model, self.scale, self.learning, guiding, self.switches, self.discount, unit, self._experts
-        )
-        self.gate = self.learner.gate
+        self.learner = Learner(self.model, self.scale, self.learning, guiding, self.switches, self.discount, unit)
         widest = self.planning.max_std / float(unit.min())  # at this radius every action has the largest deviation
         self.trust = TrustRegion(
             spec.episode_steps,
@@ -178,7 +174,6 @@ class WorldModelModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Begin to collect, or go on."""
-        self.learner.hand_on_gate()
         self._data().start()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -279,7 +274,6 @@ class WorldModelModule(pl.LightningModule):
                     self._stop_with(error)
             for name, value in metrics.items():
                 total[name] = total.get(name, 0.0) + value
-        self.learner.hand_on_gate()
         return {name: float(value) / updates for name, value in total.items()}
 
     def _guidance_weight(self, data: WorldModelData) -> float:
@@ -338,10 +332,6 @@ class WorldModelModule(pl.LightningModule):
         for group, names in _FIXED.items():
             refuse_changed(f"model.{group}.", then[group], self.hparams[group], names)
         before, now = then["guidance"], self.hparams["guidance"]
-        learned = {"gate learned (gate_lr above 0)": before["gate_lr"] > 0}
-        refuse_changed("model.guidance: ", learned, dict.fromkeys(learned, now["gate_lr"] > 0))
-        if before["gate_lr"] > 0:
-            refuse_changed("model.guidance.", before, now, ["gate"])
         self._reference_is_stale = any(before[name] != now[name] for name in _REFERENCE_SETTINGS)
         state = checkpoint["round_state"]
         self._owed_updates, self._returns = float(state["owed_updates"]), list(state["returns"])

@@ -16,7 +16,6 @@ from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 
 _REFERENCE_LIMIT = 0.999  # a reference action at a bound still leaves the policy a gradient
 _LOG_STD_LOW, _LOG_STD_HIGH = -10.0, 2.0
-_LOG_STD_LIKELY = math.log(0.05)
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 DRAWN = 2  # Q networks drawn for every target and every estimate
 
@@ -236,17 +235,6 @@ class WorldModel(nn.Module):
         log_prob = (-0.5 * noise**2 - log_std - _HALF_LOG_TAU).sum(dim=-1)
         entropy = -self.action_size * log_prob
         return PolicySample((mean + noise * log_std.exp()).tanh(), mean.tanh(), entropy)
-
-    def log_prob(self, latent: Tensor, action: Tensor, reference: Tensor | None = None) -> Tensor:
-        """Log-probability `[...]` of actions `[..., A]` under the policy prior, before the squashing.
-
-        Its standard deviation counts as at least 0.05, the planner's smallest: a policy that has become certain must
-        not be driven by what the planner's noise adds.
-        """
-        mean, log_std = self._distribution(latent, reference)
-        log_std = log_std.clamp(min=_LOG_STD_LIKELY)
-        gap = (action.clamp(-_REFERENCE_LIMIT, _REFERENCE_LIMIT).atanh() - mean) / log_std.exp()
-        return (-0.5 * gap.square() - log_std - _HALF_LOG_TAU).sum(dim=-1)
 
     def _distribution(self, latent: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the standard deviation `[..., A]` before the squashing."""

@@ -31,7 +31,6 @@ class GuidanceSwitches(NamedTuple):
     candidates: bool = True
     base: bool = True
     policy_base: bool = True
-    head: bool = True
 
 
 class MPPIPlan(NamedTuple):
@@ -175,8 +174,6 @@ class MPPIPlanner:
         if guide is None or not self.switches.policy_base:
             return None
         repeats = len(z) // len(guide.weights)
-        if not self.switches.head:
-            return guide.reference.repeat_interleave(repeats, dim=0)
         weights = guide.weights.unsqueeze(-1).repeat_interleave(repeats, dim=0)
         return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
@@ -184,23 +181,20 @@ class MPPIPlanner:
         """The reference sequence `[H, N, A]` and those of it and every expert `[H, N, 1 + K, A]`.
 
         The first actions come from the present observation and are exact; the later ones are predicted along the
-        imagined latents, or held.
+        imagined latents.
         """
         if guide is None:
             none = latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
             return none.sum(dim=2), none
         experts = guide.expert_action.shape[1]
-        action = torch.cat([guide.reference.unsqueeze(1), guide.expert_action], dim=1)
-        sequence = [action]
+        sequence = [torch.cat([guide.reference.unsqueeze(1), guide.expert_action], dim=1)]
         composed = guide.weights.unsqueeze(-1).unsqueeze(1)
         single = torch.eye(experts, device=latent.device).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
         weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
         for _ in range(1, self.horizon):
-            if self.switches.head:
-                z = self.model.next(z, sequence[-1])
-                action = (weights * self.model.expert_actions(z)).sum(dim=-2)
-            sequence.append(action)
+            z = self.model.next(z, sequence[-1])
+            sequence.append((weights * self.model.expert_actions(z)).sum(dim=-2))
         stacked = torch.stack(sequence)
         return stacked[:, :, 0], stacked
 

@@ -20,7 +20,6 @@ class Batch(NamedTuple):
     terminated: Tensor  # [H, B] bool; a time limit is no termination and is bootstrapped through
     reference: Tensor | None = None  # [H+1, B, A]
     expert_action: Tensor | None = None  # [H, B, K, A]
-    observation: Tensor | None = None  # [B, O] at the first step
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
@@ -126,7 +125,6 @@ class PolicyLosses(NamedTuple):
     guidance: Tensor
     q: Tensor
     entropy: Tensor
-    followed: Tensor
 
 
 def policy_losses(
@@ -137,7 +135,6 @@ def policy_losses(
     entropy_weight: float,
     reference: Tensor | None = None,
     policy_base: bool = False,
-    value_gated: bool = False,
     unit: Tensor | None = None,
 ) -> PolicyLosses:
     """Maximise Q and entropy, and stay near the reference action.
@@ -150,51 +147,16 @@ def policy_losses(
         entropy_weight: of the scaled entropy.
         reference: `[H+1, B, A]`, or None without guidance.
         policy_base: whether the policy is centred on the reference.
-        value_gated: guide only where Q(s, a_ref) > Q(s, a_pi), so that guidance ends where the agent is better.
         unit: `[A]` action per radian; distances are then in rad, as an action means another angle for every joint.
     """
     sample = model.policy(latents, reference if policy_base else None)
-    members = model.draw()
-    q = model.q(latents, sample.action, members, frozen=True).mean(dim=0)
+    q = model.q(latents, sample.action, model.draw(), frozen=True).mean(dim=0)
     improvement = -weighted_mean(entropy_weight * sample.entropy + q / scale, rho)
-    guidance, followed = q.new_zeros(()), q.new_zeros(())
+    guidance = q.new_zeros(())
     if reference is not None:
         distance = ((sample.action - reference) / (1.0 if unit is None else unit)).square().sum(dim=-1)
-        if value_gated:
-            with torch.no_grad():
-                better = model.q(latents, reference, members, frozen=True).mean(dim=0) > q
-            distance, followed = distance * better, better.to(q.dtype).mean()
         guidance = weighted_mean(distance, rho)
-    return PolicyLosses(improvement, guidance, q.detach(), sample.entropy.detach().mean(), followed)
-
-
-def constraint_loss(
-    model: WorldModel,
-    latents: Tensor,
-    action: Tensor,
-    scale: Tensor,
-    rho: float,
-    reference: Tensor | None = None,
-    by_value: bool = False,
-) -> Tensor:
-    """Negative log-probability of recorded actions under the policy, over the running scale.
-
-    Args:
-        model: its Q weights get no gradient.
-        latents: `[H, B, D]`, detached.
-        action: `[H, B, A]` as they were executed.
-        scale: running scale S of Q.
-        rho: weight of each further step.
-        reference: `[H, B, A]` around which the policy is centred.
-        by_value: weigh actions by the softmax of Q / S over the batch, so that good ones are followed.
-    """
-    cost = -model.log_prob(latents, action, reference) / scale
-    if by_value:
-        with torch.no_grad():
-            q = model.q(latents, action, model.draw()).amin(dim=0)
-            cost_weight = (q / scale).softmax(dim=-1) * q.shape[-1]
-        cost = cost * cost_weight
-    return weighted_mean(cost, rho)
+    return PolicyLosses(improvement, guidance, q.detach(), sample.entropy.detach().mean())
 
 
 def lambda_at(mode: str, weight: float, decay_steps: int, env_steps: int, lambda_scale: float = 1.0) -> float:

@@ -142,7 +142,6 @@ class Replay:
             terminated=after[keys.TERMINATED].squeeze(-1),
             reference=reference,
             expert_action=expert_action,
-            observation=observation[0],
         )
 
     def state_dict(self) -> dict[str, Any]:
