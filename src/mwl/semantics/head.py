@@ -18,21 +18,26 @@ from mwl.robot import CONTROL_HZ
 from mwl.semantics.cards import Card
 from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.language import clauses
+from mwl.semantics.language.grammar import shipped_grammar
 from mwl.semantics.language.mentions import asks_for_words
 from mwl.semantics.language.negation import REST, asks_to_stop, without_negation
 from mwl.semantics.language.parameters import Parameters, Parsed, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
+from mwl.semantics.refusal import OWNERS, Refusal
 from mwl.semantics.shipped import DATA, shipped_cards, verbs
 from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
-EMBEDDED = "embedded"
+EMBEDDED, REFUSAL = "embedded", "refusal"
 SHIPPED = (EMBEDDED, SENTENCE)  # names of the head in data/semantics
 MAX_CHARACTERS = 400
 MAX_REMEMBERED = 20_000  # texts, and groups of them such as the phrases of a card
 MAX_STEPS = 180_000  # control steps, an hour
 TARGETS = {"door": "at_door", "target": "at_goal"}  # predicates by what a clause goes to
+PER_LOG_ODDS = 0.05  # of confidence: log-odds of the learned refusal on the scale of cosines
+POINTS = 0.85  # cosine to a phrase such as "go on" from which words without a picture say nothing
+SAME_WORDS = 0.97  # cosine from which an instruction is a phrase of a card
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
 
 
@@ -79,6 +84,8 @@ class SemanticHead:
 
     notice: str = ""
     """What the user should know about this head, such as that it stands in for a better one."""
+    refusal: Refusal | None = None
+    """Learned from sentences that people wrote, on the embeddings of the built-in encoder; None goes by cards alone."""
 
     def __init__(
         self,
@@ -128,6 +135,8 @@ class SemanticHead:
         own = make_encoder(encoder, pretrained) if isinstance(encoder, str) else encoder
         head = cls.from_stored(stored, own, shown(folder))
         head.recipes = load_recipes(DATA / "semantics" / "recipes.yaml")
+        if stored.clip == SENTENCE and (DATA / "semantics" / REFUSAL).is_dir():
+            head.refusal = Refusal.load(DATA / "semantics" / REFUSAL)
         if name in SHIPPED and (cards := shipped_cards()):
             head.set_cards(cards)
         return head
@@ -216,10 +225,29 @@ class SemanticHead:
         return best
 
     def confidence(self, text: str) -> float:
-        """How far an instruction is from being refused; the calibrated threshold is zero."""
+        """How far an instruction is from being refused; the calibrated threshold is zero.
+
+        A skill of which sentences were learned is judged by these, another by the phrases of its card.
+        """
         if self._asks_for_words(text):
             return -1.0  # farther than scores get
-        return self.closeness(text) - self.calibration.refusal
+        logits, margin = self._logits(text)
+        best = self.names[int(logits.argmax())]
+        if any(shipped_grammar().opposes(text, label) for label in OWNERS.get(best, ())):
+            return -1.0
+        if margin is None or best not in OWNERS:
+            return self.closeness(text) - self.calibration.refusal
+        embedded = self.embed([text])[0]
+        nearest = max(float((self.embed(card.phrases) @ embedded).max()) for card in self.cards)
+        return max(PER_LOG_ODDS * margin, nearest - SAME_WORDS)
+
+    def _logits(self, text: str) -> tuple[Tensor, float | None]:
+        """Logits `[K]` of the skills, and the margin of the learned refusal, if there is one."""
+        logits = self.scores(text) / self.calibration.temperature
+        if self.refusal is None or set(OWNERS).isdisjoint(self.names):
+            return logits, None
+        margin, said = self.refusal.of_cards(text, self.encoder.texts([text])[0], self.names)
+        return logits + said, margin
 
     @torch.no_grad()
     def look(self, frame: Any) -> Tensor:
@@ -232,13 +260,13 @@ class SemanticHead:
         """Closeness `[K]` of a picture to each card."""
         return self.card_embeddings() @ self.look(frame)
 
-    def is_deictic(self, text: str) -> bool:
+    def is_deictic(self, text: str, least: float = 0.6) -> bool:
         """Whether an instruction such as "go on" leaves it to the scene what is meant."""
         if not self.deictic or asks_to_stop(text):
             return False
         embedded = self.embed([text])[0]
         pointing = float((self.embed(self.deictic) @ embedded).max())
-        return pointing > 0.6 and pointing > float(self.scores(text).max())
+        return pointing > least and pointing > float(self.scores(text).max())
 
     def weights(self, text: str, frame: Any = None) -> dict[str, float]:
         """Weights of an instruction over the experts, summing to 1 (eq. 2).
@@ -252,13 +280,13 @@ class SemanticHead:
         """
         wanted = self._checked(text)
         if frame is not None and self.is_deictic(wanted):
-            logits = self._pictured(wanted, frame)
+            logits = self._pictured(wanted, frame) / self.calibration.temperature
         else:
             parts = clauses.simultaneous(wanted)
             if len(parts) > 1:
                 return self._blended(parts)
             logits = self._worded(wanted)
-        return self._named((logits / self.calibration.temperature).softmax(-1))
+        return self._named(logits.softmax(-1))
 
     def _named(self, weights: Tensor) -> dict[str, float]:
         return dict(zip(self.names, weights.tolist(), strict=True))
@@ -285,17 +313,17 @@ class SemanticHead:
         return scores
 
     def _worded(self, wanted: str) -> Tensor:
-        """Scores `[K]` of an instruction, -inf for what it forbids.
+        """Logits `[K]` of an instruction, -inf for what it forbids.
 
         Raises:
             NoSkillFits: nothing is left, or it is too far from every card.
         """
         kept, forbidden = without_negation(wanted)
-        if not kept or self.confidence(kept) < 0:
+        if not kept or self.confidence(kept) < 0 or self.is_deictic(kept, POINTS):
             raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
-        scores = self.scores(kept)
+        scores, _ = self._logits(kept)
         for clause in (clause for clause in forbidden if self.confidence(clause) >= 0):
-            scores[int(self.scores(clause).argmax())] = -torch.inf
+            scores[int(self._logits(clause)[0].argmax())] = -torch.inf
         if torch.isinf(scores).all():
             raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
         return scores
@@ -420,7 +448,7 @@ class SemanticHead:
             (float((self.embed(recipe.phrases) @ embedded).max()), -i) for i, recipe in enumerate(able)
         )
         best = able[-place]
-        fits = self.names[int(self.scores(text).argmax())] in best.needs
+        fits = self.names[int(self._logits(text)[0].argmax())] in best.needs
         return best if fits and closeness > RECIPE_CLOSENESS else None
 
     def nearest(self, text: str, k: int = 3) -> list[tuple[str, str, float]]:
@@ -443,7 +471,7 @@ class SemanticHead:
         return text
 
     def _nearest_names(self, text: str) -> list[str]:
-        order = self.scores(text).argsort(descending=True)[:3].tolist()
+        order = self._logits(text)[0].argsort(descending=True)[:3].tolist()
         return [self.names[i] for i in order]
 
     def _refusal(self, text: str) -> str:

@@ -27,15 +27,18 @@ _AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|at once|simultaneously)$",
 
 _UNTIL = re.compile(r"^(?P<action>.+?)\s*,?\s+(?:until|till)\s+(?P<condition>.+)$", re.IGNORECASE)
 _IF_FIRST = re.compile(r"^(?P<word>if|unless)\s+(?P<condition>[^,]+?)\s*,\s*(?:then\s+)?(?P<action>.+)$", re.IGNORECASE)
-_IF_LAST = re.compile(r"^(?P<action>.+?)\s*,?\s+(?P<word>if|unless)\s+(?P<condition>.+)$", re.IGNORECASE)
+_IF_LAST = re.compile(r"^(?P<action>.+?)\s*,?\s+(?<!as )(?P<word>if|unless)\s+(?P<condition>.+)$", re.IGNORECASE)
 _IF_THEN = re.compile(r"(\b(?:if|unless)\s+[^,]+?)\s*,?\s+then\s+", re.IGNORECASE)
+_PLACE = re.compile(
+    r"\b(?:before|after)\s+(?:the|an?|this|that|these|your|my)\b(?!.*,)", re.IGNORECASE
+)  # "before the bench"
 _GOES_ON = re.compile(
     r"^(?:across|through|past|along|into|onto|over|towards?|up|down|out|to|by|with|at|for|slowly|quickly|carefully)\b"
     r"(?!\s+\d)",
     re.IGNORECASE,
 )
 _OTHER = re.compile(
-    r"\b(?:if|unless|when|whenever|once|as soon as|as long as|in case|provided|depending on)\b", re.IGNORECASE
+    r"(?<!as )\b(?:if|unless|when|whenever|once|as soon as|as long as|in case|provided|depending on)\b", re.IGNORECASE
 )
 _CONDITIONS = (
     (re.compile(r"\bdoor\b.*\b(?:open|opened|ajar)\b|\bis (?:already )?open\b", re.IGNORECASE), "door_open"),
@@ -43,6 +46,10 @@ _CONDITIONS = (
     (re.compile(r"\bthrough\b", re.IGNORECASE), "through_door"),
     (re.compile(r"\b(?:handle|latch)\b.*\bturned\b", re.IGNORECASE), "handle_turned"),
     (re.compile(r"\bdoor\b", re.IGNORECASE), "at_door"),
+    (
+        re.compile(r"\b(?:hand|hands|fingers?|palm)\b.*\b(?:meets?|touch(?:es)?|reach(?:es)?)\b", re.IGNORECASE),
+        "hand_at_goal",
+    ),
     (re.compile(r"\b(?:touch|hand)\b.*\b(?:target|ball|goal|marker|it)\b", re.IGNORECASE), "hand_at_goal"),
     (
         re.compile(r"\b(?:at|near|close|before|reach|reached)\b.*\b(?:target|ball|goal|marker)\b", re.IGNORECASE),
@@ -142,7 +149,7 @@ def simultaneous(clause: str) -> list[str]:
 
 def _ordered(part: str) -> list[str]:
     for pattern in (_AFTER, _BEFORE, _LATE_AFTER, _LATE_BEFORE):
-        if match := pattern.match(part):
+        if (match := pattern.match(part)) and not _PLACE.search(part):
             return _ordered(match["first"]) + _ordered(match["second"])
     return [part]
 

@@ -12,7 +12,7 @@ from mwl.semantics import entries
 
 _NUMBERED = ("pace", "change", "bend", "often", "amounts")
 _NAMED = ("direction", "side", "verbs", "things")
-_LISTS = ("fillers", "stop")
+_LISTS = ("fillers", "unless", "stop")
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
 
@@ -24,12 +24,14 @@ class Grammar:
         units: by kind of quantity, what one of a unit is in s, m, rad, m/s, footsteps or times.
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
         names: `direction`, `side`, `verbs`, `things`.
-        lists: `fillers`, `stop`.
+        opposites: by skill, words with which a sentence asks for anything but that.
+        lists: `fillers`, `unless`, `stop`.
     """
 
     units: dict[str, dict[str, float]]
     numbers: dict[str, dict[str, float]]
     names: dict[str, dict[str, str]]
+    opposites: dict[str, re.Pattern[str]]
     lists: dict[str, tuple[str, ...]]
 
     @functools.cached_property
@@ -37,6 +39,13 @@ class Grammar:
         """For every table a pattern of its phrases, the longest first."""
         tables = {**self.numbers, **self.names, **self.lists}
         return {name: re.compile(_any_of(table)) for name, table in tables.items()}
+
+    def opposes(self, text: str, skill: str) -> bool:
+        """Whether a text asks for anything but a skill: "close the door" for opening it."""
+        found = self.opposites.get(skill)
+        if found is None or not found.search(text.lower()):
+            return False
+        return skill != "door" or not self.patterns["unless"].search(text.lower())
 
     @functools.cached_property
     def quantity(self) -> re.Pattern[str]:
@@ -65,12 +74,16 @@ def load_grammar(path: Path) -> Grammar:
     """
     content = read_yaml(path)
     with entries.of_file(path, "a grammar"):
-        whole = entries.mapping(content, "it", ("units", *_NUMBERED, *_NAMED, *_LISTS))
+        whole = entries.mapping(content, "it", ("units", *_NUMBERED, *_NAMED, "opposites", *_LISTS))
         units = entries.mapping(whole["units"], "units", _QUANTITIES)
         return Grammar(
             {kind: _numbered(units[kind], f"units of {kind}") for kind in _QUANTITIES},
             {name: _numbered(whole[name], name) for name in _NUMBERED},
             {name: _by_phrase(entries.named(whole[name], name, entries.some_texts)) for name in _NAMED},
+            {
+                skill: re.compile(_any_of(phrases))
+                for skill, phrases in entries.named(whole["opposites"], "opposites", entries.some_texts).items()
+            },
             {name: entries.some_texts(whole[name], name) for name in _LISTS},
         )
 

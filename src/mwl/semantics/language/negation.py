@@ -5,7 +5,7 @@ import re
 from mwl.semantics.language.grammar import shipped_grammar
 
 _NEGATION = re.compile(
-    r"\b(?:do not|don't|dont|never|not|without|instead of|no more|(?:stop|quit|cease)(?=\s+\w+ing\b))"
+    r"\b(?:do not|don't|dont|never|not|without|instead of|no more|(?:no|stop|quit|cease)(?=\s+\w+ing\b))"
     r"\s+(?P<what>[a-z ]+)",
     re.IGNORECASE,
 )

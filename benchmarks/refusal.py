@@ -1,0 +1,67 @@
+"""Refusals on sentences that people wrote: cross-validated figures, opposites, and the fit that ships.
+
+python benchmarks/refusal.py [--fit FOLDER]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mwl.core.errors import MwlError
+from mwl.semantics import SemanticHead
+from mwl.semantics.calibration import auroc
+from mwl.semantics.refusal import NONE, Refusal, background, cross_validated, people
+
+FOLDS, MOST = 8, 0.075  # share of the sentences that no skill fits which are accepted
+OPPOSITES = (
+    "close the door", "shut the door", "lock the door", "keep the door closed", "stay away from the door",
+    "slow down", "slower", "no running", "hands off the target", "walk away from the target", "don't open the door",
+    "do not touch the target", "never run", "push the door shut", "let go of the handle",
+)  # fmt: skip
+
+
+def figures(by: str) -> dict[str, float]:
+    """AUROC, share accepted of none, share right and accepted, at the threshold that lets `MOST` of none through."""
+    head = SemanticHead.load("embedded")
+    own, odds, skills = cross_validated(head.encoder, head.cards, FOLDS, by)
+    none = np.array([label == NONE for label in own.labels])
+    values = odds.numpy()
+    threshold = float(np.quantile(values[none], 1 - MOST))
+    accepted = values > threshold
+    right = np.array([skill == label for skill, label in zip(skills, own.labels, strict=True)])
+    return {
+        "auroc": auroc(values[~none], values[none]),
+        "none_accepted": float(accepted[none].mean()),
+        "right_and_accepted": float((accepted & right)[~none].mean()),
+        "threshold": threshold,
+    }
+
+
+def main() -> None:
+    """Print the figures; fit and write what ships, where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit on all of it and write it there")
+    options = parser.parse_args()
+    found = {by: figures(by) for by in ("row", "kind")}
+    for by, told in found.items():
+        print(f"left out by {by}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()))
+    head = SemanticHead.load("embedded")
+    if options.fit:
+        labelled = people() + background(head.cards)
+        fitted = Refusal.fit(labelled, head.encoder.texts(labelled.texts))
+        fitted.threshold = found["row"]["threshold"]
+        torch.manual_seed(0)
+        print(f"wrote {fitted.save(options.fit, found['row'])}")
+        head = SemanticHead.load("embedded")
+    for text in OPPOSITES:
+        try:
+            plan = head.plan(text)
+            print(f"{text}: {[max(c.weights, key=c.weights.__getitem__) for c in plan]}")
+        except MwlError as error:
+            print(f"{text}: refused ({error})")
+
+
+if __name__ == "__main__":
+    main()
