@@ -20,7 +20,7 @@ from mwl.evaluation.agents import resolve
 from mwl.simulation import make_env
 from mwl.skills import SkillAgent, SkillEnv
 from mwl.world_model import WorldModelAgent
-from mwl.world_model.planner import Advice
+from mwl.world_model.planner import ReferenceActions
 
 SEED, TAIL, DISTANCE = (
     1000,
@@ -66,12 +66,12 @@ def carried_out(
     return total, torch.stack(rewards[: len(plans)])
 
 
-def advised(agent: WorldModelAgent, state: TensorDictBase) -> Advice | None:
+def advised(agent: WorldModelAgent, state: TensorDictBase) -> ReferenceActions | None:
     """What its experts say in the first state; None without experts."""
     if agent.guidance is None:
         return None
     advice = agent.guidance.reference(state[keys.OBSERVATION][:1])
-    return Advice(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
+    return ReferenceActions(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
 
 
 @torch.no_grad()

@@ -2,10 +2,12 @@
 
     python benchmarks/skills.py                                  # control steps per second with 8 environments
     python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
+    python benchmarks/skills.py --agents runs/maze runs/other    # agents of one task, each without its plan, too
+    python benchmarks/skills.py --falls                          # how often the robot falls under random decisions
     python benchmarks/skills.py --hold 10 --route-speed 1.6 --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
 
 The rivals are every skill as it is told by default, and the best constant command that CMA-ES finds. One line each:
-mean return over the episodes, and the control steps that it cost.
+mean return over the episodes with its 95% interval, and the control steps that it cost.
 """
 
 import argparse
@@ -17,11 +19,13 @@ import torch
 from torch import Tensor
 
 from mwl.core import keys
-from mwl.evaluation.episodes import run_episodes
+from mwl.evaluation.agents import resolve
 from mwl.experts.finetuning.cmaes import Evolution
 from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.experts.library import ExpertLibrary
-from mwl.simulation import make_env
+from mwl.rollouts.episodes import run_episodes
+from mwl.rollouts.statistics import ci95
+from mwl.simulation import get_task, make_env
 from mwl.skills import Route, SkillAgent, SkillEnv, SkillSpace
 from mwl.training.fit import resolved_config
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
@@ -64,10 +68,28 @@ class Follow:
         return action
 
 
-def mean_return(task: str, decider: Any, space: SkillSpace, hold: int, episodes: int) -> float:
-    """Of whole episodes at the seed that all share."""
-    env = make_env(task, episodes, seed=SEED)
-    return float(run_episodes(env, SkillAgent(decider, space, env.task.layout, hold), SEED).returns.mean())
+def earned(task: str, agent: Any, episodes: int) -> str:
+    """Mean return of whole episodes, at the seed that all share, in words."""
+    returns = run_episodes(make_env(task, episodes, seed=SEED), agent, SEED).returns
+    interval = ci95(returns.tolist())
+    within = "" if interval is None else f" [{interval[0]:.0f}, {interval[1]:.0f}]"
+    return f"{returns.mean():.0f}{within}, {returns.min():.0f} to {returns.max():.0f}"
+
+
+def decided(task: str, decider: Any, space: SkillSpace, hold: int, episodes: int) -> str:
+    """`earned` of an agent that decides so."""
+    return earned(task, SkillAgent(decider, space, get_task(task).layout, hold), episodes)
+
+
+def falls(space: SkillSpace, hold: int, count: int = 16, control_steps: int = 500) -> float:
+    """Share of `count` robots that fall on flat ground within so many control steps of random decisions."""
+    torch.manual_seed(SEED)
+    env = SkillEnv(make_env("h1-walk", count, seed=SEED), space, hold)
+    state, stands = env.reset(), torch.ones(count, dtype=torch.bool)
+    for _ in range(control_steps // hold):
+        state = env.step(state.set(keys.ACTION, space.draw(count)))[keys.NEXT].exclude(keys.REWARD)
+        stands &= ~state[keys.TERMINATED].squeeze(-1)
+    return float((~stands).float().mean())
 
 
 def best_constant(task: str, space: SkillSpace, hold: int, env_steps: int) -> Tensor:
@@ -122,11 +144,24 @@ def speed(config: dict[str, Any], env_steps: int) -> tuple[float, float]:
 def rivals(task: str, space: SkillSpace, hold: int, env_steps: int, episodes: int) -> None:
     """Print what an agent has to beat."""
     for name in space.skills:
-        print(f"{name} alone: {mean_return(task, Constant(space.encode(name)), space, hold, episodes):.0f}", flush=True)
+        print(f"{name} alone: {decided(task, Constant(space.encode(name)), space, hold, episodes)}", flush=True)
     action = best_constant(task, space, hold, env_steps)
     said = ", ".join(f"{name} {value:.2f}" for name, value in zip(space.names, action.tolist(), strict=True))
-    earned = mean_return(task, Constant(action), space, hold, episodes)
-    print(f"best constant command after {env_steps} steps: {earned:.0f} ({said})", flush=True)
+    found = decided(task, Constant(action), space, hold, episodes)
+    print(f"best constant command after {env_steps} steps: {found} with {said}", flush=True)
+
+
+def agents(folders: Sequence[str], episodes: int) -> None:
+    """Print what agents earn on the task they were made for, and the same without their plan."""
+    for folder in folders:
+        for without in (None, "plan"):
+            named = resolve(folder, without=without)
+            torch.manual_seed(SEED)
+            print(
+                f"{folder}{' without plan' if without else ''}: "
+                f"{earned(named.manifest['task'], named.agent, episodes)}",
+                flush=True,
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="h1-maze")
     parser.add_argument("--rivals", type=int, metavar="STEPS", help="control steps of the search for a command")
+    parser.add_argument("--agents", nargs="+", metavar="FOLDER", help="measure agents, with their plan and without")
+    parser.add_argument("--falls", action="store_true", help="measure random decisions, steered and not")
     parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
     parser.add_argument("--hold", type=int, help="control steps of a decision; default: the configuration's")
     parser.add_argument("--route-speed", type=float, metavar="M/S", help="default: the configuration's")
@@ -142,14 +179,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     config = resolved_config(["--config", CONFIG])
     settings, guidance = config["data"]["init_args"], config["model"]["init_args"]["guidance"]
-    space, hold = SkillSpace(ExpertLibrary.load(settings["skills"])), options.hold or settings["hold"]
+    hold = options.hold or settings["hold"]
+    space = SkillSpace(ExpertLibrary.load(settings["skills"]), steered=settings["steered"])
     if options.route:
         layout = make_env(options.task).task.layout
         decider = Follow(Route(space, options.route, layout, options.route_speed or guidance["route_speed"]))
-        print(f"route alone: {mean_return(options.task, decider, space, hold, options.episodes):.0f}")
+        print(f"route alone: {decided(options.task, decider, space, hold, options.episodes)}")
     if options.rivals:
         rivals(options.task, space, hold, options.rivals, options.episodes)
-    if not options.route and not options.rivals:
+    if options.agents:
+        agents(options.agents, options.episodes)
+    if options.falls:
+        for name, each in {"told rates": SkillSpace(space.library), "steered": space}.items():
+            print(f"random decisions of {hold} control steps, {name}: {falls(each, hold):.0%} fall within 10 s")
+    if not (options.route or options.rivals or options.agents or options.falls):
         wall, processor = speed(config, options.steps)
         rates = f"{wall:.0f} control steps per second, {processor:.0f} per second of processor time"
         print(f"{CONFIG}, {ENVS} environments, a plan at every decision: {rates}")

@@ -49,6 +49,7 @@ GONE = {
     **dict.fromkeys(
         ("expert_rollout", "gate_lr", "gate_entropy_floor", "policy_constraint", "policy_constraint_weight"), _NO_GAIN
     ),
+    "optimism": "exploration is by held actions (learning.held_share); leave it out",
     "limbs": "experts are weighed for the whole body; leave it out",
 }
 """Settings that are none any more, and what to do instead."""

@@ -47,7 +47,7 @@ def fitted(
         PlannerConfig(samples=64, iterations=2, elites=8, policy_samples=4, held=0.5),
         GuidanceConfig(planner_base=False, **guidance),
     )
-    data = WorldModelData(task, env_steps, num_envs=2, level="skills", skills=SKILLS, hold=20)
+    data = WorldModelData(task, env_steps, num_envs=2, level="skills", skills=SKILLS, steered=True, hold=20)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -65,14 +65,14 @@ def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Pa
     module, data = fitted("h1-maze", route=WAY)
     assert module.global_step > 0
     assert data.replay is not None
-    assert (data.spec.episode_steps, data.spec.action_size, data.rounds, data.env_steps) == (50, 5, 12, 480)
+    assert (data.spec.episode_steps, data.spec.action_size, data.rounds, data.env_steps) == (50, 2, 12, 480)
     assert len(data.replay) == 24  # decisions
     assert module.discount == pytest.approx(0.95)
     handed = module.artifact()
     save_checkpoint(tmp_path / "model.ckpt", handed["checkpoint"])
     agent = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt"))
     assert isinstance(agent, SkillAgent)
-    env = SkillEnv(make_env("h1-maze", 2, seed=7), SkillSpace(ExpertLibrary.load(SKILLS)), hold=20)
+    env = SkillEnv(make_env("h1-maze", 2, seed=7), SkillSpace(ExpertLibrary.load(SKILLS), steered=True), hold=20)
     decider = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt")).decider  # type: ignore[union-attr]
     torch.manual_seed(3)
     decider.reset()
@@ -86,8 +86,31 @@ def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Pa
     each = inner.reset()
     for step in range(40):
         each = inner.step(each.set(keys.ACTION, agent.act(each[keys.OBSERVATION], step)))[keys.NEXT]
+        agent.remember(each[keys.REWARD].squeeze(-1))
         each = each.exclude(keys.REWARD)
-    assert torch.equal(each[keys.OBSERVATION], state[keys.OBSERVATION])
+    seen = state[keys.OBSERVATION]
+    assert torch.equal(each[keys.OBSERVATION], seen[:, :-1])
+    assert (seen[:, -1] > 100).all()  # of the first checkpoint, where it begins: what it earned is remembered
+    assert agent.control is not None
+    assert torch.equal(agent.control.observed(each[keys.OBSERVATION]), seen)
+    agent.leave_out("plan")
+    route = agent.decider.guidance.reference(seen)  # type: ignore[attr-defined]
+    agent.reset()
+    agent.decider.act(seen)
+    assert torch.equal(agent.decider.last[keys.ACTION], route[keys.REFERENCE_ACTION])  # type: ignore[attr-defined]
+
+
+def test_without_a_plan_and_a_route_the_policy_prior_decides() -> None:
+    module, data = fitted("h1-maze", enabled=False)
+    assert data.behaviour is not None
+    agent = agent_from_plain(module.artifact()["checkpoint"]).decider  # type: ignore[union-attr]
+    seen = torch.cat([make_env("h1-maze", 2, seed=7).reset()[keys.OBSERVATION], torch.zeros(2, 1)], dim=-1)
+    planned = agent.act(seen)
+    agent.leave_out("plan")
+    assert torch.equal(agent.act(seen), module.model.policy(module.model.encode(agent.observer(seen))).mean)
+    assert not torch.equal(agent.act(seen), planned)
+    with pytest.raises(BadInput, match="no gate to leave out"):
+        agent.leave_out("gate")
 
 
 def test_skills_are_named_at_their_level_alone() -> None:

@@ -51,3 +51,15 @@ def test_loss_is_the_cross_entropy_with_the_written_out_target(codec: TwoHot) ->
 def test_even_logits_cost_the_log_of_the_number_of_bins(codec: TwoHot) -> None:
     loss = codec.loss(torch.zeros(101, dtype=torch.float64), torch.tensor(3.0, dtype=torch.float64))
     assert loss == pytest.approx(math.log(101))
+
+
+def test_a_mean_counts_what_comes_by_chance_at_its_worth() -> None:
+    codec = TwoHot(mean=True).double()
+    value = torch.tensor([-20.0, -0.3, 0.0, 0.917, 184.0], dtype=torch.float64)
+    logits = codec.encode(value).clamp(min=1e-300).log()
+    assert torch.allclose(codec.decode(logits), value, atol=1e-6)
+    chance = (codec.encode(torch.tensor(300.0).double()) + codec.encode(torch.tensor(0.0).double())) / 2
+    logits = chance.clamp(min=1e-300).log()
+    assert codec.decode(logits) == pytest.approx(150.0)
+    # the mean bin is half of ln 301, up to how 300 falls between bins; e^2.85 - 1 = 16.3
+    assert TwoHot().double().decode(logits) == pytest.approx(16.3, abs=0.1)

@@ -52,6 +52,14 @@ def test_target_bootstraps_with_the_smaller_estimate_unless_terminated() -> None
     assert td_target(reward, terminated, value, 0.5).tolist() == [[3.0, 1.0]]  # 1 + 0.5 * min(10, 4); 1 alone
 
 
+def test_targets_along_a_slice_are_lambda_returns() -> None:
+    reward = torch.tensor([[1.0, 1.0], [2.0, 2.0], [8.0, 8.0]], dtype=torch.float64)
+    value = torch.tensor([[2.0, 2.0], [6.0, 6.0], [4.0, 4.0]], dtype=torch.float64).expand(2, 3, 2)
+    terminated = torch.tensor([[False, False], [False, True], [False, False]])
+    # From behind: 8 + 0.5 * 4; 2 + 0.5 * (6 + 10) / 2, or 2 where it fell; 1 + 0.5 * (2 + 6) / 2; as much with 2 for 6.
+    assert td_target(reward, terminated, value, 0.5, 0.5).tolist() == [[3.0, 2.0], [6.0, 2.0], [10.0, 10.0]]
+
+
 def test_consistency_weighs_later_steps_less() -> None:
     # Errors 1, 2, 4 at rho 0.5: (1 * 1 + 0.5 * 4 + 0.25 * 16) / 3 = 7 / 3.
     predicted = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64).view(3, 1, 1).expand(3, 2, 4)

@@ -134,6 +134,19 @@ def test_the_model_sees_where_it_is_wherever_the_scene_has_places(name: str) -> 
     assert torch.equal(observer(here), observer(there)) == (name in ("h1-stand", "h1-walk", "h1-run"))
 
 
+def test_who_steers_a_walker_sees_its_place_and_not_its_joints() -> None:
+    task = get_task("h1-pole")
+    observer = Observer(task.layout.sizes, task.fixed_scene, joints=False)
+    here = torch.rand(1, task.layout.size, generator=torch.Generator().manual_seed(0))
+    joints, place = here.clone(), here.clone()
+    joints[:, 7:26] += 0.1
+    place[:, 0] += 16.0  # the longest wave
+    assert torch.equal(observer(here), observer(joints))
+    # height, gravity, heading, velocities; x and y; sine and cosine of five waves of both
+    assert observer(here).shape == (1, 1 + 3 + 2 + 3 + 3 + 2 + 2 * 2 * 5)
+    assert torch.isclose(observer(here), observer(place), atol=1e-4).sum() == 33  # all but x itself
+
+
 def test_a_training_on_a_fixed_scene_sees_it() -> None:
     data = WorldModelData("h1-maze", num_envs=1)
     data.setup("fit")

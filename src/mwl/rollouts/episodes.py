@@ -34,6 +34,8 @@ class Agent(Protocol):
     def act(self, observation: "Tensor", step: int | None = None) -> "Tensor":
         """Actions `[N, A]` in [-1, 1] for observations `[N, O]`; `[A]` for `[O]`."""
 
+    # An agent may have `remember(reward)`, too: it is then told the rewards `[N]` of its last actions.
+
 
 OnStep = Callable[[int, HumanoidEnv, Agent], None]
 Report = Callable[[float, str], None]
@@ -86,6 +88,7 @@ def rollout(
     running = np.ones(env.num_envs, dtype=bool)
     now = env.reset() if start is None else start
     agent.reset()
+    remember = getattr(agent, "remember", None)
     for index in range(env.task.max_episode_steps if steps is None else steps):
         observation = now[keys.OBSERVATION]
         action = agent.act(observation, index)
@@ -95,6 +98,8 @@ def rollout(
         yield Step(index, observation, action, after, running.copy())
         done = after[keys.DONE].squeeze(-1)
         running &= ~done.numpy()
+        if remember is not None:
+            remember(after[keys.REWARD].squeeze(-1))
         if not running.any():
             return
         now = after.exclude(keys.REWARD)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mwl.experts.features import Layout
+from mwl.simulation.task import ObservationLayout
 from mwl.skills.control import SkillControl
 from mwl.skills.space import SkillSpace
 
@@ -26,12 +26,16 @@ class SkillAgent:
     Args:
         decider: chooses decisions, as a world model that was trained in `SkillEnv`.
         space: the skills.
-        layout: where the parts of the task's observation lie.
+        layout: where the parts of the task's observation lie, or of what the decider sees (`SkillSpace.observed`).
         hold: control steps for which a decision holds.
     """
 
-    def __init__(self, decider: Decider, space: SkillSpace, layout: Layout, hold: int) -> None:
-        self.decider, self.space, self.layout, self.hold = decider, space, layout, hold
+    def __init__(self, decider: Decider, space: SkillSpace, layout: ObservationLayout, hold: int) -> None:
+        self.decider, self.space, self.hold = decider, space, hold
+        own = {
+            name: size for name, size in layout.sizes.items() if name not in space.observed(ObservationLayout()).sizes
+        }
+        self.layout, self._remembers = ObservationLayout(**own), len(own) < len(layout.sizes)
         self.control: SkillControl | None = None
         self._age = torch.zeros(0, dtype=torch.int64)  # control steps since each episode began
 
@@ -57,6 +61,11 @@ class SkillAgent:
         """Let the decider go on without a part, see `WorldModelAgent.leave_out`."""
         self.decider.leave_out(part)  # type: ignore[attr-defined]
 
+    def remember(self, reward: Tensor) -> None:
+        """Take the rewards `[N]` of the last actions into account."""
+        if self.control is not None:
+            self.control.remember(reward.float())
+
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
         """Joint actions `[N, A]` in [-1, 1] at observations `[N, O]`."""
@@ -65,7 +74,8 @@ class SkillAgent:
             self._age = torch.zeros(len(observation), dtype=torch.int64)
         due = self._age % self.hold == 0
         if due.any():
-            decisions = self.decider.act(observation, None if step is None else step // self.hold)
+            seen = self.control.observed(observation) if self._remembers else observation
+            decisions = self.decider.act(seen, None if step is None else step // self.hold)
             self.control.decide(self.space.decode(decisions), due)
         self._age = self._age + 1
         return self.control.act(observation, self.layout)

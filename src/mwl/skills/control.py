@@ -8,9 +8,10 @@ from torch import Tensor
 
 from mwl.core.errors import BadInput
 from mwl.experts.features import Layout
-from mwl.skills.space import Decision, SkillSpace
+from mwl.skills.space import REST, Decision, SkillSpace
+from mwl.skills.steering import STANDS, WALK, pose, steered
 
-_STATE = ("memory", "skill", "bridge", "left", "commands")
+_STATE = ("memory", "skill", "bridge", "left", "commands", "pace", "most")
 
 
 class SkillControl:
@@ -31,10 +32,13 @@ class SkillControl:
         self.bridge = torch.zeros(count, dtype=torch.int64)  # expert that acts first
         self.left = torch.zeros(count, dtype=torch.int64)  # control steps for which it still does
         self.commands = torch.zeros(count, sum(command.size for command in space.commands.values()))
+        self.pace = torch.zeros(count)  # m/s that a steered walker was told last
+        self.most = torch.zeros(count)  # reward earned in a control step
 
     def reset(self, mask: Tensor) -> None:
         """Begin new episodes where `mask` `[N]` holds."""
         self.skill, self.left = self.skill.masked_fill(mask, -1), self.left.masked_fill(mask, 0)
+        self.pace, self.most = self.pace.masked_fill(mask, 0.0), self.most.masked_fill(mask, 0.0)
         begun = self.space.library.initial_memory(self.count)
         self.memory = torch.where(mask.unsqueeze(-1), begun, self.memory)
 
@@ -55,10 +59,30 @@ class SkillControl:
         """Joint actions `[N, A]` at observations `[N, O]`, and one control step gone by."""
         sizes = [command.size for command in self.space.commands.values()]
         told = dict(zip(self.space.commands, self.commands.split(sizes, dim=-1), strict=True))
+        skill = self.skill
+        if self.space.steered:
+            skill = self._steer(told, observation, layout)
         actions, self.memory = self.space.library.step(observation, layout, told, self.memory)
-        acting = torch.where(self.left > 0, self.bridge, self.space.experts[self.skill])
+        acting = torch.where(self.left > 0, self.bridge, self.space.experts[skill])
         self.left = (self.left - 1).clamp(min=0)
         return actions[torch.arange(self.count), acting]
+
+    def _steer(self, told: dict[str, Tensor], observation: Tensor, layout: Layout) -> Tensor:
+        """Who acts `[N]` now, with what the walker is told put in place of its velocity; it stops before it stands."""
+        _, yaw, moves = pose(observation, layout)
+        rest, walk = self.space.position(REST), self.space.position(WALK)
+        stops = self.skill == rest
+        told[WALK] = steered(told[WALK].masked_fill(stops.unsqueeze(-1), 0.0), yaw, self.pace)
+        self.pace = told[WALK][:, 0]
+        return self.skill.masked_fill(stops & ((moves > STANDS) | (self.pace > STANDS)), walk)
+
+    def remember(self, reward: Tensor) -> None:
+        """Take the rewards `[N]` of a control step into account."""
+        self.most = torch.maximum(self.most, reward)
+
+    def observed(self, observation: Tensor) -> Tensor:
+        """What who decides sees of observations `[N, O]`: with the most earned where `SkillSpace.observed` says so."""
+        return torch.cat([observation, self.most.unsqueeze(-1)], dim=-1) if self.space.steered else observation
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how it goes on, as tensors."""

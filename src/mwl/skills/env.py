@@ -20,9 +20,10 @@ from mwl.skills.space import SkillSpace
 class SkillEnv(EnvBase):
     """N episodes of a task in which one step is a decision, held for several control steps of 20 ms.
 
-    Observation `[N, O]` is the task's own. The reward `[N, 1]` of a decision is the sum over its control steps. An
-    episode that ends while a decision is held earns nothing more, and shows the observation in which it ended; a true
-    end is `terminated`, the time limit `truncated`. `SkillControl` says who acts within a decision.
+    Observation `[N, O]` is the task's own, with what the agent remembers (`SkillSpace.observed`). The reward `[N, 1]`
+    of a decision is the sum over its control steps. An episode that ends while a decision is held earns nothing more,
+    and shows the observation in which it ended; a true end is `terminated`, the time limit `truncated`. `SkillControl`
+    says who acts within a decision.
 
     Args:
         env: the task, as `mwl.make_env` makes it.
@@ -43,10 +44,11 @@ class SkillEnv(EnvBase):
         self.control_steps, self._restored = 0, False
         self.control = SkillControl(space, count)
         self._now = torch.zeros(count, env.task.layout.size)
+        self.layout = space.observed(env.task.layout)
         flag = {"shape": (count, 1), "dtype": torch.bool}
         self.observation_spec = Composite(
             {
-                keys.OBSERVATION: Unbounded(shape=(count, env.task.layout.size), dtype=torch.float32),
+                keys.OBSERVATION: Unbounded(shape=(count, self.layout.size), dtype=torch.float32),
                 keys.STEP_COUNT: Unbounded(shape=(count, 1), dtype=torch.int64),
             },
             shape=(count,),
@@ -121,7 +123,9 @@ class SkillEnv(EnvBase):
             outcome = self.env.world.step(self.env.world.valid_action(action.numpy()))
             reached = torch.from_numpy(self.env.world.observation())
             self._now = torch.where(running.unsqueeze(-1), reached, self._now)
-            earned += torch.from_numpy(outcome.reward) * running
+            reward = torch.from_numpy(outcome.reward) * running
+            self.control.remember(reward.float())
+            earned += reward
             terminated |= torch.from_numpy(outcome.terminated) & running
             truncated |= torch.from_numpy(outcome.truncated) & running
             self.control_steps += int(running.sum())
@@ -133,7 +137,7 @@ class SkillEnv(EnvBase):
 
     def _observed(self, **more: Tensor) -> TensorDict:
         entries = {
-            keys.OBSERVATION: self._now.clone(),
+            keys.OBSERVATION: self.control.observed(self._now).clone(),
             keys.STEP_COUNT: self.decisions.unsqueeze(-1).clone(),
             **{key: torch.zeros(self.num_envs, 1, dtype=torch.bool) for key in _FLAGS if key not in more},
             **more,

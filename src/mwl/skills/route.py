@@ -12,15 +12,12 @@ from torch import Tensor
 from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.core.plain import from_plain
-from mwl.experts.features import Layout, robot_state
+from mwl.experts.features import Layout
 from mwl.experts.guidance_state import GuidanceState
-from mwl.robot import frames
 from mwl.skills.space import REST, SkillSpace
+from mwl.skills.steering import WALK, pose, steered
 
-WALK = "walk"
 _NEAR = 0.4  # m, within which a corner counts as reached
-_FACES = 0.5  # rad, within which walking may begin
-_GAIN = 2.0  # rad/s of turning per rad that the corner lies aside
 _SLOW = 0.5  # m/s at which a corner is reached; it slows down to that by 1 m/s per metre left
 _STANDS = 0.3  # m/s below which it may stand still at the end
 _MEMORY = 5  # leg, x, y and heading of the start, and whether they are known
@@ -95,12 +92,12 @@ class Route:
         count = len(observation)
         if memory is None:
             memory = torch.zeros(count, _MEMORY)
-        place, yaw, moves = self._pose(observation)
+        place, yaw, moves = pose(observation, self.layout)
         here = torch.cat([torch.zeros(count, 1), place, yaw.unsqueeze(-1), torch.ones(count, 1)], dim=-1)
         memory = torch.where(memory[:, 4:] > 0, memory, here)
-        error, speed, after = self._ahead(place, yaw, moves, memory)
+        velocity, after = self._ahead(place, yaw, moves, memory)
         actions = self._actions.expand(count, -1, -1).clone()
-        actions[:, self.space.position(WALK)] = self._steered(error, speed)
+        actions[:, self.space.position(WALK)] = self._told(velocity, yaw)
         weights = torch.zeros(count, self.num_experts)
         over = after[:, 0].long() >= len(self.corners)
         weights[:, self.space.position(WALK)] = (~over).float()
@@ -116,23 +113,15 @@ class Route:
             batch_size=[count],
         )
 
-    def _pose(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """World x and y `[N, 2]` in m, heading `[N]` in rad and speed `[N]` in m/s."""
-        qpos, qvel = robot_state(observation, self.layout)
-        return qpos[:, :2], frames.heading(frames.rotation_matrix(qpos[:, 3:7])), qvel[:, :2].norm(dim=-1)
-
-    def _ahead(self, place: Tensor, yaw: Tensor, moves: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How far to the left `[N]` the next corner lies (rad), the speed `[N]` to it, and the memory then."""
+    def _ahead(self, place: Tensor, yaw: Tensor, moves: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity `[N, 2]` in the world that leads on, and the memory then; straight on and slow at the end."""
         leg, last = memory[:, 0].long(), len(self.corners) - 1
         near, ends = self._away(leg, place, memory).norm(dim=-1) < _NEAR, leg >= last
         leg = leg + (near & (leg <= last) & (~ends | (moves < _STANDS)))
         away = self._away(leg, place, memory)
-        error = torch.atan2(away[:, 1], away[:, 0]) - yaw
-        error = torch.atan2(error.sin(), error.cos())
-        speed = (away.norm(dim=-1) + _SLOW - _NEAR).clamp(_SLOW, self.speed)
-        brakes = near & ends
+        speed = (away.norm(dim=-1) + _SLOW - _NEAR).clamp(_SLOW, self.speed).masked_fill(near & ends, 0.0)
         after = torch.cat([leg.unsqueeze(-1).to(memory.dtype), memory[:, 1:]], dim=-1)
-        return error.masked_fill(brakes, 0.0), speed.masked_fill(brakes, 0.0), after
+        return away / away.norm(dim=-1, keepdim=True).clamp(min=1e-6) * speed.unsqueeze(-1), after
 
     def _away(self, leg: Tensor, place: Tensor, memory: Tensor) -> Tensor:
         """From places `[N, 2]` to the corners of legs `[N]`, in m."""
@@ -141,11 +130,10 @@ class Route:
         turned = torch.stack([cos * corner[:, 0] - sin * corner[:, 1], sin * corner[:, 0] + cos * corner[:, 1]], -1)
         return start + turned - place
 
-    def _steered(self, error: Tensor, speed: Tensor) -> Tensor:
-        """Actions `[N, D]` of the walking skill with the next corner `error` `[N]` rad to the left."""
-        forward = torch.where(error.abs() < _FACES, speed * error.cos(), 0.0)
-        told = torch.stack([forward, torch.zeros_like(error), _GAIN * error], dim=-1)
-        action = self._actions[self.space.position(WALK)].expand(len(error), -1).clone()
+    def _told(self, velocity: Tensor, yaw: Tensor) -> Tensor:
+        """Actions `[N, D]` of the walking skill that lead to a velocity `[N, 2]` in the world."""
+        told = velocity if self.space.steered else steered(velocity, yaw)
+        action = self._actions[self.space.position(WALK)].expand(len(yaw), -1).clone()
         action[:, self.space.slice_of(WALK)] = self.space.commands[WALK].normalised(told)
         return action
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.core.plain import from_plain
 from mwl.experts.library import Expert, ExpertLibrary
+from mwl.simulation.task import ObservationLayout
 from mwl.skills.commands import Command, command_of
+from mwl.skills.steering import RESTS, VELOCITY, WALK
 
 REST = "stand"
 """The skill that is always there: a robot that can't stand still can't wait."""
@@ -50,21 +52,24 @@ class _Settings:
     skills: list[str]
     bridges: list[tuple[str, str, str, int]]  # from, to, expert, steps
     ranges: dict[str, Command]
+    steered: bool = False
 
 
 class SkillSpace:
     """Actions `[N, D]` in [-1, 1]: a score for each of S skills, then the command of each that takes one.
 
-    The skill of the highest score acts; where `stand` is the only one there are no scores.
+    The skill of the highest score acts; where there is only one to score there are no scores.
 
     Args:
         library: experts of the skills, and of the bridges.
         skills: names of those to choose from, in order; None takes all that are no bridge's.
         bridges: transition experts by (from, to).
         ranges: commands by skill in place of those that the manifests state.
+        steered: `walk` is told a velocity in the world, see `steered`, and `stand` acts where that is too slow.
 
     Raises:
-        BadInput: an unknown name, `stand` is missing among several skills, or a bridge without steps.
+        BadInput: an unknown name, `stand` is missing among several skills, `walk` where it is to be steered, or a
+            bridge without steps.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class SkillSpace:
         skills: Sequence[str] | None = None,
         bridges: Mapping[tuple[str, str], Bridge] | None = None,
         ranges: Mapping[str, Command] | None = None,
+        steered: bool = False,
     ) -> None:
         self.library, self.bridges = library, dict(bridges or {})
         between = {bridge.expert for bridge in self.bridges.values()}
@@ -81,9 +87,9 @@ class SkillSpace:
             library.index(name)
         if len(set(self.skills)) != len(self.skills) or REST not in self.skills:
             raise BadInput(f"the skills must differ and hold {REST!r}; they are {', '.join(self.skills) or 'none'}")
-        for pair in self.bridges:
-            for name in pair:
-                self.position(name)
+        self.steered = steered
+        for name in (name for pair in (*self.bridges, *([(WALK,)] if steered else [])) for name in pair):
+            self.position(name)
         if any(bridge.steps < 1 for bridge in self.bridges.values()):
             raise BadInput("a bridge between two skills must act for at least one control step")
         self.experts = torch.tensor([library.index(name) for name in self.skills])
@@ -91,8 +97,10 @@ class SkillSpace:
         for name in self.skills:
             stated = (ranges or {}).get(name) or command_of(library.experts[library.index(name)].manifest)
             if stated is not None:
-                self.commands[name] = stated
-        self._scores = len(self.skills) if len(self.skills) > 1 else 0
+                self.commands[name] = VELOCITY if steered and name == WALK else stated
+        self._scored = [name for name in self.skills if not (steered and name == REST)]
+        self._scores = len(self._scored) if len(self._scored) > 1 else 0
+        self._scored_positions = torch.tensor([self.skills.index(name) for name in self._scored])
         self._slices, start = {}, self._scores
         for name, command in self.commands.items():
             self._slices[name] = slice(start, start + command.size)
@@ -103,7 +111,15 @@ class SkillSpace:
     def names(self) -> list[str]:
         """What each of the D numbers of an action means."""
         told = [f"{skill} {axis}" for skill, command in self.commands.items() for axis in command.names]
-        return [*(f"score of {skill}" for skill in self.skills[: self._scores]), *told]
+        return [*(f"score of {skill}" for skill in self._scored[: self._scores]), *told]
+
+    def observed(self, layout: ObservationLayout) -> ObservationLayout:
+        """What who decides sees of a task, from its layout.
+
+        Where the walker is steered, the agent remembers the most that it earned in a control step of the episode: what
+        pays next may depend on what was reached, which an observation need not show.
+        """
+        return ObservationLayout(**layout.sizes, most_earned=1) if self.steered else layout
 
     def position(self, skill: str) -> int:
         """Where a skill stands among the scores.
@@ -128,8 +144,12 @@ class SkillSpace:
         if action.shape[-1] != self.size:
             raise BadInput(f"a decision has {self.size} numbers ({', '.join(self.names)}), not {action.shape[-1]}")
         scores = action[:, : self._scores]
-        skill = scores.argmax(dim=-1) if self._scores else action.new_zeros(len(action), dtype=torch.int64)
+        best = scores.argmax(dim=-1) if self._scores else action.new_zeros(len(action), dtype=torch.int64)
+        skill = self._scored_positions[best]
         told = {name: command.values(action[:, self._slices[name]]) for name, command in self.commands.items()}
+        if self.steered:
+            rests = (skill == self.position(WALK)) & (told[WALK].norm(dim=-1) < RESTS)
+            skill = skill.masked_fill(rests, self.position(REST))
         return Decision(skill, told)
 
     def encode(self, skill: str, command: Sequence[float] | Tensor | None = None) -> Tensor:
@@ -140,10 +160,13 @@ class SkillSpace:
         Raises:
             BadInput: no such skill, a command for a skill that takes none, or one of another size.
         """
-        chosen, action = self.position(skill), torch.zeros(self.size)
+        self.position(skill)
+        action = torch.zeros(self.size)
+        if self.steered and skill == REST:
+            skill, command = WALK, [0.0, 0.0]
         if self._scores:
             action[: self._scores] = -1.0
-            action[chosen] = 1.0
+            action[self._scored.index(skill)] = 1.0
         if command is None:
             return action
         values = torch.as_tensor(command, dtype=torch.float32)
@@ -155,18 +178,23 @@ class SkillSpace:
         return action
 
     def draw(self, count: int) -> Tensor:
-        """Random actions `[count, D]`; a skill is drawn the more often the more it is told, by 1 + C."""
+        """Random actions `[count, D]`, every other one of `grid`: extremes lead further than what lies between.
+
+        A skill is drawn the more often the more it is told, by 1 + C.
+        """
         action = torch.rand(count, self.size) * 2 - 1
         if self._scores:
-            sizes = [1 + (self.commands[name].size if name in self.commands else 0) for name in self.skills]
+            sizes = [1 + (self.commands[name].size if name in self.commands else 0) for name in self._scored]
             chosen = torch.multinomial(torch.tensor(sizes, dtype=torch.float32), count, replacement=True)
             action[:, : self._scores] = 2 * torch.eye(self._scores)[chosen] - 1
+        extreme = torch.rand(count) < 0.5
+        action[extreme, self._scores :] = action[extreme, self._scores :].mul(1.4999).round()
         return action
 
     def grid(self) -> Tensor:
         """Actions `[M, D]` of every skill by itself, at the least, middle and greatest of each number it is told."""
         actions = []
-        for name in self.skills:
+        for name in self._scored:
             size = self.commands[name].size if name in self.commands else 0
             for told in product((-1.0, 0.0, 1.0), repeat=size):
                 action = self.encode(name)
@@ -182,6 +210,7 @@ class SkillSpace:
             "skills": list(self.skills),
             "bridges": [[*pair, bridge.expert, bridge.steps] for pair, bridge in self.bridges.items()],
             "ranges": {name: asdict(command) for name, command in self.commands.items()},
+            "steered": self.steered,
         }
 
     @classmethod
@@ -194,6 +223,7 @@ class SkillSpace:
         """
         experts = [Expert.from_plain(entry, f"expert {i + 1}") for i, entry in enumerate(entries["experts"])]
         told = {name: entries.get(name) for name in ("skills", "bridges", "ranges")}
+        told["steered"] = entries.get("steered", False)
         settings = from_plain(_Settings, told, "skills")
         bridges = {(before, after): Bridge(expert, steps) for before, after, expert, steps in settings.bridges}
-        return cls(ExpertLibrary(experts), settings.skills, bridges, settings.ranges)
+        return cls(ExpertLibrary(experts), settings.skills, bridges, settings.ranges, settings.steered)

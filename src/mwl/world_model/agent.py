@@ -9,6 +9,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from mwl._renamed import GONE
 from mwl.core import keys
 from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
 from mwl.core.errors import BadInput, CorruptFile, UnknownAgent
@@ -76,7 +77,9 @@ class WorldModelAgent:
         self.pick = way
 
     def leave_out(self, part: str) -> None:
-        """Go on without one of `PARTS`, to see what it is worth; without a plan the experts' reference is carried out.
+        """Go on without one of `PARTS`, to see what it is worth.
+
+        Without a plan the experts' reference is carried out, and without experts the policy prior.
 
         Raises:
             BadInput: it has no such part, or nothing could act without it.
@@ -84,13 +87,11 @@ class WorldModelAgent:
         guidance, held = self.guidance, "correction" if part == "tuning" else part
         if part not in PARTS:
             raise BadInput(f"{part!r} is no part of an agent; choose from {', '.join(PARTS)}")
-        if guidance is None or part == "residual" or (part != "plan" and getattr(guidance, held, None) is None):
-            raise BadInput(
-                "this agent was trained without experts: nothing acts without its plan"
-                if guidance is None
-                else f"this agent has no {part} to leave out"
-            )
-        if part == "plan":
+        if part != "plan" and (part == "residual" or getattr(guidance, held, None) is None):
+            raise BadInput(f"this agent has no {part} to leave out")
+        if part == "plan" and guidance is None:
+            self.pick = "policy"
+        elif part == "plan":
             self.plans = False
         elif isinstance(guidance, Guidance):
             self.guidance = replace(guidance, correction=None) if part == "tuning" else guidance.without_gate()
@@ -227,6 +228,7 @@ def describe_agent(
             "network": dict(network),
             "sizes": None if sizes is None else dict(sizes),
             "position": agent.observer.position,
+            "joints": agent.observer.joints,
             "planner": {**asdict(agent.planner.config), "compile": "off"},
             "horizon": agent.planner.horizon,
             "discount": agent.planner.discount,
@@ -257,6 +259,7 @@ class _Settings:
     trust_radius: float
     pick: str
     position: bool = False  # the first agents did not say, and did not see it on a fixed scene
+    joints: bool = True
     hold: int = 1
 
     def __post_init__(self) -> None:
@@ -279,11 +282,14 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
     Raises:
         CorruptFile, SpecMismatch: entries are missing or of another type, or weights do not fit.
     """
-    settings = from_plain(_Settings, checkpoint["hyper_parameters"], "hyper_parameters")
+    entries = dict(checkpoint["hyper_parameters"])
+    if isinstance(entries.get("planner"), dict):
+        entries["planner"] = {name: value for name, value in entries["planner"].items() if name not in GONE}
+    settings = from_plain(_Settings, entries, "hyper_parameters")
     model = load_module(lambda: WorldModel(**settings.network), checkpoint["state_dict"], "world model")
     if len(settings.unit) != model.action_size or min(settings.unit) <= 0:
         raise CorruptFile(f"world model: its unit {shown(settings.unit)} is not one number above 0 per action")
-    observer = Observer(settings.sizes, settings.position)
+    observer = Observer(settings.sizes, settings.position, settings.joints)
     unit, told = torch.tensor(settings.unit), dict(settings.switches)
     if not told.pop("head", True):
         raise CorruptFile("world model: holds its experts' actions along a plan, as earlier versions did; fit it again")

@@ -27,6 +27,9 @@ class NetworkConfig:
     """`mish` as in TD-MPC2, or `silu`, a third of the cost on a CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the matrix products; weights, norms and losses stay float32. `bfloat16` pays from 5M up."""
+    mean_reward: bool = False
+    """Predicted rewards are means over what may happen, see `TwoHot`: else a plan that earns 300 a step sooner or later
+    counts 16 twice."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class LearningConfig:
     demonstration_share: ShareBelowOne = 0.5
     demonstration_steps: Whole = 20_000
     """Environment steps after which batches hold own experience alone."""
+    trace: Share = 0.0
+    """Lambda of the value targets, the weight of what the rest of a slice earned against the next state's value: 0
+    as in TD-MPC2, more learns faster and is off-policy."""
     target_rate: Share = 0.01
     """Share by which the target Q networks follow per update."""
     compile: Literal["off", "default"] = "off"
@@ -94,11 +100,12 @@ class PlannerConfig:
     """Action sequences per iteration, those of policy and experts included."""
     held: Share = 0.0
     """Share of the sequences drawn that deviate from the mean alike at all steps."""
-    optimism: NonNegative = 0.0
-    """Standard deviations between the Q networks that are added to the value of a plan's end, in training alone."""
     iterations: Count = 6
     elites: Count = 64
     policy_samples: Whole = 24
+    around_policy: bool = False
+    """Without guidance, search within two `max_std` of what the policy prior would do, instead of around the last plan
+    alone (cf. PO-MPC, arXiv 2510.04280)."""
     temperature: Positive = 0.5
     min_std: Positive = 0.05
     """Smallest standard deviation of unguided search; under guidance the same share of the trust radius."""

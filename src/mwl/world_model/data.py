@@ -45,6 +45,7 @@ class WorldModelData(Experience):
         level: what an action is: targets of `joints` at every control step, or a decision between `skills`.
         skills: expert folders, at level `skills`.
         bridges: folder of the expert that acts for the first second of a change of skill, by `FROM TO`.
+        steered: the walking skill is told a velocity in the world, to which it turns, instead of rates.
         hold: control steps for which a decision holds. Replay, horizon and planner count decisions; environment steps,
             here and in the learning settings, are control steps at either level.
         num_threads: threads of the physics; None takes one per core.
@@ -65,6 +66,7 @@ class WorldModelData(Experience):
         level: Literal["joints", "skills"] = "joints",
         skills: list[str] | None = None,
         bridges: dict[str, str] | None = None,
+        steered: bool = False,
         hold: Count = 10,
         num_threads: Count | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class WorldModelData(Experience):
         self.hold = hold if level == "skills" else 1
         super().__init__(task, env_steps, num_envs, steps_per_round, seed, suite, num_threads)
         self.save_hyperparameters()
-        self.level, self.skills, self.bridges = level, skills, bridges or {}
+        self.level, self.skills, self.bridges, self.steered = level, skills, bridges or {}, steered
         self.capacity = min(capacity, -(-env_steps // self.hold))
         self.sidecar = None if sidecar is None else Path(sidecar)
         self.replay: Replay | None = None
@@ -90,6 +92,7 @@ class WorldModelData(Experience):
         space = self._space(self.skills)
         decided = SkillEnv(env, space, self.hold)
         told |= {"action_size": space.size, "episode_steps": decided.max_decisions, "unit": (1.0,) * space.size}
+        told |= {"observation_size": decided.layout.size, "layout": dict(decided.layout.sizes)}
         return decided, DecisionSpec(**told, hold=self.hold, skills=space)
 
     def _space(self, skills: list[str]) -> SkillSpace:
@@ -109,7 +112,7 @@ class WorldModelData(Experience):
                     f"data.bridges: {change!r} is no change of skill; write two skills, such as `walk stand`"
                 )
             bridges[pair[0], pair[1]] = Bridge(names[folder], _BRIDGE_STEPS)
-        return SkillSpace(library, bridges=bridges)
+        return SkillSpace(library, bridges=bridges, steered=self.steered)
 
     def connect(self, behaviour: Behaviour, horizon: int, batch_size: int) -> Replay:
         """Say what acts, and how the replay buffer is sampled; returns that buffer.
@@ -148,7 +151,7 @@ class WorldModelData(Experience):
     def settings(self) -> dict[str, Any]:
         """What the environments and all that is counted in rounds depend on."""
         level = {"level": self.level, "skills": self.skills, "bridges": self.bridges, "hold": self.hold}
-        return {**super().settings(), **level}
+        return {**super().settings(), **level, "steered": self.steered}
 
     def _write_sidecar(self, folder: Path) -> str:
         """Write the replay buffer to a new file and return its path.

@@ -31,12 +31,15 @@ class TwoHot(nn.Module):
         num_bins: number B of bins.
         low: first bin in symlog space; smaller values count as this.
         high: last bin in symlog space.
+        mean: decode the mean of the values that the bins stand for, which is what a return that comes by chance is
+            worth; else, as in TD-MPC2, the value at the mean bin, at which 300 by a chance of a half counts as 16.
     """
 
     bins: Tensor
 
-    def __init__(self, num_bins: int = 101, low: float = -10.0, high: float = 10.0) -> None:
+    def __init__(self, num_bins: int = 101, low: float = -10.0, high: float = 10.0, mean: bool = False) -> None:
         super().__init__()
+        self.mean = mean
         self.low, self.high, self.width = low, high, (high - low) / (num_bins - 1)
         self.register_buffer("bins", torch.linspace(low, high, num_bins), persistent=False)
 
@@ -44,7 +47,11 @@ class TwoHot(nn.Module):
         """Lower neighbour bin `[...]` and the share `[...]` of the upper one."""
         position = (symlog(value).clamp(self.low, self.high) - self.low) / self.width
         lower = position.floor().clamp(max=len(self.bins) - 2)
-        return lower.nan_to_num(0.0).long(), position - lower  # NaN stays in the share, and so in the loss
+        index = lower.nan_to_num(0.0).long()
+        if self.mean:  # the share by value, so that the mean of both bins is the value again
+            below, above = symexp(self.bins[index]), symexp(self.bins[index + 1])
+            return index, (value.clamp(symexp(self.bins[0]), symexp(self.bins[-1])) - below) / (above - below)
+        return index, position - lower  # NaN stays in the share, and so in the loss
 
     def encode(self, value: Tensor) -> Tensor:
         """Two-hot distributions `[..., B]` of values `[...]`."""
@@ -56,7 +63,8 @@ class TwoHot(nn.Module):
     def decode(self, logits: Tensor) -> Tensor:
         """Values `[...]`: the expected bin in symlog space, mapped back."""
         with torch.autocast(logits.device.type, enabled=False):
-            return symexp(_widened(logits).softmax(dim=-1) @ self.bins)
+            shares = _widened(logits).softmax(dim=-1)
+            return shares @ symexp(self.bins) if self.mean else symexp(shares @ self.bins)
 
     def loss(self, logits: Tensor, value: Tensor) -> Tensor:
         """Cross-entropy `[...]` between logits `[..., B]` and the two-hot target of values `[...]`.

@@ -87,7 +87,7 @@ class WorldModelModule(pl.LightningModule):
             return
         data = self._data()
         spec = data.spec
-        self.observer = Observer(spec.layout, spec.position)
+        self.observer = Observer(spec.layout, spec.position, spec.skills is None or not spec.skills.steered)
         self.guidance = self.make_guidance()
         example = self.observer(torch.zeros(1, spec.observation_size))
         self.model_arguments = {
@@ -116,8 +116,10 @@ class WorldModelModule(pl.LightningModule):
         planner = MPPIPlanner(
             self.model, self.planning, self.learning.horizon, self.discount, unit, self.switches, candidates
         )
+        # noise that changes with every step would undo what held actions are for: turning alone takes seconds
+        noisy = not self.learning.held_share
         agent = WorldModelAgent(
-            self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=True
+            self.model, planner, self.observer, self.guidance, pick=self.planning.acting, explore=noisy
         )
         if self.tuned is not None and self.tuned.task == spec.task:
             check_weights(self.trust.reference.state_dict(), self.tuned.profile, "adaptation")

@@ -103,6 +103,7 @@ class WorldModel(nn.Module):
         dropout: in the first block of every Q network.
         activation: one of `ACTIVATIONS`.
         precision: one of `PRECISIONS`, of the matrix products under `autocast`.
+        mean_reward: see `TwoHot`.
 
     Raises:
         BadInput: unknown size, activation or precision, or fewer than two Q networks.
@@ -120,6 +121,7 @@ class WorldModel(nn.Module):
         dropout: float = 0.01,
         activation: str = "mish",
         precision: str = "float32",
+        mean_reward: bool = False,
     ) -> None:
         super().__init__()
         known_names: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
@@ -137,7 +139,7 @@ class WorldModel(nn.Module):
         self.precision = PRECISIONS[precision]
         self.action_size, self.num_experts = action_size, num_experts
         latent, hidden = widths.latent, [widths.mlp] * 2
-        self.codec = TwoHot()
+        self.codec, self.reward_codec = TwoHot(), TwoHot(mean=mean_reward)
         self.register_buffer("value_offset", torch.zeros(()))  # what the Q networks count from, see `LearningConfig`
         bins = len(self.codec.bins)
         self.norm = InputNorm(feature_size)
@@ -184,7 +186,7 @@ class WorldModel(nn.Module):
     def step(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next latent `[R, D]` and expected reward `[R]`."""
         joint = torch.cat([latent, action], dim=-1)
-        return self.dynamics(joint), self.codec.decode(self.reward_head(joint))
+        return self.dynamics(joint), self.reward_codec.decode(self.reward_head(joint))
 
     def termination_logit(self, latent: Tensor) -> Tensor:
         """Logit `[...]` of having fallen."""

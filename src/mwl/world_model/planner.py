@@ -113,11 +113,12 @@ class MPPIPlanner:
         config, members = self.config, self.model.draw()
         reference, experts = self._expert_sequences(latent, guide)
         base = reference if guide is not None and self.switches.base else torch.zeros_like(deviation)
+        if guide is None and config.around_policy:
+            base = self._policy_sequence(latent)
         low = top * (config.min_std / config.max_std)
         around = base.unsqueeze(2)
         fixed = _within(self._fixed_candidates(latent, guide, experts), around, 2 * top)
-        hope = config.optimism if noise else 0.0
-        fixed_value = self.value(latent, fixed, members, guide, hope)
+        fixed_value = self.value(latent, fixed, members, guide)
         mean, std = base + deviation * (top / config.max_std), top.expand_as(base)
         count = max(config.samples - fixed.shape[2], 1)
         held = round(config.held * count)
@@ -127,7 +128,7 @@ class MPPIPlanner:
                 step[:, :, :held] = step[:1, :, :held]
             step = std.unsqueeze(2) * step
             drawn = _within(mean.unsqueeze(2) + step, around, 2 * top)
-            value = torch.cat([fixed_value, self.value(latent, drawn, members, guide, hope)], dim=1)
+            value = torch.cat([fixed_value, self.value(latent, drawn, members, guide)], dim=1)
             elite, elite_value = _elites(torch.cat([fixed, drawn], dim=2), value, config.elites)
             score = _scores(elite_value, config.temperature)
             mean, std = _moments(elite, score)
@@ -145,13 +146,10 @@ class MPPIPlanner:
         """Actions `[..., A]` brought within the trust region around a base: two standard deviations, in [-1, 1]."""
         return _within(action, base, 2 * self._widest(radius))
 
-    def value(
-        self, latent: Tensor, actions: Tensor, members: Tensor, guide: ReferenceActions | None, hope: float = 0.0
-    ) -> Tensor:
+    def value(self, latent: Tensor, actions: Tensor, members: Tensor, guide: ReferenceActions | None) -> Tensor:
         """Discounted return `[N, S]` the model expects of action sequences `[H, N, S, A]`.
 
         An imagined fall does not cut the return at a threshold but weighs what follows with the chance of standing.
-        Hope adds so many standard deviations between the Q networks to what they say of the end.
         """
         envs, count = actions.shape[1:3]
         z = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
@@ -161,11 +159,7 @@ class MPPIPlanner:
             total = total + weight * reward
             weight = weight * self.discount * torch.sigmoid(-self.model.termination_logit(z))
         last = self.model.policy(z, self._imagined_reference(z, guide)).action
-        if hope:
-            estimates = self.model.q(z, last, torch.arange(self.model.num_q, device=z.device))
-            end = estimates.mean(dim=0) + hope * estimates.std(dim=0)
-        else:
-            end = self.model.q(z, last, members).mean(dim=0)
+        end = self.model.q(z, last, members).mean(dim=0)
         total = total + weight * end
         return total.nan_to_num(0.0).view(envs, count)
 
@@ -197,6 +191,14 @@ class MPPIPlanner:
             sequence.append((weights * self.model.expert_actions(z)).sum(dim=-2))
         stacked = torch.stack(sequence)
         return stacked[:, :, 0], stacked
+
+    def _policy_sequence(self, latent: Tensor) -> Tensor:
+        """What the policy prior would do `[H, N, A]`, by its means."""
+        z, actions = latent, []
+        for _ in range(self.horizon):
+            actions.append(self.model.policy(z).mean)
+            z = self.model.next(z, actions[-1])
+        return torch.stack(actions)
 
     def _fixed_candidates(self, latent: Tensor, guide: ReferenceActions | None, experts: Tensor) -> Tensor:
         """Sequences `[H, N, S', A]` that stay the same in all iterations: the policy's, and the experts'."""

@@ -85,7 +85,9 @@ class Learner:
         learning, model = self.learning, self.model
         model_optimizer, policy_optimizer = optimizers
         best = self.guiding.bootstrap == "best"
-        parts = self._model_losses(model, batch, self.discount, learning.rho, self.switches.policy_base, best)
+        parts = self._model_losses(
+            model, batch, self.discount, learning.rho, self.switches.policy_base, best, learning.trace
+        )
         loss = (
             learning.consistency_weight * parts.consistency
             + learning.reward_weight * parts.reward

@@ -50,16 +50,24 @@ def weighted_mean(per_step: Tensor, rho: float) -> Tensor:
 
 
 @torch.no_grad()
-def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
-    """One-step targets r + gamma (1 - terminated) min(Q) `[H, B]`.
+def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float, trace: float = 0.0) -> Tensor:
+    """Targets r + gamma (1 - terminated) min(Q) `[H, B]`, or lambda-returns along the slices, as TD(lambda) has them.
 
     Args:
         reward: `[H, B]`.
         terminated: `[H, B]`, true ends alone.
         next_value: `[2, H, B]` estimates of the two target networks drawn.
         discount: gamma.
+        trace: lambda, the share of the next target against the next value.
     """
-    return reward + discount * (~terminated).to(reward.dtype) * next_value.amin(dim=0)
+    value, weight = next_value.amin(dim=0), discount * (~terminated).to(reward.dtype)
+    one_step = reward + weight * value
+    if not trace:
+        return one_step
+    targets = [one_step[-1]]
+    for t in range(len(reward) - 2, -1, -1):
+        targets.append(one_step[t] + trace * weight[t] * (targets[-1] - value[t]))
+    return torch.stack(targets[::-1])
 
 
 @torch.no_grad()
@@ -88,7 +96,13 @@ class ModelLosses(NamedTuple):
 
 
 def model_losses(
-    model: WorldModel, batch: Batch, discount: float, rho: float, policy_base: bool, best: bool
+    model: WorldModel,
+    batch: Batch,
+    discount: float,
+    rho: float,
+    policy_base: bool,
+    best: bool,
+    trace: float = 0.0,
 ) -> ModelLosses:
     """Unroll the model along recorded actions and compare it with what happened."""
     horizon = len(batch.action)
@@ -96,13 +110,13 @@ def model_losses(
         true_latents = model.encode(batch.features[1:])
         reference = batch.reference[1:] if batch.reference is not None else None
         values = next_values(model, true_latents, reference, policy_base, best)
-        target = td_target(batch.reward, batch.terminated, values, discount)
+        target = td_target(batch.reward, batch.terminated, values, discount, trace)
     latents = [model.encode(batch.features[0])]
     for t in range(horizon):
         latents.append(model.next(latents[-1], batch.action[t]))
     unrolled = torch.stack(latents)
     starts = unrolled[:-1]
-    reward_loss = model.codec.loss(model.reward_logits(starts, batch.action), batch.reward)
+    reward_loss = model.reward_codec.loss(model.reward_logits(starts, batch.action), batch.reward)
     q_logits = model.q_logits(starts, batch.action)
     value_loss = model.codec.loss(q_logits, (target - model.value_offset).expand(q_logits.shape[:-1]))
     experts = unrolled.new_zeros(())
