@@ -11,7 +11,7 @@ import json
 import torch
 
 from mwl.core.artifact import read_checkpoint, read_manifest
-from mwl.evaluation.episodes import Episodes, run_episodes
+from mwl.rollouts.episodes import Episodes, run_episodes
 from mwl.selection import ExpertAgent, Guidance
 from mwl.simulation import HumanoidEnv, make_env
 

@@ -14,8 +14,8 @@ import torch
 from mwl.adaptation.data import AdaptationData
 from mwl.adaptation.module import AdaptationModule
 from mwl.adaptation.search import SearchConfig
-from mwl.evaluation.episodes import run_episodes
 from mwl.experts.library import ExpertLibrary
+from mwl.rollouts.episodes import run_episodes
 from mwl.selection import ExpertAgent, Guidance
 from mwl.selection.config import SelectionConfig
 from mwl.simulation import make_env

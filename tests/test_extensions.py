@@ -16,9 +16,9 @@ from mwl.core.artifact import read_manifest
 from mwl.core.errors import BadInput, ConfigError, MissingFile
 from mwl.demonstrators.registry import load_demonstration_config, record
 from mwl.evaluation.agents import resolve
-from mwl.evaluation.episodes import run_episodes
 from mwl.pipeline import runner
 from mwl.pipeline.config import load
+from mwl.rollouts.episodes import run_episodes
 from mwl.simulation import TASKS
 from mwl.training.fit import fit
 

@@ -16,6 +16,7 @@ MOVED = {
     "core.resuming": "core.changed_settings",
     "errors": "core.errors",
     "evaluation.paper": "evaluation.published",
+    "evaluation.episodes": "rollouts.episodes",
     "evaluation.statistics": "evaluation.curves",
     "experts.batches": "experts.cloning.batches",
     "experts.dagger": "experts.cloning.dagger",

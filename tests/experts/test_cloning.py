@@ -11,6 +11,7 @@ from mwl.datasets.demonstrations import Demonstrations
 from mwl.experts.cloning.data import DemonstrationData
 from mwl.experts.cloning.module import BehaviourCloning
 from mwl.experts.library import ExpertLibrary
+from mwl.semantics.cards import Card
 
 CARD = {"name": "lean", "description": "lean over", "paraphrases": ["tilt"]}
 
@@ -51,7 +52,7 @@ def test_cloning_explains_held_out_episodes_and_hands_over(data_file, tmp_path):
     assert entries["provenance"]["env_steps"] == 407
     write_artifact(tmp_path / "lean", **entries)
     library = ExpertLibrary.load(tmp_path / "lean")
-    assert library.cards == [CARD]
+    assert library.cards == [Card(**CARD)]
 
 
 def test_cloning_repeats_for_a_seed(data_file):

@@ -321,7 +321,7 @@ def sound_expert(expert: Expert) -> None:
     finite(action)
     assert action.abs().max() <= 1
     assert isinstance(library.names[0], str)
-    json.dumps([library.cards, library.env_steps])
+    json.dumps([library.cards[0].phrases, library.env_steps])
 
 
 def make_gate(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Where experts are tuned: what acts while candidates are compared, and how long."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tensordict import NestedKey, TensorDictBase
@@ -59,7 +59,6 @@ class AdaptationData(Experience):
         race_steps: environment steps after those in which what was found competes with the experts as they are.
         num_envs: parallel environments N.
         seed: of the environments.
-        suite: see `mwl.make_env`.
         num_threads: threads of the physics; None takes one per core.
     """
 
@@ -70,10 +69,9 @@ class AdaptationData(Experience):
         race_steps: Count = 12_800,
         num_envs: Count = 16,
         seed: Seed = 0,
-        suite: Literal["embedded", "humanoid_bench"] = "embedded",
         num_threads: Count | None = None,
     ) -> None:
-        super().__init__(task, search_steps + race_steps, num_envs, _STEPS_PER_ROUND, seed, suite, num_threads)
+        super().__init__(task, search_steps + race_steps, num_envs, _STEPS_PER_ROUND, seed, "embedded", num_threads)
         self.save_hyperparameters()
         self.search_steps, self.race_steps = search_steps, race_steps
 

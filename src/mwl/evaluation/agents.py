@@ -195,9 +195,9 @@ def weights_told(library: "ExpertLibrary", instruction: str, address: str) -> Ma
     Raises:
         NoSkillFits: another skill fits clearly better than any of its own, or none does.
     """
-    from mwl.semantics import Card, SemanticHead
+    from mwl.semantics import SemanticHead
 
-    own = [Card(**card) for card in library.cards]
+    own = library.cards
     head = SemanticHead.load("embedded")
     others = [card for card in head.cards if card.name not in library.names]
     head.set_cards([*own, *others])

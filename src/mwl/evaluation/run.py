@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from mwl.core.errors import BadInput, MwlError, SpecMismatch, WriteFailed
 from mwl.core.files import new_file, write_text, writing
 from mwl.core.terminal import tell
 from mwl.evaluation.agents import NamedAgent, resolve
-from mwl.evaluation.episodes import Episodes, run_episodes
+from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
+from mwl.rollouts.episodes import Episodes, run_episodes
 from mwl.simulation import Shift, make_env
 
 Report = Callable[[float, str], None]
@@ -28,28 +29,6 @@ FILM: dict[str, Any] = {
     "size": (320, 240),
     "max_steps": 500,
 }  # ten seconds at 10 frames/s: 5 s of drawing on one core
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """What to evaluate."""
-
-    task: str
-    agent: str
-    """Artifact, `expert:<name>`, `agent:<task>` or `run:<MLflow id>`."""
-    name: str | None = None
-    """What the agent is called in tables; default: what its manifest says."""
-    episodes: int = 10
-    seed: int = 0
-    suite: str = "embedded"
-    instruction: str | None = None
-    act: str | None = None
-    """How a world model chooses actions, see `mwl.world_model.agent.ACTING`; default: as it was fitted."""
-    without: str | None = None
-    """Part of a world model's agent that is left out, see `mwl.world_model.agent.PARTS`."""
-    num_threads: int | None = None
-    shift: str | None = None
-    """What is changed in the world, as `payload=10,motors=0.7`, see `mwl.simulation.Shift`."""
 
 
 def evaluate(

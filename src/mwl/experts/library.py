@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from mwl.experts.network import PolicyNetwork, StackedPolicies, network_of
 from mwl.experts.spec import COMMANDS, ExpertSpec
 from mwl.robot.h1 import ROBOT
 from mwl.simulation import TASKS, get_task
+
+if TYPE_CHECKING:
+    from mwl.semantics.cards import Card
 
 STAGE = "expert"
 _LARGEST = 1e6  # of a weight, far above those of any that was fitted and far below where float32 overflows
@@ -168,16 +171,18 @@ class ExpertLibrary:
         return sum(trainings.values()) + sum(int(p.get("recording_env_steps") or 0) for p in provenances)
 
     @property
-    def cards(self) -> list[dict[str, Any]]:
-        """The experts' cards as plain dicts `{name, description, paraphrases}`.
+    def cards(self) -> list["Card"]:
+        """The experts' cards.
 
         Raises:
             CorruptFile: an expert has none.
         """
+        from mwl.semantics.cards import Card  # behind encoders that acting does without
+
         for expert in self.experts:
             if not {"name", "description"} <= (expert.manifest.get("card") or {}).keys():
                 raise CorruptFile(f"expert {expert.spec.name}: its manifest holds no card; fit the expert again")
-        return [dict(expert.manifest["card"]) for expert in self.experts]
+        return [Card(**expert.manifest["card"]) for expert in self.experts]
 
     def index(self, name: str) -> int:
         """Position of an expert in K.

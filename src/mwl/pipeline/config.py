@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -14,6 +14,7 @@ from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile
 from mwl.core.ranges import Count, Seed, Whole
+from mwl.evaluation.config import EvaluationConfig
 from mwl.instructions.config import FollowStage
 from mwl.training.config_errors import did_you_mean, explain, locate
 from mwl.training.schedule import Part, parts, split, with_overrides
@@ -59,24 +60,11 @@ class DemonstrationsStage:
 
 
 @dataclass(frozen=True)
-class EvaluateStage:
+class EvaluateStage(EvaluationConfig):
     """Run whole episodes of one agent on one task."""
 
-    task: str
-    agent: str
-    """Artifact, `expert:<name>` or `run:<MLflow id>`."""
-    name: str | None = None
-    """What the agent is called in tables; default: what its artifact says."""
     episodes: Count = 5
     seed: Seed = 1000
-    suite: str = "embedded"
-    instruction: str | None = None
-    act: Literal["mean", "best", "sample", "policy"] | None = None
-    """How a world model chooses actions: `mean`, `best` or `sample` of the elites, or `policy`; default as fitted."""
-    without: Literal["plan", "gate", "tuning", "residual"] | None = None
-    """Part of its agent that is left out."""
-    shift: str | None = None
-    """What is changed in the world, as `payload=10,motors=0.7`."""
     video: bool = True
     """Record the first episode."""
 

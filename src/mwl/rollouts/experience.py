@@ -94,9 +94,6 @@ class Experience(pl.LightningDataModule):
         num_threads: int | None,
     ) -> None:
         super().__init__()
-        for name, value in (("env_steps", env_steps), ("num_envs", num_envs), ("steps_per_round", steps_per_round)):
-            if value < 1:
-                raise BadInput(f"data.{name} is {value}; it must be at least 1")
         self.task, self.num_envs, self.steps_per_round, self.seed = task, num_envs, steps_per_round, seed
         self.suite: Literal["embedded", "humanoid_bench"] = suite
         self.num_threads = num_threads

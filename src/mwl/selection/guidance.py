@@ -282,9 +282,9 @@ def weights_for(
     """
     if instruction is None:
         return weights
-    from mwl.semantics import Card, SemanticHead
+    from mwl.semantics import SemanticHead
 
     semantic = SemanticHead.load(str(head))
-    semantic.set_cards([Card(**card) for card in library.cards])
+    semantic.set_cards(library.cards)
     found: Mapping[str, float] = semantic.weights(instruction)
     return found

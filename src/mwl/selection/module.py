@@ -74,8 +74,6 @@ class GateModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if temperature <= 0:
-            raise BadInput(f"the gate's temperature is {temperature}; it must be positive")
         self.experts, self.semantic, self.temperature = experts, semantic, temperature
         self.hidden, self.key_size, self.lr = hidden, key_size, lr
         self.entropy_floor, self.entropy_weight = entropy_floor, entropy_weight
@@ -195,8 +193,8 @@ class GateModule(pl.LightningModule):
 
 def embed_cards(library: ExpertLibrary, semantic: str) -> Tensor:
     """Embeddings `[K, E]` of the experts' cards by a semantic head's text encoder."""
-    from mwl.semantics import Card, SemanticHead
+    from mwl.semantics import SemanticHead
 
     head = SemanticHead.load(semantic)
-    head.set_cards([Card(**card) for card in library.cards])
+    head.set_cards(library.cards)
     return head.card_embeddings().detach().float().cpu().clone()

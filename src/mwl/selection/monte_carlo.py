@@ -294,8 +294,6 @@ class MonteCarloData(BatchedSteps):
         validation_share: Between0And1 = 0.1,
     ) -> None:
         super().__init__(batch_size, batches_per_epoch)
-        if not 0 < validation_share < 1:
-            raise BadInput(f"data.validation_share is {validation_share}; it must lie in (0, 1)")
         self.rollouts, self.validation_share = MonteCarlo(rollouts), validation_share
 
     def prepare(self, library: ExpertLibrary, gate: LoadedGate | None = None, epoch: int = 0) -> bool:

@@ -8,11 +8,6 @@ from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, S
 from mwl.selection.config import SelectionConfig
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise BadInput(message)
-
-
 @dataclass(frozen=True)
 class NetworkConfig:
     """Size of the networks."""
@@ -82,15 +77,6 @@ class LearningConfig:
     """Compile the losses by `torch.compile`, up to a minute at the start; needs a C++ compiler."""
     grad_clip: Positive = 20.0
 
-    def __post_init__(self) -> None:
-        _require(self.horizon >= 1, f"learning.horizon is {self.horizon}; it must be at least 1")
-        _require(self.batch_size >= 1, f"learning.batch_size is {self.batch_size}; it must be at least 1")
-        _require(self.updates_per_step > 0, f"learning.updates_per_step is {self.updates_per_step}, not above 0")
-        share = self.demonstration_share
-        _require(0 <= share < 1, f"learning.demonstration_share is {share}; it must lie in [0, 1)")
-        valid = self.discount is None or 0 < self.discount < 1
-        _require(valid, f"learning.discount is {self.discount}; it must lie in (0, 1)")
-
 
 @dataclass(frozen=True)
 class PlannerConfig:
@@ -121,10 +107,10 @@ class PlannerConfig:
     `reduce-overhead` takes CUDA graphs on a GPU. An agent that is handed over plans without."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "iterations", "elites", "interval"):
-            _require(getattr(self, name) >= 1, f"planner.{name} is {getattr(self, name)}; it must be at least 1")
-        _require(self.elites <= self.samples, f"planner.elites {self.elites} exceed planner.samples {self.samples}")
-        _require(self.policy_samples < self.samples, "planner.policy_samples must be fewer than planner.samples")
+        if self.elites > self.samples:
+            raise BadInput(f"planner.elites {self.elites} exceed planner.samples {self.samples}")
+        if self.policy_samples >= self.samples:
+            raise BadInput("planner.policy_samples must be fewer than planner.samples")
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,6 @@ class FineTuningData(pl.LightningDataModule):
         num_threads: Count | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("env_steps", env_steps), ("num_envs", num_envs)):
-            if value < 1:
-                raise BadInput(f"data.{name} is {value}; it must be at least 1")
         self.env_steps, self.num_envs, self.seed = env_steps, num_envs, seed
         self.episodes, self.num_threads = episodes, num_threads
         self.rounds_done, self.rounds, self.frames_per_round = 0, 0, 0
