@@ -13,7 +13,7 @@ from mwl.semantics.plan.director import LanguagePlanner
 from mwl.semantics.shipped import shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
-APPROACH, REACH, RUN = "approach", "reach", "run"
+APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
 DEFAULT_TASK = "h1-walk"
 TRANSITIONS = ("slow_down", "speed_up")
 
@@ -46,21 +46,37 @@ class Arranged:
             skill = heaviest(clause)
             if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged):
                 arranged += self._halted(arranged, APPROACH)
-                only = {name: float(name == APPROACH) for name in weights}
+                only = _only(APPROACH, weights)
                 side = Parameters(side=clause.parameters.side)
                 arranged.append(Clause("walk up to the target", only, "at_goal", parameters=side, inserted=True))
+            if skill == STAND and (
+                walker := self._walker(arranged)
+            ):  # who has just walked stands as one who walks at 0
+                still = replace(clause.parameters, speed=0.0)
+                arranged.append(replace(clause, weights=_only(walker, weights), parameters=still))
+                continue
             arranged += self._halted(arranged, skill)
             arranged.append(clause)
         return arranged
 
     def _halted(self, before: list[Clause], skill: str) -> list[Clause]:
-        last = heaviest(before[-1]) if before else skill
-        ran = next((walker for walker in self.walkers), None) if last == RUN else None
-        walker = ran or last
-        if skill in (last, RUN, *self.walkers) or walker not in self.walkers:
+        walker = self._walker(before)
+        if not walker or skill in (heaviest(before[-1]), RUN, *self.walkers):
             return []
-        only = {name: float(name == walker) for name in before[-1].weights}
-        return [Clause("come to a halt", only, steps=HALT, parameters=Parameters(speed=0.0), inserted=True)]
+        told = Parameters(speed=0.0)
+        only = _only(walker, before[-1].weights)
+        return [Clause("come to a halt", only, steps=HALT, parameters=told, inserted=True)]
+
+    def _walker(self, before: list[Clause]) -> str:
+        """The skill that can slow down who has just walked or run; empty where nobody did or none can."""
+        last = heaviest(before[-1]) if before else ""
+        if last == RUN:
+            return next(iter(self.walkers), "")
+        return last if last in self.walkers else ""
+
+
+def _only(skill: str, weights: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(name == skill) for name in weights}
 
 
 def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:

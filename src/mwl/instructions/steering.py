@@ -32,6 +32,8 @@ class Steering:
         if parameters.arc:
             return self._near(told.speed * told.way[0], 0.0, told.turning)
         speed = told.speed
+        if speed == 0.0:
+            return self._near(0.0, 0.0, 0.0)  # a step aside while the feet come to rest would make it fall
         if parameters.distance is not None:
             left = parameters.distance - float(measured.travelled[0])
             speed = min(speed, max(ARRIVAL, ARRIVAL + left - 0.1))
@@ -39,8 +41,6 @@ class Steering:
         along, across = told.way
         forward = speed * along - _within(LINE_GAIN * ahead * abs(across), ASTRAY)
         sideways = speed * across - _within(LINE_GAIN * aside * abs(along), ASTRAY)
-        if told.speed == 0.0:
-            forward, sideways = 0.0, 0.0
         cos, sin = math.cos(turned), math.sin(turned)  # the way lies in the frame of the heading to be kept
         return self._near(
             cos * forward + sin * sideways, cos * sideways - sin * forward, _within(-HEADING_GAIN * turned, TURNS)
