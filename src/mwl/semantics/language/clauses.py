@@ -14,7 +14,12 @@ _JOINTS = re.compile(
     re.IGNORECASE,
 )
 _LEADING = re.compile(r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and)\b[\s,]*", re.IGNORECASE)
-_AND = re.compile(r"\s*,?\s+and\s+|\s*,\s+", re.IGNORECASE)
+_SMALL = r"(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|twelve|eleven|\w+ty(?:-\w+)?)"
+_AND = re.compile(  # but not within a number: "two and a half", "a hundred and ten", "a minute and ten seconds"
+    r"(?<!hundred)(?<!thousand)\s*,?\s+and\s+(?!an?\s+(?:half|quarter)\b)"
+    rf"(?!{_SMALL}\s+(?:seconds?|minutes?|inches|cent\w+)\b)|\s*,\s+",
+    re.IGNORECASE,
+)
 
 _DOING = r"(?:you(?:\s+are|'re)?\s+)?"  # "while you are walking"; "while I look at you" asks for nothing more
 _WHILE_LAST = re.compile(
@@ -38,7 +43,9 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _OTHER = re.compile(
-    r"(?<!as )\b(?:if|unless|when|whenever|once|as soon as|as long as|in case|provided|depending on)\b", re.IGNORECASE
+    r"(?<!as )\b(?:if|unless|when|whenever|once(?=\s+(?:you|the|it|your|i|we)\b)|as soon as|as long as|in case|provided"
+    r"|depending on)\b",
+    re.IGNORECASE,
 )
 _CONDITIONS = (
     (re.compile(r"\bdoor\b.*\b(?:open|opened|ajar)\b|\bis (?:already )?open\b", re.IGNORECASE), "door_open"),
