@@ -143,8 +143,13 @@ def speed(config: dict[str, Any], env_steps: int) -> tuple[float, float]:
 
 def rivals(task: str, space: SkillSpace, hold: int, env_steps: int, episodes: int) -> None:
     """Print what an agent has to beat."""
-    for name in space.skills:
-        print(f"{name} alone: {decided(task, Constant(space.encode(name)), space, hold, episodes)}", flush=True)
+    plain = SkillSpace(space.library, space.skills)
+    for name in plain.skills:
+        told = (space.library.experts[space.library.index(name)].manifest["observation"].get("command") or {}).get(
+            "default"
+        )
+        action = plain.encode(name, told if name in plain.commands else None)
+        print(f"{name} alone: {decided(task, Constant(action), plain, hold, episodes)}", flush=True)
     action = best_constant(task, space, hold, env_steps)
     said = ", ".join(f"{name} {value:.2f}" for name, value in zip(space.names, action.tolist(), strict=True))
     found = decided(task, Constant(action), space, hold, episodes)
