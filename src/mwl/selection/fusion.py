@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Mode = Literal["mixture", "top1"]
 
@@ -36,19 +35,6 @@ def choose(fused_weights: Tensor, current: Tensor | None = None, margin: float =
     return torch.where(keep, current, index)
 
 
-def compose(
-    expert_action: Tensor, fused_weights: Tensor, mode: Mode = "mixture", choice: Tensor | None = None
-) -> Tensor:
-    """Reference action `[N, A]`.
-
-    Args:
-        expert_action: `[N, K, A]`.
-        fused_weights: `[N, K]`.
-        mode: `mixture` is the paper's weighted mean; `top1` follows a single expert, as the mean of two skills' joint
-            targets may be neither skill.
-        choice: `[N]` the expert that `top1` follows; None takes the one with most weight.
-    """
-    if mode == "top1":
-        index = choose(fused_weights) if choice is None else choice
-        fused_weights = F.one_hot(index, fused_weights.shape[-1]).to(expert_action.dtype)
-    return torch.einsum("nk,nka->na", fused_weights, expert_action)
+def compose(expert_action: Tensor, weights: Tensor) -> Tensor:
+    """Reference action `[N, A]`: the mean of the experts' actions `[N, K, A]`, weighted by `[N, K]`."""
+    return torch.einsum("nk,nka->na", weights, expert_action)
