@@ -148,3 +148,23 @@ def test_an_unknown_planner_and_a_chat_without_endpoint_are_refused(
         stage = FollowStage("stand", "embedded", {"stand": "a"}, planner=planner)
         with pytest.raises(BadInput, match=named):
             follow(stage, tmp_path / "film.mp4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "metres", "degrees"),
+    [
+        ("walk two metres, turn left, walk three metres, then stop", (2.0, 0.0, 3.0, 0.0), (0.0, 90.0, 0.0, 0.0)),
+        ("go backwards slowly for 2.5 seconds", (0.4,), (0.0,)),  # half of 0.4 m/s, and it has to get up to that
+        ("touch the target with your right hand", (0.0,), None),
+        ("open the door", None, None),
+    ],
+)
+def test_what_was_typed_is_done(text: str, metres: tuple[float, ...] | None, degrees: tuple[float, ...] | None) -> None:
+    summary = follow(FollowStage(text), None)
+    assert summary["achieved"], [step["reason"] for step in summary["plan"]]
+    asked = [step["measured"] for step in summary["plan"] if not step["inserted"]]
+    if metres:  # within 0.3 m, the last of them with what it takes to come to rest
+        assert [found["metres"] for found in asked] == pytest.approx(metres, abs=0.3)
+    if degrees:
+        assert [found["degrees_left"] for found in asked] == pytest.approx(degrees, abs=10.0)

@@ -83,11 +83,10 @@ def _check_evaluations(stage: CompareStage, stages: Mapping[str, Stage]) -> None
 def _check_followed(stage: FollowStage, stages: Mapping[str, Stage]) -> None:
     from mwl.core.artifact import read_manifest
 
-    _check_world(stage.task, stage.suite)
+    if stage.task:  # else the words choose it
+        _check_world(stage.task, stage.suite)
     if not stage.instruction.strip():
         raise BadInput("instruction is empty")
-    if not stage.agents:
-        raise BadInput("agents is empty; name at least one, as {walk: expert:walk}")
     for address in stage.agents.values():
         _check_agent(address, stages)
     if any(True for _ in references(stage.semantic)):
