@@ -1,7 +1,9 @@
 """`make results` in a small form, and that no table of the documents was typed by hand."""
 
+import importlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from mwl.core.artifact import read_manifest
 from mwl.evaluation import results
 from mwl.evaluation.record import Record
 from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
+from mwl.rollouts import definitions
 
+definitions_module = importlib.import_module("mwl.rollouts.definitions")
 ROOT = Path(__file__).parents[2]
 DOCUMENT = "# Title\n\n<!-- results:small -->\nwhat was here before\n<!-- /results -->\n\nText.\n"
 SMALL = {
@@ -60,7 +64,7 @@ def test_one_command_measures_writes_the_tables_and_goes_on_where_it_stopped(
     monkeypatch.setattr(results, "evaluate", refuse)
     assert main(["results.yaml"]) == 0
     assert capsys.readouterr().out == "", "nothing changed"
-    monkeypatch.setattr(results, "definitions", lambda: "defined anew")
+    monkeypatch.setattr(results, "definitions", lambda task: f"{task} defined anew")
     with pytest.raises(AssertionError, match="measured again"):
         main(["results.yaml"])
 
@@ -105,3 +109,39 @@ def test_stored_records_are_of_what_ships() -> None:
         assert record.agent_sha256 == shipped["files"]["model.ckpt"]
         if entries.get("keep"):
             assert shipped["evaluation"]["returns"] == record.returns
+
+
+def test_lists_of_tasks_and_agents_are_all_pairs_and_a_star_the_best_of_them(place: Path) -> None:
+    pairs = {"task": ["h1-maze", "h1-pole"], "agent": ["expert:stand", "expert:walk"], "episodes": 2}
+    (place / "results.yaml").write_text(yaml.safe_dump({**SMALL, "evaluations": {"fixed": pairs}}))
+    configured = Results.read(place / "results.yaml")
+    assert list(configured.evaluations) == [
+        f"fixed-h1-{task}-{agent}" for task in ("maze", "pole") for agent in ("stand", "walk")
+    ]
+    record = Record.read(ROOT / "data/results/expert-stand.json")
+    for name, value in (("stand", 5.0), ("walk", 7.0)):
+        configured.record(f"fixed-h1-maze-{name}").parent.mkdir(parents=True, exist_ok=True)
+        made = replace(record, agent=f"expert:{name}", return_mean=value)
+        configured.record(f"fixed-h1-maze-{name}").write_text(made.to_json())
+    table = Table(
+        head=["task", "best", "return", "100k", "1M"],
+        cells=["{task}", "{it.agent}", "{it.mean}", "{best_100k}", "{best_1m}"],
+        rows=[{"task": "h1-maze", "it": "fixed-h1-maze-*"}],
+        figures=["it"],
+    )
+    assert render(table, configured).endswith("| h1-maze | expert:walk | 7.0 | 247 (FlashSAC) | 358 (FlashSAC) |\n")
+
+
+def test_figures_are_measured_again_when_their_own_scene_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {task: definitions(task) for task in ("h1-walk", "h1-maze")}
+    shutil.copytree(definitions_module.ASSETS, tmp_path / "assets")
+    (tmp_path / "assets" / "maze.xml").write_text("<mujoco/>")
+    monkeypatch.setattr(definitions_module, "ASSETS", tmp_path / "assets")
+    definitions.cache_clear()
+    try:
+        assert definitions("h1-walk") == before["h1-walk"]
+        assert definitions("h1-maze") != before["h1-maze"]
+    finally:
+        definitions.cache_clear()

@@ -11,7 +11,7 @@ from mwl.app.cli import main
 from mwl.core import keys
 from mwl.core.artifact import read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
-from mwl.evaluation.agents import find_agent, find_expert, resolve
+from mwl.evaluation.agents import best_shipped, find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts import hand_over
 from mwl.experts.hand_over import hand_over_states
@@ -176,3 +176,20 @@ def test_an_instruction_that_does_not_fit_ends_an_evaluation_before_it_begins(
     told = capsys.readouterr().err
     assert "stand" in told
     assert "walk" in told
+
+
+def test_without_a_name_the_best_that_ships_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert best_shipped("h1-walk") == "agent:walk"
+    means = {name: json.loads(file.read_text())["return_mean"] for name, file in _fixed("h1-stair").items()}
+    assert best_shipped("h1-stair") == max(means, key=means.__getitem__)
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--task", "h1-stair"]) == 2
+    assert "--agent" in capsys.readouterr().err
+    assert main(["evaluate", "--task", "h1-stairs"]) == 2
+    assert "did you mean h1-stair" in capsys.readouterr().err
+
+
+def _fixed(task: str) -> dict[str, Path]:
+    return {f"expert:{name}": Path(f"data/results/fixed-{task}-{name}.json") for name in ("stand", "walk", "run")}

@@ -133,8 +133,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--task", required=True, help="for example h1-walk")
     sub.add_argument(
         "--agent",
-        required=True,
-        help="artifact (folder) | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>",
+        help="artifact (folder) | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>; default: the best "
+        "that ships for the task",
     )
     sub.add_argument("--instruction", help="what a guided agent is told; default: what it was fitted with")
     sub.add_argument("--act", choices=("mean", "best", "sample", "policy"), help="how a world model chooses actions")
@@ -288,9 +288,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from mwl.evaluation.agents import best_shipped
     from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
     from mwl.evaluation.table import record_table
+    from mwl.simulation import get_task
 
+    if options.agent is None:
+        if options.suite == "embedded":
+            get_task(options.task)  # a misspelt one is told first
+        options.agent = best_shipped(options.task)
+        print(f"mwl: {options.agent}, the best that ships for {options.task}", file=sys.stderr)
     if options.keep and not Path(options.agent).is_dir():
         raise BadInput(f"--keep: {options.agent} is no folder; name the agent by the folder of its artifact")
     if not options.experiment.strip():

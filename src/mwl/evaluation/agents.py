@@ -11,6 +11,7 @@ from mwl._extensions import import_class
 from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
 from mwl.core.files import shown
+from mwl.evaluation.record import Record
 from mwl.experiments import tracking
 from mwl.rollouts.episodes import Agent
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/transitions", "runs")
 AGENT_FOLDER = "data/agents"
+RESULTS_FOLDER = "data/results"
 _CLOSE = 0.5  # share of the best skill's weight from which one of the agent's own means the same
 
 
@@ -135,6 +137,21 @@ def find_agent(task: str) -> Path:
         known = ", ".join(sorted(path.parent.name for path in Path(AGENT_FOLDER).glob(f"*/{MANIFEST}"))) or "none"
         raise UnknownAgent(f"no agent for {shown(task)} in {AGENT_FOLDER}; known: {known}")
     return folder
+
+
+def best_shipped(task: str) -> str:
+    """Address of the best that ships for a task: its agent, else what returned most in `data/results`.
+
+    Raises:
+        UnknownAgent: nothing that ships was measured there.
+    """
+    if (Path(AGENT_FOLDER) / task.removeprefix("h1-") / MANIFEST).is_file():
+        return f"agent:{task.removeprefix('h1-')}"
+    records = [Record.read(file) for file in sorted(Path(RESULTS_FOLDER).glob("*.json"))]
+    usual = [record for record in records if record.task == task and record.row.order[2:] == ("embedded", "", "", "")]
+    if not usual:
+        raise UnknownAgent(f"nothing that ships was measured on {shown(task)}; name an agent with --agent")
+    return max(usual, key=lambda record: record.return_mean).address
 
 
 def _load(

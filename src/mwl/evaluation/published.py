@@ -58,12 +58,16 @@ def published() -> tuple[Published, ...]:
     )
 
 
+def best(task: str, steps: int) -> Published | None:
+    """The highest mean return on a task after so many steps; None where nobody published one."""
+    found = (entry for entry in published() if (entry.task, entry.steps) == (task, steps))
+    return max(found, key=lambda entry: entry.mean, default=None)
+
+
 def beside(task: str) -> list[Published]:
     """What a table of a task shows: the best method at 100k and at 1M steps, and TD-MPC2 at 1M."""
-    found = [entry for entry in published() if entry.task == task]
-    best = [max((e for e in found if e.steps == steps), key=lambda e: e.mean, default=None) for steps in (10**5, 10**6)]
-    own = [e for e in found if e.method == "TD-MPC2" and e.steps == 10**6]
-    return list(dict.fromkeys(entry for entry in [*best, *own] if entry is not None))
+    own = [e for e in published() if (e.task, e.method, e.steps) == (task, "TD-MPC2", 10**6)]
+    return list(dict.fromkeys(e for e in (best(task, 10**5), best(task, 10**6), *own) if e is not None))
 
 
 @cache

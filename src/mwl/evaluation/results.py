@@ -12,8 +12,9 @@ episodes, seed and definitions of the figures is not measured again, so an inter
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mwl.core.errors import BadInput, MwlError
 from mwl.core.files import read_text, read_yaml, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.evaluation.agents import resolve
+from mwl.evaluation.published import best
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
 from mwl.evaluation.table import short
@@ -29,6 +31,7 @@ from mwl.experts.remeasure import measure
 from mwl.rollouts import definitions
 
 CONFIG = Path("conf/results.yaml")
+PUBLISHED = {"100k": 10**5, "1m": 10**6}  # environment steps at which others are read
 _AGENT_FOLDERS = "data/agents"
 _BLOCK = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
@@ -41,7 +44,9 @@ class Table:
         head: titles of the columns.
         cells: what stands in each, as `str.format` patterns over a row's entries.
         rows: entries by name; texts are patterns as well.
-        figures: entries that name an evaluation or an expert's folder and stand for its figures (`Shown`).
+        figures: entries that name an evaluation or an expert's folder and stand for its figures (`Shown`); `NAME-*`
+            stands for the best of the evaluations whose names begin so. A row with a `task` also has what others
+            published of it at best, `best_100k` and `best_1m`, at so many steps.
     """
 
     head: list[str]
@@ -67,6 +72,7 @@ class Results:
         documents: files with tables.
         experts: see there.
         evaluations: by name, entries of an `EvaluationConfig`; with `keep` the agent's manifest gets the figures too.
+            Lists of tasks and agents are all pairs of them, each named `NAME-TASK-AGENT`.
         tables: by name.
     """
 
@@ -83,11 +89,21 @@ class Results:
         Raises:
             MissingFile, CorruptFile: there is none, or it does not fit.
         """
-        return from_plain(cls, read_yaml(path), str(path))
+        found = from_plain(cls, read_yaml(path), str(path))
+        pairs = [pair for name, entries in found.evaluations.items() for pair in _pairs(name, entries)]
+        return replace(found, evaluations=dict(pairs))
 
     def record(self, name: str) -> Path:
         """Where an evaluation is stored."""
         return Path(self.folder) / f"{name}.json"
+
+
+def _pairs(name: str, entries: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(entries.get("task"), list) or not isinstance(entries.get("agent"), list):
+        yield name, entries
+        return
+    for task, agent in product(entries["task"], entries["agent"]):
+        yield f"{name}-{task}-{agent.rpartition(':')[2]}", {**entries, "task": task, "agent": agent}
 
 
 class Shown:
@@ -162,24 +178,25 @@ def measure_all(results: Results, *, again: bool = False) -> None:
             print(f"{name}: {config.agent} on {config.task}, {config.episodes} episodes", file=sys.stderr, flush=True)
             file.parent.mkdir(parents=True, exist_ok=True)
             record = replace(evaluate(config), env_steps_per_s=0.0)  # the speed of this machine is no result
-            write_json(file, {**asdict(record), "extra": {"definitions": definitions()}})
+            write_json(file, {**asdict(record), "extra": {"definitions": definitions(config.task)}})
         if entries.get("keep"):
             keep(Record.read(file), Path(_AGENT_FOLDERS) / config.agent.removeprefix("agent:"))
 
 
 def _expert_is_current(folder: str, episodes: int) -> bool:
     metrics = read_manifest(folder)["metrics"]
-    return (metrics.get("episodes"), metrics.get("definitions")) == (episodes, definitions())
+    return (metrics.get("episodes"), metrics.get("definitions")) == (episodes, definitions(metrics.get("task", "")))
 
 
 def _record_is_current(file: Path, config: EvaluationConfig) -> bool:
     if not file.is_file():
         return False
     record = Record.read(file)
-    present = resolve(config.agent).manifest["files"][MODEL]
+    same_agent = record.agent_sha256 == resolve(config.agent).manifest["files"][MODEL]
+    same_figures = record.extra.get("definitions") == definitions(config.task)
     stored = (record.task, record.suite, record.episodes, record.seed, record.instruction, record.act, record.shift)
     wanted = (config.task, config.suite, config.episodes, config.seed, config.instruction, config.act, config.shift)
-    return stored == wanted and record.agent_sha256 == present and record.extra.get("definitions") == definitions()
+    return stored == wanted and same_agent and same_figures
 
 
 def render(table: Table, results: Results) -> str:
@@ -192,12 +209,19 @@ def render(table: Table, results: Results) -> str:
     lines = [table.head, ["---"] * len(table.head)]
     for row in table.rows:
         entries = {key: _figures(value, results) if key in table.figures else value for key, value in row.items()}
+        if "task" in row:
+            entries |= {f"best_{name}": _published(row["task"], steps) for name, steps in PUBLISHED.items()}
         try:
             notes = {name: value.format(**entries) for name, value in entries.items() if isinstance(value, str)}
             lines.append([cell.format(**{**entries, **notes}) for cell in table.cells])
         except KeyError as error:
             raise BadInput(f"a cell names {error}, a row has {', '.join(row)}") from error
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _published(task: str, steps: int) -> str:
+    entry = best(task, steps)
+    return "-" if entry is None else f"{entry.mean:.0f} ({entry.method})"
 
 
 def _figures(name: str, results: Results) -> Shown:
@@ -207,6 +231,10 @@ def _figures(name: str, results: Results) -> Shown:
         BadInput: the configuration has neither of that name.
         MissingFile: it was not measured.
     """
+    if name.endswith("-*"):
+        found = [Record.read(results.record(each)) for each in results.evaluations if each.startswith(name[:-1])]
+        if found:
+            return Shown(asdict(max(found, key=lambda record: record.return_mean)))
     if name in results.evaluations:
         return Shown(asdict(Record.read(results.record(name))))
     if name in results.experts.folders:

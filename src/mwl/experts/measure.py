@@ -92,7 +92,7 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int, seed
         "suite": "embedded",
         "episodes": episodes,
         "seed": seed,
-        "definitions": definitions(),
+        "definitions": definitions(spec.task),
         **plain.figures(env.task.success_bar),
         "push_std": PUSHES["std"],
         "push_return_mean": float(pushed.returns.mean()),

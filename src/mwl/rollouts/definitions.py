@@ -1,18 +1,19 @@
 """By which definitions something was measured, so that it is measured again when they change."""
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 
 from mwl.robot.h1 import ASSETS
+from mwl.simulation import TASKS
 
 _VERSION = 1  # counts up when a figure is defined anew
+_ROBOT = ("floor.xml", "h1.xml", "h1_hulls.xml")  # what every scene includes
 
 
-@lru_cache(maxsize=1)
-def definitions() -> str:
-    """Version of the figures' definitions, and the first digits of the sha256 of the robot and its scenes."""
-    scenes = hashlib.sha256()
-    for path in sorted(ASSETS.rglob("*")):
-        if path.is_file():
-            scenes.update(path.name.encode() + path.read_bytes())
-    return f"{_VERSION}-{scenes.hexdigest()[:12]}"
+@cache
+def definitions(task: str) -> str:
+    """Version of the figures' definitions, and the first digits of the sha256 of the robot and the task's scene."""
+    scene = hashlib.sha256()
+    for name in (*_ROBOT, *([TASKS[task].scene] if task in TASKS else [])):
+        scene.update(name.encode() + (ASSETS / name).read_bytes())
+    return f"{_VERSION}-{scene.hexdigest()[:12]}"
