@@ -12,6 +12,7 @@ from mwl.semantics.plan.odometer import Odometer
 TURN_GAIN, HEADING_GAIN, LINE_GAIN = 2.0, 1.5, 0.8  # 1/s: of what is left of a turn, of heading and line astray
 ASTRAY, TURNS = 0.2, 0.5  # greatest m/s and rad/s of a correction
 ARRIVAL = 0.3  # m/s at which a distance is completed; it slows down to that by 1 m/s per metre left
+STEPPING = 0.15  # m/s ahead in a turn on the spot: with none it sways until it falls, after some 100 degrees
 RAMP = (0.03, 0.03, 0.08)  # greatest change of forward, sideways (m/s) and turning (rad/s) in a control step
 
 
@@ -26,9 +27,7 @@ class Steering:
         turned = float(measured.turned[0])
         if parameters.angle is not None and not parameters.arc:
             rate = min(told.turning, TURNS)
-            ahead, aside = self._off(measured, float(measured.heading[0]) + turned)
-            back = _within(-LINE_GAIN * ahead, ASTRAY), _within(-LINE_GAIN * aside, ASTRAY)
-            return self._near(*back, _within(TURN_GAIN * (parameters.angle - turned), rate))
+            return self._near(STEPPING, 0.0, _within(TURN_GAIN * (parameters.angle - turned), rate))
         if parameters.arc:
             return self._near(told.speed * told.way[0], 0.0, told.turning)
         speed = told.speed
