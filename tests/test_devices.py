@@ -13,8 +13,8 @@ import pytest
 
 TESTS = Path(__file__).parent
 QUICK = [
-    "world_model/test_gate.py",
-    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[search]",
+    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[planning, replay within]",
+    "adaptation/test_stage.py::test_a_resumed_search_ends_as_the_uninterrupted_one[within one]",
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
@@ -23,6 +23,7 @@ QUICK = [
 WHOLE = [
     "world_model",
     "experts",
+    "adaptation",
     "selection",
     "semantics/test_encoder.py",
     "--deselect=tests/experts/test_cloning.py::test_memory_mapped_steps_are_the_same",  # files are the CPU's

@@ -156,7 +156,12 @@ class PacingGuidance(Guidance):
     """Of a point mass, which has no joints for a correction to look at."""
 
     def _ask_experts(
-        self, observation: Tensor, memory: Tensor, age: Tensor | None, coefficients: Tensor | None
+        self,
+        observation: Tensor,
+        memory: Tensor,
+        age: Tensor | None,
+        coefficients: Tensor | None,
+        commands: object,
     ) -> tuple[Tensor, Tensor]:
         action, after = self.library.step(observation, None, memory=memory)
         if self.correction is None:
