@@ -11,6 +11,7 @@ import yaml
 
 from mwl.core.artifact import read_manifest
 from mwl.evaluation import results
+from mwl.evaluation.compare import Row, to_json
 from mwl.evaluation.record import Record
 from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
 from mwl.rollouts import definitions
@@ -145,3 +146,15 @@ def test_figures_are_measured_again_when_their_own_scene_changes(
         assert definitions("h1-maze") != before["h1-maze"]
     finally:
         definitions.cache_clear()
+
+
+def test_a_comparison_of_a_pipeline_is_a_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("h1-walk", "guided", "measured", return_iqm=937.6, return_ci95=[937.0, 938.0], seeds=1)]
+    (place / "ran").mkdir()
+    (place / "ran" / "comparison.json").write_text(json.dumps(to_json(rows, [])))
+    (place / "results.yaml").write_text(yaml.safe_dump({**SMALL, "comparisons": ["small"]}))
+    assert main(["results.yaml", "--tables", "--take", "small=ran"]) == 0
+    assert "| h1-walk | guided | 937.6 | 937 to 938 |" in (place / "page.md").read_text()
+    assert main(["results.yaml", "--tables", "--take", "other=ran"]) == 2
+    assert "there are small" in capsys.readouterr().err
+    assert main(["results.yaml", "--tables", "--take", "small=nowhere"]) == 2

@@ -289,13 +289,13 @@ def to_json(rows: Sequence[Row], agents: Sequence[Standing]) -> dict[str, Any]:
 
 
 def read_comparison(folder: Path) -> tuple[list[Row], list[Standing]]:
-    """Rows and standings that `compare_to_folder` left.
+    """Rows and standings that `compare_to_folder` left in a folder, or of its JSON file.
 
     Raises:
         MissingFile: there are none.
         CorruptFile: they are none.
     """
-    file = folder / JSON_FILE
+    file = folder / JSON_FILE if folder.is_dir() else folder
     found = from_plain(_Comparison, read_json(file), shown(file), unknown=True)
     intervals = [ends for row in found.rows for ends in (row.return_ci95, row.difference_ci95)]
     intervals += [ends for one in found.agents for ends in (one.score_ci95, one.gap_ci95, one.improvement_ci95)]

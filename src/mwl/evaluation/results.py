@@ -3,6 +3,7 @@
     python -m mwl.evaluation.results            # measures what is missing, then writes the tables
     python -m mwl.evaluation.results --tables   # writes the tables from what is stored
     python -m mwl.evaluation.results --again    # measures everything anew
+    python -m mwl.evaluation.results --tables --take demo=runs/demo/comparison   # a pipeline's comparison, once it ran
 
 `conf/results.yaml` says what is measured and how tables are made of it. Evaluations lie in `data/results`, one file
 each; what `mwl experts measure` says lies in the experts' manifests. What is there for the same agent, task, suite,
@@ -13,20 +14,21 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from mwl.core.artifact import MODEL, read_manifest
 from mwl.core.errors import BadInput, MwlError
-from mwl.core.files import read_text, read_yaml, write_json, write_text
+from mwl.core.files import read_json, read_text, read_yaml, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.evaluation.agents import resolve
+from mwl.evaluation.compare import JSON_FILE, read_comparison
 from mwl.evaluation.published import best
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
-from mwl.evaluation.table import short
+from mwl.evaluation.table import markdown, short
 from mwl.experts.remeasure import measure
 from mwl.rollouts import definitions
 
@@ -74,6 +76,7 @@ class Results:
         evaluations: by name, entries of an `EvaluationConfig`; with `keep` the agent's manifest gets the figures too.
             Lists of tasks and agents are all pairs of them, each named `NAME-TASK-AGENT`.
         tables: by name.
+        comparisons: tables that are those of a pipeline's comparison, whose JSON lies beside the records.
     """
 
     folder: str
@@ -81,6 +84,7 @@ class Results:
     experts: MeasuredExperts
     evaluations: dict[str, dict[str, Any]]
     tables: dict[str, Table]
+    comparisons: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> "Results":
@@ -183,6 +187,19 @@ def measure_all(results: Results, *, again: bool = False) -> None:
             keep(Record.read(file), Path(_AGENT_FOLDERS) / config.agent.removeprefix("agent:"))
 
 
+def take(results: Results, name: str, folder: str) -> None:
+    """Keep a pipeline's comparison, for the table of that name.
+
+    Raises:
+        BadInput: the configuration has no comparison of that name.
+        MissingFile, CorruptFile: the folder holds none.
+    """
+    if name not in results.comparisons:
+        raise BadInput(f"--take {name}: no such comparison; there are {', '.join(results.comparisons) or 'none'}")
+    read_comparison(Path(folder))
+    write_json(results.record(name), read_json(Path(folder) / JSON_FILE))
+
+
 def _expert_is_current(folder: str, episodes: int) -> bool:
     metrics = read_manifest(folder)["metrics"]
     return (metrics.get("episodes"), metrics.get("definitions")) == (episodes, definitions(metrics.get("task", "")))
@@ -264,8 +281,11 @@ def write_tables(results: Results) -> list[str]:
 
 
 def _table(name: str, document: str, results: Results) -> str:
+    if name in results.comparisons:
+        return markdown(*read_comparison(results.record(name)))
     if name not in results.tables:
-        raise BadInput(f"{document}: no table {name!r} in the configuration; there are {', '.join(results.tables)}")
+        known = ", ".join([*results.tables, *results.comparisons])
+        raise BadInput(f"{document}: no table {name!r} in the configuration; there are {known}")
     return render(results.tables[name], results)
 
 
@@ -275,9 +295,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, nargs="?", default=CONFIG)
     parser.add_argument("--tables", action="store_true", help="only write the tables, from what is stored")
     parser.add_argument("--again", action="store_true", help="measure everything anew")
+    parser.add_argument("--take", metavar="NAME=FOLDER", help="keep the comparison that a pipeline left in a folder")
     options = parser.parse_args(arguments)
     try:
         results = Results.read(options.config)
+        if options.take:
+            take(results, *options.take.partition("=")[::2])
         if not options.tables:
             measure_all(results, again=options.again)
         for document in write_tables(results):
