@@ -96,7 +96,7 @@ def test_the_tables_of_the_documents_are_what_was_measured(tmp_path: Path, monke
     assert write_tables(configured) == [], "run `make results`"
     text = "".join(Path(name).read_text() for name in configured.documents)
     shown = {match["name"] for match in results._BLOCK.finditer(text)}
-    assert shown == set(configured.tables), "every table stands somewhere"
+    assert shown == {*configured.tables, *configured.comparisons}, "every table stands somewhere"
 
 
 def test_stored_records_are_of_what_ships() -> None:
