@@ -96,7 +96,7 @@ def _others(axis: "Axes", task: str) -> None:
             label,
             rotation=90,
             fontsize=6,
-            color="grey",
+            color="0.2",
             va="top",
             transform=axis.get_xaxis_transform(),
         )
@@ -113,9 +113,9 @@ def plot_profile(scores: Mapping[str, Scores], path: Path) -> None:
     levels = np.linspace(0.0, highest, 200)
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     for agent in sorted(scores):
-        axis.step(
-            levels, profile(scores[agent], levels.tolist()), where="post", label=f"{agent} ({len(scores[agent])} tasks)"
-        )
+        count = len(scores[agent])
+        label = f"{agent} ({count} task{'s' if count > 1 else ''})"
+        axis.step(levels, profile(scores[agent], levels.tolist()), where="post", label=label)
     axis.axvline(1.0, color="black", linewidth=0.8)
     axis.set_xlabel("return / the task's return for a success")
     axis.set_ylabel("share of runs that reach it")
