@@ -55,7 +55,9 @@ def _rounded(said: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 5) if isinstance(value, float) else value for name, value in said.items()}
 
 
-@pytest.mark.parametrize("clause", ["walk -3 metres", "walk 0 m", "turn left and right", "walk in 2 seconds"])
+@pytest.mark.parametrize(
+    "clause", ["walk -3 metres", "walk minus three metres", "walk 0 m", "turn left and right", "walk in 2 seconds"]
+)
 def test_words_that_contradict_themselves_are_refused(clause: str) -> None:
     with pytest.raises(BadInput):
         parse(clause)

@@ -204,7 +204,7 @@ def _in_digits(text: str) -> str:
     digits = _AND_HALF.sub(lambda m: f"{float(m[1]) + 0.5:g}", re.sub(r"(\d) more\b", r"\1", digits))
     digits = _UNIT_AND_HALF.sub(r"1.5 \1", digits)
     digits = _FRACTION.sub(lambda m: f"{int(m[1] or 0) + int(m[2]) / max(int(m[3]), 1):g}", digits)
-    return _squeezed(digits)
+    return _squeezed(re.sub(r"\b(?:minus|negative)\s+(?=\d)", "-", digits))
 
 
 def _quantities(text: str, grammar: Grammar) -> tuple[str, dict[str, float]]:
