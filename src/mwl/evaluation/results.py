@@ -76,7 +76,7 @@ class Results:
         evaluations: by name, entries of an `EvaluationConfig`; with `keep` the agent's manifest gets the figures too.
             Lists of tasks and agents are all pairs of them, each named `NAME-TASK-AGENT`.
         tables: by name.
-        comparisons: tables that are those of a pipeline's comparison, whose JSON lies beside the records.
+        comparisons: tables that are those of a pipeline's comparison, whose JSON lies in `comparisons/` in the folder.
     """
 
     folder: str
@@ -100,6 +100,10 @@ class Results:
     def record(self, name: str) -> Path:
         """Where an evaluation is stored."""
         return Path(self.folder) / f"{name}.json"
+
+    def comparison(self, name: str) -> Path:
+        """Where a pipeline's comparison is stored: apart from the records, which are read by their suffix alone."""
+        return Path(self.folder) / "comparisons" / f"{name}.json"
 
 
 def _pairs(name: str, entries: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -197,7 +201,9 @@ def take(results: Results, name: str, folder: str) -> None:
     if name not in results.comparisons:
         raise BadInput(f"--take {name}: no such comparison; there are {', '.join(results.comparisons) or 'none'}")
     read_comparison(Path(folder))
-    write_json(results.record(name), read_json(Path(folder) / JSON_FILE))
+    file = results.comparison(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, read_json(Path(folder) / JSON_FILE))
 
 
 def _expert_is_current(folder: str, episodes: int) -> bool:
@@ -282,7 +288,7 @@ def write_tables(results: Results) -> list[str]:
 
 def _table(name: str, document: str, results: Results) -> str:
     if name in results.comparisons:
-        return markdown(*read_comparison(results.record(name)))
+        return markdown(*read_comparison(results.comparison(name)))
     if name not in results.tables:
         known = ", ".join([*results.tables, *results.comparisons])
         raise BadInput(f"{document}: no table {name!r} in the configuration; there are {known}")
