@@ -1,5 +1,6 @@
 """The language-model planner against a local server that answers well, badly, slowly, and not at all."""
 
+import gzip
 import json
 import logging
 import socket
@@ -152,6 +153,10 @@ BAD: dict[str, tuple[Talk, str]] = {  # what the server does, and what is said o
     "content_parts": (body(b'{"choices": [{"message": {"content": [{"text": "{}"}]}}]}'), "no text"),
     "nested_body": (body(DEEP.encode()), "not that of a chat server"),
     "event_stream": (body(b'data: {"choices": [{"delta": {"content": "{"}}]}\n\n'), "not that of a chat server"),
+    "tool_calls": (body(b'{"choices": [{"message": {"content": null, "tool_calls": [{"id": "1"}]}}]}'), "no text"),
+    "gzip": (raw(b"HTTP/1.1 200 OK\r\n\r\n" + gzip.compress(bytes(9**7))), "not that of a chat server"),
+    "byte_order_mark": (body(b"\xff\xfe" + "{}".encode("utf-16-le")), "not that of a chat server"),
+    "huge_steps": (says({"steps": [STEP] * 10_000}), "not a list of at most 20"),
     "html": (body(b"<html><body>Bad gateway</body></html>"), "not that of a chat server"),
     "too_large": (body(b" " * (1 << 20) + b"{}"), "larger than 1 MiB"),
     "prose": (says("no json here"), "no JSON object"),
@@ -196,6 +201,7 @@ BAD: dict[str, tuple[Talk, str]] = {  # what the server does, and what is said o
     "many_headers": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200 + b"\r\n"), "does not speak HTTP"),
     "redirect_to_nowhere": (status(302, "Location: http://[::1"), "another address (302)"),
     "redirect_to_a_file": (status(302, "Location: file:///etc/passwd"), "another address (302)"),
+    "redirect_to_itself": (status(302, "Location: /v1/chat/completions"), "another address (302)"),
     "redirect_without": (status(307), "another address (307)"),
     "bad_request": (status(400), "(400)"),
     "key_refused": (status(401), "refuses the key (401)"),
@@ -247,6 +253,13 @@ def test_a_limit_holds_for_the_whole_of_an_answer_that_never_ends(
     assert planner.plan("walk forward") == head.plan("walk forward")
     assert server.hung_up_on.wait(60), "the server had come to its end"
     assert "within" in planner.fallback or "HTTP" in planner.fallback
+
+
+def test_a_server_that_says_nothing_is_left_at_the_limit(head: SemanticHead, server: _Server) -> None:
+    server.answers(lambda connection: connection.recv(1) and None)  # for 10 s, twenty times the limit, then hangs up
+    planner = ChatPlanner(head, ChatConfig(server.address, "any", timeout=LIMIT))
+    assert planner.plan("walk forward") == head.plan("walk forward")
+    assert "no whole answer within" in planner.fallback
 
 
 def test_a_redirect_takes_neither_key_nor_question_to_another_address(
