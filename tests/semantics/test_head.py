@@ -11,6 +11,7 @@ import torch
 from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, CorruptFile, MissingDependency, MissingFile, NoSkillFits
 from mwl.semantics import Card, SemanticHead
+from mwl.semantics import head as head_room
 from mwl.semantics.calibration import auroc
 from mwl.semantics.encoders import towers
 from mwl.semantics.language.mentions import asks_for_words
@@ -301,3 +302,13 @@ def test_a_missing_or_foreign_sentence_encoder_is_named(monkeypatch: pytest.Monk
         with pytest.raises(CorruptFile):
             towers.sentence_folder()
     towers.sentence_folder.cache_clear()
+
+
+def test_what_is_remembered_of_texts_has_an_end(head: SemanticHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hears for ever, as a playground does, doesn't grow for ever, and says the same again."""
+    monkeypatch.setattr(head_room, "MAX_REMEMBERED", 5)
+    first = head.weights("walk 1 metre ahead")
+    for number in range(2, 20):
+        head.weights(f"walk {number} metres ahead")
+    assert max(len(head._judged), len(head._stacked)) <= 20, "5, and the phrases of the cards between two looks at it"
+    assert head.weights("walk 1 metre ahead") == first

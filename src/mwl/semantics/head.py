@@ -99,6 +99,7 @@ class SemanticHead:
         self.adapter, self.picture_adapter = adapter, picture_adapter
         self._adapted: dict[str, Tensor] = {}
         self._stacked: dict[tuple[str, ...], Tensor] = {}
+        self._judged: dict[tuple[str, Calibration, Refusal | None], tuple[Tensor, float | None]] = {}
         self.encoder, self.calibration = encoder, calibration
         self.background, self.deictic = list(background), list(deictic)
         self.cards: list[Card] = []
@@ -189,7 +190,7 @@ class SemanticHead:
         cards = list(cards)
         if not cards or len({card.name for card in cards}) != len(cards):
             raise BadInput("the semantic head needs at least one card, and names that differ")
-        self.cards = cards
+        self.cards, self._judged = cards, {}
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -243,11 +244,15 @@ class SemanticHead:
 
     def _logits(self, text: str) -> tuple[Tensor, float | None]:
         """Logits `[K]` of the skills, and the margin of the learned refusal, if there is one."""
-        logits = self.scores(text) / self.calibration.temperature
-        if self.refusal is None or set(OWNERS).isdisjoint(self.names):
-            return logits, None
-        margin, said = self.refusal.of_cards(text, self.encoder.texts([text])[0], self.names)
-        return logits + said, margin
+        known = text, self.calibration, self.refusal
+        if known not in self._judged:
+            self._judged = {} if len(self._judged) > MAX_REMEMBERED else self._judged
+            logits, margin = self.scores(text) / self.calibration.temperature, None
+            if self.refusal is not None and not set(OWNERS).isdisjoint(self.names):
+                margin, said = self.refusal.of_cards(text, self.encoder.texts([text])[0], self.names)
+                logits = logits + said
+            self._judged[known] = logits, margin
+        return self._judged[known]
 
     @torch.no_grad()
     def look(self, frame: Any) -> Tensor:
@@ -321,7 +326,7 @@ class SemanticHead:
         kept, forbidden = without_negation(wanted)
         if not kept or self.confidence(kept) < 0 or self.is_deictic(kept, POINTS):
             raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
-        scores, _ = self._logits(kept)
+        scores = self._logits(kept)[0].clone()
         for clause in (clause for clause in forbidden if self.confidence(clause) >= 0):
             scores[int(self._logits(clause)[0].argmax())] = -torch.inf
         if torch.isinf(scores).all():
