@@ -8,14 +8,14 @@ Every row is who acted first, for two to four seconds from the task's own start;
 """
 
 import argparse
+from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from mwl.core import keys
 from mwl.evaluation.agents import Agent, resolve
+from mwl.evaluation.table import report
 from mwl.rollouts import rollout
 from mwl.simulation import HumanoidEnv, make_env
 
@@ -55,17 +55,18 @@ def main() -> None:
     parser.add_argument("--task", default="h1-walk", help="what all of them see; its reward does not matter")
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     env = make_env(options.task, options.episodes, seed=options.seed)
-    table = Table("from", *options.agents, title=f"falls of {options.episodes}")
+    head, rows = [f"falls of {options.episodes}, from", *(f"to {agent}" for agent in options.agents)], []
     for first in options.agents:
         states = left_at(env, resolve(first).agent, options.seed)
         between = [(resolve(options.between).agent, options.between_steps)] if options.between else []
         turns = [[*between, (resolve(other).agent, _WATCHED)] for other in options.agents]
-        table.add_row(first, *(str(count_falls(env, turn, states)) for turn in turns))
-    Console().print(table)
+        rows.append([first, *(str(count_falls(env, turn, states)) for turn in turns)])
+    report(head, rows, options.table)
 
 
 if __name__ == "__main__":

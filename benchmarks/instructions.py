@@ -1,12 +1,14 @@
 """Instructions with parameters carried out in physics: what was asked, what was measured; and plans from a stand.
 
-python benchmarks/instructions.py [single] [refused] [plans]
+python benchmarks/instructions.py [single] [refused] [plans] [--table FILE]
 """
 
-import sys
+import argparse
+from pathlib import Path
 from typing import Any
 
 from mwl.core.errors import MwlError
+from mwl.evaluation.table import report
 from mwl.instructions.config import FollowStage
 from mwl.instructions.follow import follow
 
@@ -136,15 +138,16 @@ def asked(summary: dict[str, Any]) -> dict[str, Any]:
     return step
 
 
-def single() -> None:
-    """Print what was asked and measured of each instruction, and how many were within bounds."""
-    good = 0
+def single() -> list[str | int]:
+    """Print what was asked and measured of each instruction; returns the row of how many were within bounds."""
+    good = fallen = 0
     for text, wanted in SINGLE:
         try:
             summary = follow(FollowStage(text), None)
         except MwlError as error:
             print(f"MISS {text}: refused ({error})", flush=True)
             continue
+        fallen += summary["fell"]
         step = asked(summary)
         found = step["measured"]
         off = {name: found[name] - value for name, value in wanted.items() if name in found}
@@ -153,11 +156,11 @@ def single() -> None:
         good += met
         told = ", ".join(f"{name} {found[name]:.2f} of {value:g}" for name, value in wanted.items() if name in found)
         print(f"{'  ok' if met else 'MISS'} {text}: {told or step['reason']} [{step['state']}]", flush=True)
-    print(f"{good} of {len(SINGLE)} within bounds", flush=True)
+    return ["one step, with a figure", len(SINGLE), f"{good} within bounds", fallen]
 
 
-def refused() -> None:
-    """Print why each instruction that no expert can follow is refused."""
+def refused() -> list[str | int]:
+    """Print why each instruction that no expert can follow is refused; returns the row of how many are."""
     kept = 0
     for text in REFUSED:
         try:
@@ -166,21 +169,32 @@ def refused() -> None:
         except MwlError as error:
             kept += 1
             print(f"  ok {text}: {error}", flush=True)
-    print(f"{kept} of {len(REFUSED)} refused", flush=True)
+    return ["what no expert can follow", len(REFUSED), f"{kept} refused", "-"]
 
 
-def plans() -> None:
-    """Print how each plan from a standing start ended, and how many fell."""
+def plans() -> list[str | int]:
+    """Print how each plan from a standing start ended; returns the row of how many did as asked, and fell."""
     fallen = achieved = 0
     for number, text in enumerate(PLANS):
         summary = follow(FollowStage(text, seed=2000 + number), None)
         fallen, achieved = fallen + summary["fell"], achieved + summary["achieved"]
         ends = ", ".join(step["state"] for step in summary["plan"] if not step["inserted"])
         print(f"{'FELL' if summary['fell'] else '  ok'} {text}: {ends}, {summary['steps'] / 50:.1f} s", flush=True)
-    print(f"{len(PLANS) - fallen} of {len(PLANS)} without a fall, {achieved} achieved", flush=True)
+    return ["plans from a stand", len(PLANS), f"{achieved} achieved", fallen]
+
+
+def main() -> None:
+    known = {"single": single, "plans": plans, "refused": refused}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="single|plans|refused", help="without it all of them")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
+    options = parser.parse_args()
+    report(
+        ("instructions", "how many", "as asked", "falls"),
+        [known[name]() for name in options.what or known],
+        options.table,
+    )
 
 
 if __name__ == "__main__":
-    known = {"single": single, "refused": refused, "plans": plans}
-    for name in sys.argv[1:] or list(known):
-        known[name]()
+    main()

@@ -1,15 +1,17 @@
-"""How close the embedded suite is to the official HumanoidBench, for one agent: one step ahead, and in whole episodes.
+"""How close the embedded suite is to the official HumanoidBench, by agent: one step ahead, and in whole episodes.
 
-The agent runs episodes on the official package, which must be installed (docs/guide/simulation.md). Then each control
+An agent runs episodes on the official package, which must be installed (docs/guide/simulation.md). Then each control
 step is taken again here from the state recorded before it, and the agent runs again here from the same starts and
 goals. A difference of two returns from one start says far more than one of two means over starts of their own: where
 a random goal lies decides most of a return. The interval is Student's, over the pairs.
 
-    python benchmarks/parity.py --task h1-reach --agent agent:reach [--episodes 40] [--steps 1000] [--seed 0]
+    python benchmarks/parity.py --agents agent:reach expert:walk [--episodes 40] [--steps 1000] [--seed 0]
 """
 
 import argparse
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from tensordict import TensorDict
 from mwl.core import keys
 from mwl.core.errors import MissingDependency
 from mwl.evaluation.agents import Agent, resolve
+from mwl.evaluation.table import report
 from mwl.simulation import HumanoidEnv, make_env
 
 Array = NDArray[np.float64]
@@ -48,32 +51,46 @@ class Record:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="h1-reach")
-    parser.add_argument("--agent", default="agent:reach")
+    parser.add_argument("--agents", nargs="+", default=["agent:reach"], help="each on the task that it was made for")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    agent = resolve(args.agent).agent
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
+    options = parser.parse_args()
     try:
-        official = make_env(args.task, args.episodes, suite="humanoid_bench", seed=args.seed)
+        rows = [compare(name, options.episodes, options.steps, options.seed) for name in options.agents]
     except MissingDependency as error:
-        print(error)
+        print(error, file=sys.stderr)
         return
+    head = (
+        "agent",
+        "steps",
+        "qpos, median",
+        "90 %",
+        "reward, median",
+        "90 %",
+        "official return",
+        "embedded",
+        "difference",
+    )
+    report(head, rows, options.table)
+
+
+def compare(name: str, episode_count: int, steps: int, seed: int) -> list[str]:
+    """The row of an agent."""
+    named = resolve(name)
+    task, agent = named.manifest["task"], named.agent
+    official = make_env(task, episode_count, suite="humanoid_bench", seed=seed)
     official.reset()
     start, goal = official.state, official.measurement.goal.copy()
-    theirs = episodes(official, agent, start, goal, args.steps, args.seed)
-    qpos, reward = one_step(args.task, theirs, goal)
-    print(f"{args.task}, {args.agent}: {qpos.size} steps, difference after one of them")
-    for name, difference in (("qpos", qpos), ("reward", reward)):
-        print(f"  {name:7}" + "".join(f"{q:>6.0%} {np.quantile(difference, q):.1e}" for q in (0.5, 0.9, 0.99, 1)))
-    ours = episodes(make_env(args.task, args.episodes), agent, start, goal, args.steps, args.seed)
+    theirs = episodes(official, agent, start, goal, steps, seed)
+    apart = one_step(task, theirs, goal)
+    ours = episodes(make_env(task, episode_count), agent, start, goal, steps, seed)
     difference = ours.returns - theirs.returns
     error = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-    print(
-        f"returns from the same {args.episodes} starts: official {theirs.returns.mean():.1f}, "
-        f"embedded {ours.returns.mean():.1f}, difference {difference.mean():.1f} +- {error:.1f} (95 %)"
-    )
+    quantiles = [f"{np.quantile(each, q):.1e}" for each in apart for q in (0.5, 0.9)]
+    returns = [f"{each.returns.mean():.1f}" for each in (theirs, ours)]
+    return [f"{name} on {task}", str(apart[0].size), *quantiles, *returns, f"{difference.mean():+.1f} ± {error:.1f}"]
 
 
 def state_of(env: HumanoidEnv) -> dict[str, Array]:

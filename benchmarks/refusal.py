@@ -1,6 +1,6 @@
 """Refusals on sentences that people wrote: cross-validated figures, opposites, and the fit that ships.
 
-python benchmarks/refusal.py [--fit FOLDER]
+python benchmarks/refusal.py [--fit FOLDER] [--table FILE]
 """
 
 import argparse
@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from mwl.core.errors import MwlError
+from mwl.evaluation.table import report
 from mwl.semantics import SemanticHead
 from mwl.semantics.calibration import auroc
 from mwl.semantics.refusal import NONE, Refusal, background, cross_validated, people
 
+LEFT_OUT = {"row": "one eighth of every label and kind", "kind": "one kind after the other"}
 FOLDS, MOST = 8, 0.075  # share of the sentences that no skill fits which are accepted
 OPPOSITES = (
     "close the door", "shut the door", "lock the door", "keep the door closed", "stay away from the door",
@@ -43,10 +45,15 @@ def main() -> None:
     """Print the figures; fit and write what ships, where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fit", type=Path, metavar="FOLDER", help="fit on all of it and write it there")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
-    found = {by: figures(by) for by in ("row", "kind")}
-    for by, told in found.items():
-        print(f"left out by {by}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()))
+    found = {by: figures(by) for by in LEFT_OUT}
+    titles = ("left out", "refusal AUROC", "none accepted", "right and accepted", "threshold")
+    report(
+        titles,
+        [[LEFT_OUT[by], *(f"{value:.3f}" for value in told.values())] for by, told in found.items()],
+        options.table,
+    )
     head = SemanticHead.load("embedded")
     if options.fit:
         labelled = people() + background(head.cards)

@@ -1,8 +1,9 @@
-"""The semantic head measured: latency, what a new process costs, and what the picture decides on fresh frames.
+"""The semantic head measured: labelled instructions, what the picture decides on fresh frames, and what it costs.
 
-python benchmarks/semantics.py [latency] [process] [frames]
+python benchmarks/semantics.py words|frames|latency|process [--table FILE]
 """
 
+import argparse
 import collections
 import os
 import resource
@@ -11,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,9 @@ import yaml
 import mwl
 from mwl.core import keys
 from mwl.core.errors import NoSkillFits
+from mwl.evaluation.table import report
 from mwl.semantics import Card
+from mwl.semantics.calibration import SHORT_CARD, auroc, expected_calibration_error
 from mwl.semantics.scenes import CAMERAS, differ
 from mwl.semantics.shipped import DATA
 from mwl.simulation import make_env
@@ -29,6 +35,56 @@ SCENES = {"h1-walk": "walk", "h1-reach": "reach", "h1-door": "open_door"}
 PHRASES = ("go on", "do the task")
 FRAMES, SEED = 48, 70_000  # of each scene, camera and size; no training seed comes near
 SIZES = ((480, 320), (160, 160), (64, 64))  # pixels
+LABELLED = {"development": DATA / "semantics/development.yaml", "held out": Path("tests/semantics/data/held_out.yaml")}
+Printed = tuple[Sequence[str], list[list[str]]]  # titles and rows
+
+
+def words() -> Printed:
+    """Scores on labelled instructions of eight skills; one that is refused counts as wrong "with refusals"."""
+    head, development = mwl.SemanticHead.load("embedded"), _read(LABELLED["development"])
+    cards = [Card(**card) for card in development["cards"]]
+    rows = []
+    for name, file in LABELLED.items():
+        labelled = _read(file)
+        for count in (5, SHORT_CARD):
+            head.set_cards([replace(card, paraphrases=card.paraphrases[:count]) for card in cards])
+            figures = _scored(head, labelled["skills"], labelled["far"])
+            rows.append([name, f"{count} paraphrases", *(f"{figure:.3f}" for figure in figures)])
+    titles = (
+        "instructions",
+        "cards",
+        "top-1",
+        "with refusals",
+        "refusal AUROC",
+        "far ones refused",
+        "calibration error",
+    )
+    return titles, rows
+
+
+def _read(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _scored(head: "mwl.SemanticHead", skills: Mapping[str, Sequence[str]], far: Sequence[str]) -> tuple[float, ...]:
+    texts = [text for each in skills.values() for text in each]
+    labels = torch.tensor([head.names.index(name) for name, each in skills.items() for _ in each])
+    scores = torch.stack([head.scores(text) for text in texts])
+    near, away = (np.array([head.confidence(text) for text in each]) for each in (texts, far))
+    right = (scores.argmax(-1) == labels).float().mean()
+    told = np.mean([_first(head, text) == name for name, each in skills.items() for text in each])
+    refused = np.mean([_first(head, text) is None for text in far])
+    error = expected_calibration_error((scores / head.calibration.temperature).softmax(-1), labels)
+    return float(right), float(told), auroc(near, away), float(refused), error
+
+
+def _first(head: "mwl.SemanticHead", text: str, frame: np.ndarray | None = None) -> str | None:
+    """The skill that weighs most; None where the head refuses."""
+    try:
+        weights = head.weights(text, frame)
+    except NoSkillFits:
+        return None
+    return max(weights, key=weights.__getitem__)
 
 
 def milliseconds(head: "mwl.SemanticHead", text: str) -> float:
@@ -38,25 +94,29 @@ def milliseconds(head: "mwl.SemanticHead", text: str) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
-def latency() -> None:
-    """Print medians over instructions that were never asked before, and over the same ones again."""
+def latency() -> Printed:
+    """Times of instructions that were never asked before, and of the same ones again."""
     head = mwl.SemanticHead.load("embedded")
     head.weights(f"walk forward {time.time()} steps")  # loads the text tower
     texts = [f"walk {number} steps forward {time.time()}" for number in range(2, 32)]
+    rows = []
     for name in ("first weights", "again"):
         values = [milliseconds(head, text) for text in texts]
-        print(f"{name}: median {statistics.median(values):.1f} ms, worst {max(values):.1f} ms")
+        rows.append([name, f"{statistics.median(values):.1f}", f"{max(values):.1f}"])
+    return ("of an instruction", "median, ms", "worst of 30, ms"), rows
 
 
-def process() -> None:
-    """Print what `mwl instruct` costs as a process of its own: nothing cached, a new instruction, a known one."""
+def process() -> Printed:
+    """What `mwl instruct` costs as a process of its own: nothing cached, a new instruction, a known one."""
+    rows = []
     with tempfile.TemporaryDirectory() as cache:
         for name, text in (("nothing cached", "walk on"), ("new words", "walk straight"), ("same words", "walk on")):
             began, before = time.perf_counter(), _children_seconds()
             command = [sys.executable, "-m", "mwl", "instruct", text, "--json"]
             subprocess.run(command, check=True, capture_output=True, env={**_environment(), "MWL_CACHE": cache})
             took, cpu = time.perf_counter() - began, _children_seconds() - before
-            print(f"process, {name}: {took:.1f} s ({cpu:.1f} s of CPU)")
+            rows.append([name, f"{took:.1f}", f"{cpu:.1f}"])
+    return ("a process of its own", "s", "s of CPU"), rows
 
 
 def _environment() -> dict[str, str]:
@@ -82,43 +142,36 @@ def episodes(task: str, seed: int) -> tuple[Any, Any]:
     return env, twin
 
 
-def frames() -> None:
-    """Print how often "go on" goes to the skill of the scene: of the frames with its thing in view, and of all."""
+def frames() -> Printed:
+    """How often "go on" and "do the task" go to the skill of the scene: of frames with its thing in view, of all."""
     head = mwl.SemanticHead.load("embedded")
-    development = yaml.safe_load((DATA / "semantics" / "development.yaml").read_text(encoding="utf-8"))
-    head.set_cards([Card(**card) for card in development["cards"]])
+    head.set_cards([Card(**card) for card in _read(LABELLED["development"])["cards"]])
+    rows = []
     for place, (task, skill) in enumerate(SCENES.items()):
         env, twin = episodes(task, SEED + place)
         for size in SIZES:
+            row = [f"{task} -> {skill}", f"{size[0]}x{size[1]}"]
             for camera in CAMERAS:
                 answers = collections.Counter()
                 for index in range(FRAMES):
                     picture, empty = (e.render(index, *size, camera, backend="raycast") for e in (env, twin))
                     seen = task == "h1-walk" or differ(picture, empty)
-                    answers.update(_answer(head, phrase, picture, skill, seen) for phrase in PHRASES)
-                print(_line(task, size, camera, answers))
+                    answers.update((seen, _first(head, phrase, picture) == skill) for phrase in PHRASES)
+                seen, whole = answers[True, True] + answers[True, False], answers.total()
+                row.append(f"{answers[True, True]} of {seen}; {answers[True, True] + answers[False, True]} of {whole}")
+            rows.append(row)
+    return ("scene, its skill", "pixels", *CAMERAS), rows
 
 
-def _answer(
-    head: "mwl.SemanticHead", phrase: str, picture: np.ndarray, skill: str, seen: bool
-) -> tuple[str, bool, bool]:
-    try:
-        weights = head.weights(phrase, picture)
-    except NoSkillFits:
-        return phrase, seen, False
-    return phrase, seen, max(weights, key=weights.__getitem__) == skill
-
-
-def _line(task: str, size: tuple[int, int], camera: str, answers: "collections.Counter[tuple[str, bool, bool]]") -> str:
-    told = []
-    for phrase in PHRASES:
-        right, in_view = answers[phrase, True, True], answers[phrase, True, True] + answers[phrase, True, False]
-        total = in_view + answers[phrase, False, True] + answers[phrase, False, False]
-        told.append(f"{phrase!r} {right}/{in_view} in view, {right + answers[phrase, False, True]}/{total} of all")
-    return f"{task} {size[0]}x{size[1]} {camera}: {'; '.join(told)}"
+def main() -> None:
+    known = {"words": words, "frames": frames, "latency": latency, "process": process}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=known, help="without it all of them")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
+    options = parser.parse_args()
+    for name in [options.what] if options.what else known:
+        report(*known[name](), options.table)
 
 
 if __name__ == "__main__":
-    known = {"latency": latency, "process": process, "frames": frames}
-    for wanted in sys.argv[1:] or list(known):
-        known[wanted]()
+    main()

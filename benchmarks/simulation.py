@@ -8,12 +8,10 @@ time depend on what else runs on the machine; steps per second of CPU time (summ
 measured in turns with the others and the best taken, as other jobs only slow it down; on a busy machine, ask for many
 short rounds. The share of physics says how much of the time is left to the environment around it.
 
-    python benchmarks/simulation.py [--seconds 5] [--rounds 3] [--tasks h1-walk h1-door] [--json]
+    python benchmarks/simulation.py [--seconds 5] [--rounds 3] [--tasks h1-walk h1-door] [--table FILE]
 """
 
 import argparse
-import json
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -23,12 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from mwl.core import keys
 from mwl.core.errors import MissingDependency
+from mwl.evaluation.table import report
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ACTION_SIZE
 from mwl.simulation import get_task, make_env
@@ -176,17 +173,17 @@ def measure(task: str, behaviour: str, seconds: float, rounds: int) -> dict[str,
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
-    """A table of one task."""
-    title = f"{result['task']}, {result['behaviour']} actions"
-    table = Table("setting", "steps/s", "x official", "steps/CPU-s", "x official", "physics", title=title)
-    base = result["steps_per_s"].get("official", {"wall": float("nan"), "cpu": float("nan")})
-    for name, value in result["steps_per_s"].items():
+def cells(result: dict[str, Any]) -> list[list[str]]:
+    """A row of the table for each setting; "x" is how many times as fast as the official package."""
+    speeds, rows = result["steps_per_s"], []
+    for name, value in speeds.items():
+        row = [f"{result['task']}, {result['behaviour']}", name]
+        for kind in ("wall", "cpu"):
+            base = speeds.get("official")
+            row += [f"{value[kind]:.0f}", f"{value[kind] / base[kind]:.2f}" if base else "-"]
         share = result["physics_share"].get(name)
-        cells = [f"{value[kind]:,.0f}" for kind in ("wall", "cpu")]
-        ratios = [f"{value[kind] / base[kind]:.2f}" for kind in ("wall", "cpu")]
-        table.add_row(name, cells[0], ratios[0], cells[1], ratios[1], f"{share:.0%}" if share else "")
-    console.print(table)
+        rows.append([*row, f"{share:.0%}" if share else "-"])
+    return rows
 
 
 def main() -> None:
@@ -196,7 +193,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is repeated")
     parser.add_argument("--tasks", nargs="+", default=["h1-walk", "h1-door"])
     parser.add_argument("--behaviours", nargs="+", default=["expert", "random"], choices=["expert", "random"])
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = [
@@ -204,11 +201,8 @@ def main() -> None:
         for task in arguments.tasks
         for behaviour in arguments.behaviours
     ]
-    if arguments.json:
-        print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0], "results": results}))
-    else:
-        for result in results:
-            show(result, Console())
+    head = ("task, actions", "setting", "steps/s", "x", "steps/CPU-s", "x", "physics")
+    report(head, [row for result in results for row in cells(result)], arguments.table)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python benchmarks/tuning.py --task h1-walk --expert walk --seeds 0 1 2
 
-Prints one JSON object per seed: the race's gains, and returns of whole new episodes, of the expert as it is and tuned.
+Prints a row of figures of whole new episodes for the expert as it is, and for each seed as it was tuned, with what the
+race said the last stage gains.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from mwl.adaptation.data import AdaptationData
 from mwl.adaptation.module import AdaptationModule
 from mwl.adaptation.search import SearchConfig
+from mwl.evaluation.table import report
 from mwl.experts.library import ExpertLibrary
 from mwl.rollouts.episodes import run_episodes
 from mwl.selection import ExpertAgent, Guidance
@@ -40,13 +41,20 @@ def tuned(task: str, expert: str, config: SearchConfig, seed: int) -> Adaptation
     return module
 
 
-def measure(task: str, guidance: Guidance, episodes: int) -> dict[str, float]:
-    """Return and motion of whole episodes."""
+def measure(task: str, guidance: Guidance, episodes: int) -> list[str]:
+    """Return, falls and motion of whole episodes, as cells of a row."""
     env = make_env(task, episodes, seed=EVALUATION_SEED, num_threads=1)
     measured = run_episodes(env, ExpertAgent(guidance), EVALUATION_SEED)
     env.close()
-    names = ("returns", "fell", "action_rate", "jerk", "energy")
-    return {name: round(float(getattr(measured, name).mean()), 4) for name in names}
+    mean = {name: float(getattr(measured, name).mean()) for name in ("returns", "jerk", "action_rate", "energy")}
+    falls = f"{int(measured.fell.sum())} of {episodes}"
+    return [
+        f"{mean['returns']:.1f}",
+        falls,
+        f"{mean['jerk']:.0f}",
+        f"{mean['action_rate']:.4f}",
+        f"{mean['energy']:.0f}",
+    ]
 
 
 def main() -> None:
@@ -64,16 +72,20 @@ def main() -> None:
     parser.add_argument(
         "--start-step-size", "--setting-off-step-size", type=float, default=SearchConfig.start_step_size
     )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
     names = ("window", "step_size", "jerk_weight", "start_phase", "start_steps", "start_step_size")
     config = SearchConfig(mirrored=not options.not_mirrored, **{name: getattr(options, name) for name in names})
     torch.set_num_threads(1)
-    print(json.dumps({"expert": options.expert, **measure(options.task, guide(options.expert), options.episodes)}))
+    rows = [["as it is", *measure(options.task, guide(options.expert), options.episodes), "-"]]
     for seed in options.seeds:
         torch.manual_seed(seed)
         module = tuned(options.task, options.expert, config, seed)
-        measured = measure(options.task, module.guidance, options.episodes)
-        print(json.dumps({"seed": seed, **measured, **module.search.report()}), flush=True)
+        said, kept = module.search.report(), "" if module.search.race.winner() else "; kept as it is"
+        gain = f"{said['gains'][-1]:.4f} ± {said['errors'][-1]:.4f}{kept}"
+        rows.append([f"tuned, seed {seed}", *measure(options.task, module.guidance, options.episodes), gain])
+    head = (options.expert, "return", "falls", "jerk, rad/s³", "action rate", "power, W", "gain per step in the race")
+    report(head, rows, options.table)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,16 @@ with TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 nothing of an earlier run is used agai
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mwl.evaluation.table import report
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.learning.compiling import compiled
@@ -126,8 +128,8 @@ class Timed(WorldModelModule):
         self.seconds = now[0] - self.begin[0], now[1] - self.begin[1]
 
 
-def end_to_end(envs: int, steps: int, threads: int, device: torch.device, mode: str) -> None:
-    """Print environment steps per second of the CPU preset on h1-walk, and the process's peak memory."""
+def end_to_end(envs: int, steps: int, threads: int, device: torch.device, mode: str) -> list[str]:
+    """Environment steps per second of the CPU preset on h1-walk, and the process's peak memory, as a row."""
     from lightning.pytorch import Trainer
 
     updates = "off" if mode == "off" else "default"
@@ -148,9 +150,12 @@ def end_to_end(envs: int, steps: int, threads: int, device: torch.device, mode: 
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, processor = (module.timed * envs / seconds for seconds in module.seconds)
-    rates = f"{wall:.1f} env steps per second, {processor:.1f} per second of processor time"
-    how = "" if mode == "off" else f", compiled ({mode})"
-    print(f"0.2M end to end, {envs} env, 1 update per step{how}: {rates}; peak memory {peak:.0f} MB", flush=True)
+    rates = f"{wall:.1f} steps/s, {processor:.1f} per CPU-s, {peak:.0f} MB at most"
+    return [_named(f"0.2M end to end, {envs} env, 1 update per step", mode), rates, "-", "-"]
+
+
+def _named(what: str, mode: str) -> str:
+    return what if mode == "off" else f"{what}, compiled ({mode})"
 
 
 class Clock:
@@ -159,8 +164,8 @@ class Clock:
     def __init__(self, device: torch.device, repeats: int) -> None:
         self.device, self.repeats, self.peak = device, repeats, peak_flops(device)
 
-    def report(self, name: str, make: Callable[[str], Callable[[], object]], modes: list[str]) -> None:
-        """Print time, work and multiple of the floor, of the eager variant first."""
+    def report(self, name: str, make: Callable[[str], Callable[[], object]], modes: list[str]) -> Iterator[list[str]]:
+        """Rows with time, multiple of the floor and gain by compiling, the eager variant first."""
         flops = flops_of(make("off"))
         eager = None
         for mode in modes:
@@ -169,11 +174,9 @@ class Clock:
             first = time.perf_counter() - begin
             seconds = best_time(run, self.repeats, self.device)
             eager = seconds if mode == "off" else eager
-            line = f"{name if mode == 'off' else '  compiled, ' + mode:34s} {1e3 * seconds:8.1f} ms"
-            line += f" {flops / 1e9:8.2f} GFLOP {seconds * self.peak / flops:6.2f} x floor"
-            if mode != "off":
-                line += f"; the first one {first:.0f} s" + (f"; {eager / seconds:.2f} x faster" if eager else "")
-            print(line, flush=True)
+            gain = f"{eager / seconds:.2f}; the first one {first:.0f} s" if eager and mode != "off" else "-"
+            time_of = f"{1e3 * seconds:.1f} ms for {flops / 1e9:.2f} GFLOP"
+            yield [_named(name, mode), time_of, f"{seconds * self.peak / flops:.2f}", gain]
 
 
 def main() -> None:
@@ -187,6 +190,7 @@ def main() -> None:
     parser.add_argument("--compile", nargs="+", choices=MODES, default=["off"], help="variants to time")
     parser.add_argument("--envs", nargs="+", type=int, help="N of plans and end to end; by default few on a CPU")
     parser.add_argument("--end-to-end", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     arguments = parser.parse_args()
     device, on_cpu = arguments.device, arguments.device.type == "cpu"
     try:
@@ -197,24 +201,25 @@ def main() -> None:
     torch.manual_seed(0)
     clock = Clock(device, arguments.repeats)
     where = f"{arguments.threads} threads" if on_cpu else torch.get_device_module(device).get_device_name(device)
-    print(f"matmul peak {clock.peak / 1e9:.0f} GFLOP/s in float32 on {where}")
+    rows = [[f"matrix products at best, {where}", f"{clock.peak / 1e9:.0f} GFLOP/s in float32", "1", "-"]]
     if arguments.end_to_end:
         for envs in arguments.envs or ((1, 8) if on_cpu else ON_GPU):
             for mode in arguments.compile:
-                end_to_end(envs, 240 * max(1, envs // 8), arguments.threads, device, mode)
+                rows.append(end_to_end(envs, 240 * max(1, envs // 8), arguments.threads, device, mode))
     for size in arguments.sizes:
         preset = size == "0.2M"
         dropout = 0.0 if preset else 0.01
         model = WorldModel(FEATURES, ACTIONS, size, dropout=dropout, precision=arguments.precision).to(device)
         batch = 128 if preset else 256
         modes = [mode for mode in arguments.compile if mode != "reduce-overhead"]
-        clock.report(f"{size} update, batch {batch}", partial(make_update, model, batch), modes)
+        rows += clock.report(f"{size} update, batch {batch}", partial(make_update, model, batch), modes)
         model.eval()
         for envs in arguments.envs or ((8 if preset else 1,) if on_cpu else ON_GPU):
             config = PRESET if preset else PlannerConfig()
             name = f"{size} plan, {config.samples} x {config.iterations}, {envs} env"
-            clock.report(name, partial(make_plan, model, config, envs), arguments.compile)
+            rows += clock.report(name, partial(make_plan, model, config, envs), arguments.compile)
         model.train()
+    report(("what", "measured", "times the floor", "times as fast as eager"), rows, arguments.table)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ KEYS = {
 """Present names of entries by their former ones, behind the former name of what they lie in where that decides."""
 
 _SEARCH = "experts are tuned by a stage of its own: fit conf/adaptation.yaml, whose folder guidance.experts takes"
-_NO_GAIN = "it earned nothing (docs/results/ablations.md); leave it out"
+_NO_GAIN = "it earned nothing (docs/log/2026-11-measured.md); leave it out"
 GONE = {
     **dict.fromkeys(("search_alone", "search_mirrored", "search_step_size", "search_steps", "search_window"), _SEARCH),
     **dict.fromkeys(("race_steps", "start_phase", "start_search_step_size", "start_search_steps"), _SEARCH),

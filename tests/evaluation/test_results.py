@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,12 @@ from mwl.rollouts import definitions
 
 definitions_module = importlib.import_module("mwl.rollouts.definitions")
 ROOT = Path(__file__).parents[2]
+WRITTEN = [ROOT / "README.md", *(ROOT / "docs" / "results").glob("*.md"), *(ROOT / "docs" / "log").glob("*.md")]
+GUIDES = sorted((ROOT / "docs" / "guide").glob("*.md"))
+NUMBER = re.compile(r"[\s*`+±~-]*\d")
+MEASURED = re.compile(
+    NUMBER.pattern + r"[\d,]*(\.\d| ?%| ?±| \+-| of \d| to \d| ?[(\[]\d)"
+)  # a share, a spread, an interval
 DOCUMENT = "# Title\n\n<!-- results:small -->\nwhat was here before\n<!-- /results -->\n\nText.\n"
 SMALL = {
     "folder": "data/results",
@@ -89,14 +96,102 @@ def test_rows_show_plain_entries_and_patterns(place: Path) -> None:
 
 def test_the_tables_of_the_documents_are_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configured = Results.read(ROOT / CONFIG)
-    for name in (*configured.documents, "data/results", "data/experts", "data/transitions"):
+    for name in (
+        *configured.documents,
+        "data/results",
+        "data/experts",
+        "data/transitions",
+        "data/agents",
+        "data/semantics",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert write_tables(configured) == [], "run `make results`"
     text = "".join(Path(name).read_text() for name in configured.documents)
     shown = {match["name"] for match in results._BLOCK.finditer(text)}
-    assert shown == {*configured.tables, *configured.comparisons}, "every table stands somewhere"
+    assert shown == {*configured.tables, *configured.comparisons, *configured.benchmarks}, (
+        "every table stands somewhere"
+    )
+
+
+def typed(text: str, figure: re.Pattern[str]) -> list[str]:
+    """First lines of the tables outside the marks that hold figures: three cells or more, beside the first column."""
+    outside = re.sub(r"<!-- results:.*?<!-- /results -->", "", text, flags=re.DOTALL)
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", outside, flags=re.MULTILINE):
+        rows = [line.strip(" |").split("|")[1:] for line in table.splitlines()[2:]]
+        if sum(bool(figure.match(cell)) for row in rows for cell in row) >= 3:
+            found.append(table.partition("\n")[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pages", "figure"), [(WRITTEN, NUMBER), (GUIDES, MEASURED)], ids=["results and log", "guides"]
+)
+def test_no_table_of_figures_is_typed_by_hand(pages: list[Path], figure: re.Pattern[str]) -> None:
+    """Where something was measured any number is a figure; guides list sizes and bounds, which have no spread."""
+    assert len(pages) > 5
+    assert {page.name: found for page in pages if (found := typed(page.read_text(encoding="utf-8"), figure))} == {}
+
+
+def test_a_table_that_was_typed_is_found() -> None:
+    rows = "| a | 0.5 | 3 of 8 |\n| b | **936.3** | 7 |\n"
+    table = f"| which | return | falls |\n|---|---|---|\n{rows}"
+    assert typed(f"Text.\n\n{table}\nText.\n", NUMBER) == typed(table, MEASURED) == ["| which | return | falls |"]
+    assert typed(f"<!-- results:small -->\n{table}<!-- /results -->\n", NUMBER) == []
+    assert typed("| id | size |\n|---|---|\n| h1 | 51 |\n| h2 | 151 |\n| h3 | 20,000 |\n", MEASURED) == []
+
+
+def test_tables_of_benchmarks_are_of_the_configured_commands_and_of_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    configured = Results.read(CONFIG)
+    assert configured.benchmarks
+    for name, benchmark in configured.benchmarks.items():
+        stored = configured.stored(name)
+        assert (stored.command, stored.of) == (benchmark.identity["command"], benchmark.identity["of"]), name
+        assert (ROOT / benchmark.run.split()[0]).is_file()
+        assert all(len(row) == len(stored.head) for row in stored.rows)
+        assert stored.machine
+
+
+def test_a_benchmark_runs_once_and_again_when_it_is_another(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def configure(arguments: str, body: str) -> None:
+        (place / "stub.py").write_text(f"import json, sys\nfrom pathlib import Path\n{body}\n")
+        benchmarks = {"small": {"run": f"stub.py {arguments}".strip(), "of": ["data/experts/stand"]}}
+        written = {**SMALL, "experts": {"episodes": 2, "folders": []}, "evaluations": {}, "tables": {}}
+        (place / "results.yaml").write_text(yaml.safe_dump({**written, "benchmarks": benchmarks}))
+
+    head, row = '["who", "jerk", "steps"]', "[sys.argv[1], 4268.34, 12800]"
+    stored = "from mwl.evaluation.table import report\nreport({}, [{}], Path(sys.argv[-1]))"
+    configure("walk", f"print('beside the table')\n{stored.format(head, row)}")
+    assert main(["results.yaml"]) == 0
+    assert capfd.readouterr().out == "page.md\n"
+    page = (place / "page.md").read_text()
+    assert "| who | jerk | steps |\n| --- | --- | --- |\n| walk | 4268 | 12800 |\n\n`python stub.py walk`, on " in page
+    assert re.search(r", \d+ threads?\n<!-- /results -->", page)
+
+    configure("walk", "sys.exit('it must not run')")
+    assert main(["results.yaml"]) == 0, "what is stored is of this command"
+    assert main(["results.yaml", "--again", "small"]) == 1
+    assert "it must not run" in capfd.readouterr().err
+    configure("run", "print('no such package here')")
+    assert main(["results.yaml"]) == 0
+    assert "small: left out; what is stored stays" in capfd.readouterr().err
+    assert (place / "page.md").read_text() == page
+    table = f'Path(sys.argv[-1]).write_text(json.dumps({{"head": {head}, "rows": [{row}], "machine": "A"}}))'
+    configure("run", table)
+    assert main(["results.yaml"]) == 0
+    assert "| run | 4268 |" in (place / "page.md").read_text()
+    kept = place / "data/results/benchmarks/small.json"
+    kept.write_text(
+        kept.read_text().replace(read_manifest(place / "data/experts/stand")["files"]["model.ckpt"], "0" * 64)
+    )
+    configure("run", table.replace("4268", "17"))
+    assert main(["results.yaml"]) == 0, "it was of another checkpoint"
+    assert "| run | 17.34 |" in (place / "page.md").read_text()
+    assert main(["results.yaml", "--again", "large"]) == 2
+    assert "--again large: no such figures; there are small" in capfd.readouterr().err
 
 
 def test_stored_records_are_of_what_ships() -> None:

@@ -1,6 +1,8 @@
 """What this process may take of the machine: cores, threads, memory."""
 
 import os
+import platform
+import re
 from pathlib import Path
 
 _MOST = 1024  # more is a slip of the pen, and some libraries crash on it
@@ -25,6 +27,14 @@ def omp_threads() -> int | None:
 def cpu_threads() -> int:
     """Threads to take where nobody says otherwise."""
     return omp_threads() or cpu_cores()
+
+
+def processor() -> str:
+    """The processor's name, family and model, by which its rounding and speed are known."""
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", "\n".join(_lines("/proc/cpuinfo")), re.M))
+    if len(found) < 3:
+        return platform.processor() or platform.machine()
+    return f"{found['model name']} (family {found['cpu family']}, model {found['model']})"
 
 
 def free_memory() -> int | None:

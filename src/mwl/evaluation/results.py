@@ -2,19 +2,24 @@
 
     python -m mwl.evaluation.results            # measures what is missing, then writes the tables
     python -m mwl.evaluation.results --tables   # writes the tables from what is stored
-    python -m mwl.evaluation.results --again    # measures everything anew
+    python -m mwl.evaluation.results --again    # measures everything anew; with names, these alone
     python -m mwl.evaluation.results --tables --take demo=runs/demo/comparison   # a pipeline's comparison, once it ran
 
 `conf/results.yaml` says what is measured and how tables are made of it. Evaluations lie in `data/results`, one file
-each; what `mwl experts measure` says lies in the experts' manifests. What is there for the same agent, task, suite,
-episodes, seed and definitions of the figures is not measured again, so an interrupted run goes on.
+each, tables of `benchmarks/` in a folder there; what `mwl experts measure` says lies in the experts' manifests. What is
+there for the same agent, task, suite, episodes, seed, command and definitions of the figures is not measured again, so
+an interrupted run goes on.
 """
 
 import argparse
 import re
+import shlex
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,7 +33,7 @@ from mwl.evaluation.compare import JSON_FILE, read_comparison
 from mwl.evaluation.published import best
 from mwl.evaluation.record import Record
 from mwl.evaluation.run import EvaluationConfig, evaluate, keep
-from mwl.evaluation.table import markdown, short
+from mwl.evaluation.table import lines, markdown, short
 from mwl.experts.remeasure import measure
 from mwl.rollouts import definitions
 
@@ -66,6 +71,37 @@ class MeasuredExperts:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """A script that measures a table.
+
+    Args:
+        run: what stands behind `python`; `--table FILE` is added. Where it can't measure it says why and writes none.
+        of: folders of the artifacts that it measures; with another checkpoint the table is made again.
+    """
+
+    run: str
+    of: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a stored table was made by, and has to agree with."""
+        of = {folder: read_manifest(folder)["files"][MODEL] for folder in self.of}
+        return {"command": f"python {self.run}", "definitions": definitions(""), "of": of}
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table as it is kept: what made it, on which processor and threads, titles and rows."""
+
+    command: str
+    definitions: str
+    of: dict[str, str]
+    machine: str
+    head: list[str]
+    rows: list[list[str | int | float]]
+
+
+@dataclass(frozen=True)
 class Results:
     """What `conf/results.yaml` says.
 
@@ -77,6 +113,7 @@ class Results:
             Lists of tasks and agents are all pairs of them, each named `NAME-TASK-AGENT`.
         tables: by name.
         comparisons: tables that are those of a pipeline's comparison, whose JSON lies in `comparisons/` in the folder.
+        benchmarks: tables that a script measures, kept in `benchmarks/` in the folder.
     """
 
     folder: str
@@ -85,6 +122,7 @@ class Results:
     evaluations: dict[str, dict[str, Any]]
     tables: dict[str, Table]
     comparisons: list[str] = field(default_factory=list)
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Results":
@@ -104,6 +142,18 @@ class Results:
     def comparison(self, name: str) -> Path:
         """Where a pipeline's comparison is stored: apart from the records, which are read by their suffix alone."""
         return Path(self.folder) / "comparisons" / f"{name}.json"
+
+    def benchmark(self, name: str) -> Path:
+        """Where a benchmark's table is stored."""
+        return Path(self.folder) / "benchmarks" / f"{name}.json"
+
+    def stored(self, name: str) -> StoredTable:
+        """A benchmark's table.
+
+        Raises:
+            MissingFile, CorruptFile: it was not made, or is none.
+        """
+        return from_plain(StoredTable, read_json(self.benchmark(name)), str(self.benchmark(name)))
 
 
 def _pairs(name: str, entries: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -173,22 +223,61 @@ def _rounded(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def measure_all(results: Results, *, again: bool = False) -> None:
-    """Measure what is missing (or everything), record by record; each counts as soon as it is there."""
+def measure_all(results: Results, *, again: Sequence[str] | None = None) -> None:
+    """Measure what is missing, each by itself; it counts as soon as it is there.
+
+    Args:
+        results: what there is.
+        again: what to measure anew, and nothing else; without a name everything.
+
+    Raises:
+        BadInput: there is nothing of such a name.
+    """
+    known = [*results.experts.folders, *results.evaluations, *results.benchmarks]
+    for name in again or ():
+        if name not in known:
+            raise BadInput(f"--again {name}: no such figures; there are {', '.join(known)}")
+
+    def wanted(name: str, current: Callable[[], bool]) -> bool:
+        return name in again if again else again is not None or not current()
+
     for folder in results.experts.folders:
-        if again or not _expert_is_current(folder, results.experts.episodes):
+        if wanted(folder, partial(_expert_is_current, folder, results.experts.episodes)):
             print(f"{folder}: {results.experts.episodes} episodes, plain and pushed", file=sys.stderr, flush=True)
             measure(folder, results.experts.episodes)
     for name, entries in results.evaluations.items():
         config = EvaluationConfig(**{key: value for key, value in entries.items() if key != "keep"})
         file = results.record(name)
-        if again or not _record_is_current(file, config):
+        if wanted(name, partial(_record_is_current, file, config)):
             print(f"{name}: {config.agent} on {config.task}, {config.episodes} episodes", file=sys.stderr, flush=True)
             file.parent.mkdir(parents=True, exist_ok=True)
             record = replace(evaluate(config), env_steps_per_s=0.0)  # the speed of this machine is no result
             write_json(file, {**asdict(record), "extra": {"definitions": definitions(config.task)}})
         if entries.get("keep"):
             keep(Record.read(file), Path(_AGENT_FOLDERS) / config.agent.removeprefix("agent:"))
+    for name, benchmark in results.benchmarks.items():
+        if wanted(name, partial(_table_is_current, name, results)):
+            print(f"{name}: python {benchmark.run}", file=sys.stderr, flush=True)
+            _run(name, results)
+
+
+def _run(name: str, results: Results) -> None:
+    """Let a script measure its table, and keep that, unless it can't measure here.
+
+    Raises:
+        MwlError: the script failed.
+    """
+    benchmark = results.benchmarks[name]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "table.json"
+        command = [sys.executable, *shlex.split(benchmark.run), "--table", str(made)]
+        if subprocess.run(command, check=False, stdout=2).returncode != 0:  # the tables that change go to stdout
+            raise MwlError(f"{name}: python {benchmark.run}: failed as it says above")
+        if made.is_file():
+            results.benchmark(name).parent.mkdir(parents=True, exist_ok=True)
+            write_json(results.benchmark(name), {**benchmark.identity, **read_json(made)})
+        else:
+            print(f"{name}: left out; what is stored stays", file=sys.stderr, flush=True)
 
 
 def take(results: Results, name: str, folder: str) -> None:
@@ -215,11 +304,19 @@ def _record_is_current(file: Path, config: EvaluationConfig) -> bool:
     if not file.is_file():
         return False
     record = Record.read(file)
-    same_agent = record.agent_sha256 == resolve(config.agent).manifest["files"][MODEL]
+    named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
+    same_agent = (record.agent, record.agent_sha256) == (named.name, named.manifest["files"][MODEL])
     same_figures = record.extra.get("definitions") == definitions(config.task)
     stored = (record.task, record.suite, record.episodes, record.seed, record.instruction, record.act, record.shift)
     wanted = (config.task, config.suite, config.episodes, config.seed, config.instruction, config.act, config.shift)
     return stored == wanted and same_agent and same_figures
+
+
+def _table_is_current(name: str, results: Results) -> bool:
+    if not results.benchmark(name).is_file():
+        return False
+    stored = results.stored(name)
+    return results.benchmarks[name].identity == {key: getattr(stored, key) for key in ("command", "definitions", "of")}
 
 
 def render(table: Table, results: Results) -> str:
@@ -229,17 +326,17 @@ def render(table: Table, results: Results) -> str:
         MissingFile: a record that it shows is not there.
         BadInput: a cell names what its row does not have.
     """
-    lines = [table.head, ["---"] * len(table.head)]
+    found = []
     for row in table.rows:
         entries = {key: _figures(value, results) if key in table.figures else value for key, value in row.items()}
         if "task" in row:
             entries |= {f"best_{name}": _published(row["task"], steps) for name, steps in PUBLISHED.items()}
         try:
             notes = {name: value.format(**entries) for name, value in entries.items() if isinstance(value, str)}
-            lines.append([cell.format(**{**entries, **notes}) for cell in table.cells])
+            found.append([cell.format(**{**entries, **notes}) for cell in table.cells])
         except KeyError as error:
             raise BadInput(f"a cell names {error}, a row has {', '.join(row)}") from error
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return lines(table.head, found)
 
 
 def _published(task: str, steps: int) -> str:
@@ -248,10 +345,10 @@ def _published(task: str, steps: int) -> str:
 
 
 def _figures(name: str, results: Results) -> Shown:
-    """Figures of an evaluation, or of an expert as its manifest has them.
+    """Figures of an evaluation, or of an artifact as its manifest has them.
 
     Raises:
-        BadInput: the configuration has neither of that name.
+        BadInput: there is neither of that name.
         MissingFile: it was not measured.
     """
     if name.endswith("-*"):
@@ -260,9 +357,9 @@ def _figures(name: str, results: Results) -> Shown:
             return Shown(asdict(max(found, key=lambda record: record.return_mean)))
     if name in results.evaluations:
         return Shown(asdict(Record.read(results.record(name))))
-    if name in results.experts.folders:
+    if Path(name).is_dir():
         return Shown(read_manifest(name)["metrics"])
-    raise BadInput(f"{name}: neither an evaluation nor an expert of the configuration")
+    raise BadInput(f"{name}: neither an evaluation of the configuration nor an artifact")
 
 
 def write_tables(results: Results) -> list[str]:
@@ -289,8 +386,11 @@ def write_tables(results: Results) -> list[str]:
 def _table(name: str, document: str, results: Results) -> str:
     if name in results.comparisons:
         return markdown(*read_comparison(results.comparison(name)))
+    if name in results.benchmarks:
+        stored = results.stored(name)
+        return f"{lines(stored.head, stored.rows)}\n`{stored.command}`, on {stored.machine}\n"
     if name not in results.tables:
-        known = ", ".join([*results.tables, *results.comparisons])
+        known = ", ".join([*results.tables, *results.comparisons, *results.benchmarks])
         raise BadInput(f"{document}: no table {name!r} in the configuration; there are {known}")
     return render(results.tables[name], results)
 
@@ -300,7 +400,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mwl.evaluation.results", description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, nargs="?", default=CONFIG)
     parser.add_argument("--tables", action="store_true", help="only write the tables, from what is stored")
-    parser.add_argument("--again", action="store_true", help="measure everything anew")
+    parser.add_argument("--again", nargs="*", metavar="NAME", help="measure these anew, without a name everything")
     parser.add_argument("--take", metavar="NAME=FOLDER", help="keep the comparison that a pipeline left in a folder")
     options = parser.parse_args(arguments)
     try:

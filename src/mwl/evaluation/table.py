@@ -4,11 +4,15 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
+from torch import get_num_threads
 
+from mwl.core.files import write_json
+from mwl.core.machine import processor
 from mwl.core.terminal import plain, printable
 from mwl.evaluation.published import beside, printed
 
@@ -37,6 +41,24 @@ def short(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.1f}".removesuffix(".0") + letter
     return str(count)
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
+    """A table in Markdown; numbers with a fraction to four digits."""
+
+    def text(cell: str | float) -> str:
+        return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+    whole = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(text, row))} |\n" for row in whole)
+
+
+def report(head: Sequence[str], rows: Sequence[Sequence[str | float]], file: Path | None = None) -> None:
+    """Print what a benchmark measured; `make results` names a file for it, and for the processor and threads it had."""
+    print(lines(head, rows), flush=True)
+    if file is not None:
+        threads = f"{get_num_threads()} thread{'s' if get_num_threads() > 1 else ''}"
+        write_json(file, {"head": head, "rows": rows, "machine": f"{processor()}, {threads}"})
 
 
 def cells(row: "Row") -> tuple[str, ...]:
@@ -131,9 +153,8 @@ def _drawn(header: Sequence[str], note: str, named: int) -> Table:
 def markdown(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> str:
     """Both tables in Markdown."""
 
-    def text(lines: Sequence[Sequence[str]], note: str) -> str:
-        whole = [lines[0], tuple("---" for _ in lines[0]), *lines[1:]]
-        return "\n".join(f"| {' | '.join(line)} |" for line in whole) + f"\n\n{note}\n"
+    def text(table: Sequence[Sequence[str]], note: str) -> str:
+        return f"{lines(table[0], table[1:])}\n{note}\n"
 
     over = _over_tasks(agents)
     return text(_all(rows), NOTE) + (f"\n{text(over, OVER_TASKS_NOTE)}" if over else "")
