@@ -448,7 +448,7 @@ class _Head:
     names = ("walk", "stand")
     cards = ()
 
-    def plan(self, text: str, frame: Any = None) -> list[Any]:
+    def plan(self, text: str, frame: Any = None, before: Any = ()) -> list[Any]:
         return []
 
     def nearest(self, text: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """Following an instruction: who acts when, what ends a step, what is filmed and told."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +56,7 @@ class Head:
     def is_deictic(self, text: str) -> bool:
         return False
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         names = [card.name for card in self.cards]
         steps = [step.split("+") for step in text.split(", ")]
         return [Clause(" ".join(s), {n: (n in s) / len(s) for n in names}, together=len(s) > 1) for s in steps]

@@ -1,6 +1,7 @@
 """What goes before a step so that its skill can begin, and observations seen in a mirror or from another heading."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ NAMES = ("stand", "walk", "run", "reach", "approach")
 class Planner:
     """Makes a step of every word."""
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         return [Clause(word, {name: float(name == word) for name in NAMES}) for word in text.split()]
 
 

@@ -25,7 +25,7 @@ class Head:
     def look(self, frame: str) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.tensor(SCENES[frame][1]), 3).float()
 
-    def plan(self, text: str, frame: str = "open") -> list[Clause]:
+    def plan(self, text: str, frame: str = "open", before: Sequence[Clause] = ()) -> list[Clause]:
         if text != "go on":
             return [_clause(word) for word in text.split(", ") if word != "go on"] + self.plan("go on", frame)
         skill, _ = SCENES[frame]

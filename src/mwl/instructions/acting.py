@@ -95,12 +95,14 @@ class InstructedAgent:
         return agent.act(observation, now)
 
     def _command(self, skill: str, clause: Clause, manifest: Mapping[str, Any]) -> tuple[Told, Parameters]:
-        """What a walking skill is told: by its step, or as usual where it acts between two others."""
+        """What a walking skill is told: by its step, as usual between two others, to rest where all is done."""
         if self._plan is not self.director.plan:
             self._plan = self.director.plan
             self._commands = checked(self._plan, self.manifests)
         place = min((self.director.sequencer.place or [0])[0], len(self._plan) - 1)
         command = self._commands[place]
+        if self.director.finished:
+            return Told(0.0, (1.0, 0.0), 0.0), Parameters(speed=0.0)
         if command is None or self.director.sequencer.between:
             usual = told(skill, Parameters(), manifest)
             assert usual is not None

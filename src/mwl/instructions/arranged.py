@@ -1,6 +1,6 @@
 """Arranges a plan for those who carry it out: what has to go before a step so that its skill can begin."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,14 @@ class Arranged:
     skills: Collection[str]
     walkers: Collection[str]
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         """The steps of an instruction: a walk halts before another skill, and a target is walked up to."""
-        arranged: list[Clause] = []
-        for clause in self.planner.plan(text, frame):
+        arranged = list(before)
+        for clause in self.planner.plan(text, frame, before):
             weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
             clause = replace(clause, weights=weights)
             skill = heaviest(clause)
-            if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged):
+            if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged[len(before) :]):
                 arranged += self._halted(arranged, APPROACH)
                 only = _only(APPROACH, weights)
                 side = Parameters(side=clause.parameters.side)
@@ -57,7 +57,7 @@ class Arranged:
                 continue
             arranged += self._halted(arranged, skill)
             arranged.append(clause)
-        return arranged
+        return arranged[len(before) :]
 
     def _halted(self, before: list[Clause], skill: str) -> list[Clause]:
         walker = self._walker(before)

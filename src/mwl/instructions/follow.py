@@ -27,7 +27,7 @@ from mwl.instructions.told import checked, takes_velocity
 from mwl.instructions.way import Way
 from mwl.robot import CONTROL_HZ
 from mwl.rollouts.falls import AT_RISK
-from mwl.semantics import Card, Director, DirectorConfig, SemanticHead, SequencerConfig
+from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.language import clauses
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[float, str], None]
 VIDEO = "instruction.mp4"
+LONGEST = 15_000  # control steps, five minutes
 FRAME_SIZE = (320, 240)  # pixels, width and height of the pictures that the director looks at
 
 
@@ -63,12 +64,22 @@ def direct(
 
     Raises:
         NoSkillFits: a step is too far from every skill, or asks of a skill what it cannot do.
-        BadInput: no agent was given for a step's skill, or the plan takes longer than an episode.
+        BadInput: no agent was given for a step's skill, or the plan takes longer than five minutes.
     """
     manifests = manifests or {}
     planner = choose_planner(head, stage.planner, stage.chat_url, stage.chat_model)
     walkers = [skill for skill, manifest in manifests.items() if takes_velocity(manifest)]
-    director = Director(
+
+    def check(plan: list[Clause], begun: int) -> None:
+        for clause in plan[begun:]:
+            if (skill := heaviest(clause)) not in skills:
+                raise BadInput(missing_agent(clause.text, skill, skills))
+        checked(plan, manifests)
+        if (asked := sum(clause.steps for clause in plan[begun:])) > LONGEST:
+            told, most = asked / CONTROL_HZ, LONGEST / CONTROL_HZ
+            raise BadInput(f"the steps take {told:g} s by their words; {most:g} s are the most")
+
+    return Director(
         head,
         stage.instruction,
         lambda: env.render(0, *FRAME_SIZE),
@@ -80,15 +91,8 @@ def direct(
             connectors=shipped_connectors(skills),
         ),
         skills,
+        check,
     )
-    for clause in director.plan:
-        if (skill := heaviest(clause)) not in skills:
-            raise BadInput(missing_agent(clause.text, skill, skills))
-    checked(director.plan, manifests)
-    asked, limit = sum(clause.steps for clause in director.plan), env.task.max_episode_steps
-    if asked > limit:
-        raise BadInput(f"the steps take {asked / CONTROL_HZ:g} s by their words; an episode has {limit / CONTROL_HZ:g}")
-    return director
 
 
 def assign(named: Mapping[str, NamedAgent]) -> None:
@@ -104,9 +108,35 @@ def follow(stage: FollowStage, video: Path | None, report: Report | None = None)
     Returns:
         instruction, return, steps, whether the plan was finished and all of it `achieved`, fell, distance walked in m,
         the steps of the plan as they stood at the end, each with its `state` (`done`, `timed out`, `failed`,
-        `impossible`), the reason and what was `measured`, and every decision with its reason.
+        `impossible`, `replaced`), the reason and what was `measured`, and every decision with its reason.
     """
     stage = cast(stage)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(stage.seed)
+        env, state, agent = begin(stage)
+        with Recorder(video, max_steps=LONGEST) if video else nullcontext() as recorder:
+            outcome, way = _episode(stage, env, state, agent, recorder, report)
+    director = agent.director
+    steps = _steps(director, way, bool(outcome["fell"]))
+    return {
+        "instruction": stage.instruction,
+        "task": stage.task,
+        **outcome,
+        "finished": director.finished,
+        "achieved": all(step["state"] in ("done", "replaced") for step in steps if not step["inserted"]),
+        "plan": steps,
+        "decisions": [asdict(decision) for decision in director.decisions],
+        "notice": director.head.notice,
+        **who_planned(director.planner.planner),  # type: ignore[attr-defined]
+    }
+
+
+def begin(stage: FollowStage) -> tuple["HumanoidEnv", TensorDict, InstructedAgent]:
+    """An episode of one robot, its first state, and who acts in it; `agent.director.tell` takes new words.
+
+    Raises:
+        NoSkillFits, BadInput: see `direct`.
+    """
     env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
     assign(named)
@@ -114,26 +144,10 @@ def follow(stage: FollowStage, video: Path | None, report: Report | None = None)
     for found in named.values():
         check_fits(found, stage.task, env.task.layout.size)
     manifests = {skill: n.manifest for skill, n in named.items() if n.manifest.get("stage") == "expert"}
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(stage.seed)
-        state = env.reset()
-        director = direct(stage, head, env, named, manifests)
-        agents = {skill: found.agent for skill, found in named.items()}
-        agent = InstructedAgent(director, agents, env.task.layout, manifests)
-        with Recorder(video) if video else nullcontext() as recorder:
-            outcome, way = _episode(stage, env, state, agent, recorder, report)
-    steps = _steps(director, way, bool(outcome["fell"]))
-    return {
-        "instruction": stage.instruction,
-        "task": stage.task,
-        **outcome,
-        "finished": director.finished,
-        "achieved": all(step["state"] == "done" for step in steps if not step["inserted"]),
-        "plan": steps,
-        "decisions": [asdict(decision) for decision in director.decisions],
-        "notice": head.notice,
-        **who_planned(director.planner.planner),  # type: ignore[attr-defined]
-    }
+    state = env.reset()
+    director = direct(stage, head, env, named, manifests)
+    agents = {skill: found.agent for skill, found in named.items()}
+    return env, state, InstructedAgent(director, agents, env.task.layout, manifests)
 
 
 def cast(stage: FollowStage) -> FollowStage:
@@ -186,11 +200,11 @@ def _episode(
     recorder: Recorder | None,
     report: Report | None,
 ) -> tuple[dict[str, Any], Way]:
-    """Act until the plan is finished, the robot falls, or the task's time is up."""
-    director, limit = agent.director, env.task.max_episode_steps
+    """Act until the plan is finished or the robot falls, beyond the time that the task gives for its reward, too."""
+    director = agent.director
     total, fell, step, way = 0.0, False, 0, Way()
     start = _position(env)
-    for step in range(limit):
+    for step in range(LONGEST):
         action = agent.act(state[keys.OBSERVATION], step)
         way.add((director.sequencer.place or [0])[0], bool(director.sequencer.between), env.state[0][0])
         if director.finished:
@@ -204,11 +218,11 @@ def _episode(
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         total += float(after[keys.REWARD])
         fell = bool(after[keys.TERMINATED]) and not env.succeeded[0]
-        if bool(after[keys.DONE]):
+        if bool(after[keys.TERMINATED]):
             break
         state = after.exclude(keys.REWARD)
         if report is not None and step % 10 == 0:
-            report(step / limit, doing.text)
+            report(director.sequencer.place[0] / len(director.plan), doing.text)
     distance = float(np.linalg.norm(_position(env) - start))
     return {"return": total, "steps": step + 1, "fell": fell or _down(env), "distance_m": distance}, way
 

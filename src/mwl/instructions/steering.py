@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from mwl.instructions.told import Told
-from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.language.parameters import START, Parameters
 from mwl.semantics.plan.odometer import Odometer
 
 TURN_GAIN, HEADING_GAIN, LINE_GAIN = 2.0, 1.5, 0.8  # 1/s: of what is left of a turn, of heading and line astray
 ASTRAY, TURNS = 0.2, 0.5  # greatest m/s and rad/s of a correction
 ARRIVAL = 0.3  # m/s at which a distance is completed; it slows down to that by 1 m/s per metre left
+AIMED = 0.5  # rad off from which it turns on the spot to the start before it walks there
 STEPPING = 0.15  # m/s ahead in a turn on the spot: with none it sways until it falls, after some 100 degrees
 RAMP = (0.03, 0.03, 0.08)  # greatest change of forward, sideways (m/s) and turning (rad/s) in a control step
 
@@ -25,6 +26,8 @@ class Steering:
     def command(self, told: Told, parameters: Parameters, measured: Odometer) -> Tensor:
         """What to tell the expert now: forward and sideways m/s, turning rad/s `[1, 3]`, in the heading frame."""
         turned = float(measured.turned[0])
+        if parameters.target == START:
+            return self._home(told, measured)
         if parameters.angle is not None and not parameters.arc:
             rate = min(told.turning, TURNS)
             return self._near(STEPPING, 0.0, _within(TURN_GAIN * (parameters.angle - turned), rate))
@@ -44,6 +47,15 @@ class Steering:
         return self._near(
             cos * forward + sin * sideways, cos * sideways - sin * forward, _within(-HEADING_GAIN * turned, TURNS)
         )
+
+    def _home(self, told: Told, measured: Odometer) -> Tensor:
+        """Turn to where the episode began, and walk there."""
+        x, y = (measured.home[0] - measured.place[0]).tolist()
+        bearing = math.remainder(math.atan2(y, x) - float(measured.heading[0] + measured.turned[0]), 2 * math.pi)
+        if abs(bearing) > AIMED:
+            return self._near(STEPPING, 0.0, _within(TURN_GAIN * bearing, min(told.turning, TURNS)))
+        speed = min(told.speed, max(ARRIVAL, ARRIVAL + float(measured.from_home[0]) - 0.1))
+        return self._near(speed, 0.0, _within(HEADING_GAIN * bearing, TURNS))
 
     def _off(self, measured: Odometer, heading: float) -> tuple[float, float]:
         """How far ahead and to the left of where the step began it is, seen from a heading, m."""

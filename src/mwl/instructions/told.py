@@ -85,6 +85,8 @@ def _walking(skill: str, parameters: Parameters, command: Command, default: list
     usual = usual if usual > 0 else USUAL * most
     turning = min(command.high[2], -command.low[2])
     speed = usual
+    if parameters.change is not None and before is not None and before.speed == 0.0:
+        raise _refused(skill, "stands, so that nothing can be faster or slower; say how fast")
     if parameters.change is not None:
         speed = parameters.change * (usual if before is None else before.speed)
     elif parameters.speed is not None:

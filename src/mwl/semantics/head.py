@@ -21,7 +21,7 @@ from mwl.semantics.language import clauses
 from mwl.semantics.language.grammar import shipped_grammar
 from mwl.semantics.language.mentions import asks_for_words
 from mwl.semantics.language.negation import REST, asks_to_stop, without_negation
-from mwl.semantics.language.parameters import Parameters, Parsed, parse
+from mwl.semantics.language.parameters import START, Parameters, Parsed, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.refusal import OWNERS, Refusal
@@ -333,21 +333,21 @@ class SemanticHead:
             raise NoSkillFits(self._refusal(wanted), self._nearest_names(wanted))
         return scores
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         """The steps of an instruction in order, each with its weights.
 
         Args:
             text: the instruction.
             frame: picture `[H, W, 3]` uint8 of the scene, or None, for steps whose words leave it open.
+            before: steps that went before, to which words such as "faster" refer.
 
         Raises:
             NoSkillFits: a step fits no skill.
         """
-        text = self._checked(text)
-        told: list[Clause] = []
-        for step in self._steps(text):
+        told = list(before)
+        for step in self._steps(self._checked(text)):
             told += self._unfold(step, frame, told)
-        return told
+        return told[len(before) :]
 
     def _steps(self, text: str) -> list[str]:
         """The clauses of an instruction in order of time; a part without a verb belongs to the one before."""
@@ -400,6 +400,8 @@ class SemanticHead:
             return [clause for clause in steps_of if clause.until not in dropped]
         if parsed.skill == "same":
             weights = self._gone_on(text, before)
+        elif told.target == START and not before:
+            raise NoSkillFits(f"{text[:80]!r}: from where? say it after a step such as `walk two metres`", self.names)
         elif parsed.skill:
             weights = self._of_verb(text, parsed.skill)
         else:

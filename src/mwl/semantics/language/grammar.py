@@ -12,7 +12,7 @@ from mwl.semantics import entries
 
 _NUMBERED = ("pace", "change", "bend", "often", "amounts")
 _NAMED = ("direction", "side", "verbs", "things")
-_LISTS = ("fillers", "unless", "stop")
+_LISTS = ("fillers", "home", "unless", "stop")
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
 
@@ -25,7 +25,7 @@ class Grammar:
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
         names: `direction`, `side`, `verbs`, `things`.
         opposites: by skill, words with which a sentence asks for anything but that.
-        lists: `fillers`, `unless`, `stop`.
+        lists: `fillers`, `home`, `unless`, `stop`.
     """
 
     units: dict[str, dict[str, float]]

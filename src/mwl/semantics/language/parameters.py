@@ -12,6 +12,7 @@ from mwl.core.errors import BadInput
 from mwl.semantics.language.grammar import Grammar, shipped_grammar
 
 QUARTER = math.pi / 2
+START = "start"  # the target of who goes back to where the episode began
 _CONTEXT = r"(?:(?:for|at|by|of|about|around|exactly|roughly|approximately|some|another|about|with)\s+)*"
 _WITHIN = re.compile(r"\b(?:in|within)\s+$")
 _SECOND = re.compile(r"(?<!the )\bseconds?\b")
@@ -42,7 +43,7 @@ class Parameters:
         duration: s.
         count: how often, where nothing else is counted.
         side: `left`, `right` or `both`: the hand.
-        target: where to, in the words of the clause or as `door` or `target`.
+        target: where to, in the words of the clause or as `door`, `target` or `start`.
     """
 
     speed: float | None = None
@@ -126,6 +127,10 @@ def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
         if told.distance is None or told.speed is not None or within <= 0:
             raise BadInput(f"{clause!r}: a time within which needs a distance, as in `walk two metres in four seconds`")
         told = replace(told, speed=told.distance / within)
+    if _goes_home(text, grammar):
+        if told.distance or told.footsteps or told.duration or told.count or told.side:
+            raise BadInput(f"{clause!r}: ends where the episode began; say no distance, steps or time besides")
+        return Parsed(clause, "walk", replace(told, target=START))
     if not _without(rest, "fillers", grammar):
         told, skill = _moved(clause, told, set(ways.values()), next(iter(bends.values()), 1.0), verbs, found)
         if skill:
@@ -144,6 +149,20 @@ def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
     if thing := _THING.search(_squeezed(text)):
         told = replace(told, target=_thing(thing["thing"], grammar))
     return Parsed(_squeezed(text) if told.said().keys() - {"target"} else clause, "", told)
+
+
+def _goes_home(text: str, grammar: Grammar) -> bool:
+    """Whether a text says no more than to walk back to where it all began."""
+    rest = grammar.patterns["home"].sub(" ", text)
+    if _squeezed(rest) == _squeezed(text):
+        return False
+    ways, rest = _all_taken(rest, "direction", grammar)
+    verbs, rest = _all_taken(rest, "verbs", grammar)
+    return (
+        ways.keys() <= {"back", "all the way"}
+        and set(verbs.values()) <= {"walk"}
+        and not _without(rest, "fillers", grammar)
+    )
 
 
 def _moved(

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class ChatPlanner:
         self.head, self.config = head, config
         self.planned_by, self.fallback = BY_MODEL, ""
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         """The steps of an instruction in order, each with its weights; "go on" and a picture are the head's to answer.
 
         Raises:
@@ -79,13 +80,13 @@ class ChatPlanner:
         self.planned_by, self.fallback = BY_HEAD, ""
         if frame is not None and self.head.is_deictic(text):
             self.fallback = "the instruction leaves it to the picture, which the head sees"
-            return self.head.plan(text, frame)
+            return self.head.plan(text, frame, before)
         try:
             clauses = self._planned(text)
         except Unanswered as error:
             self.fallback = str(error)
             _log.warning("the language model gave no plan: %s; the head (clip) plans instead", self.fallback)
-            return self.head.plan(text, frame)
+            return self.head.plan(text, frame, before)
         except NoSkillFits:
             self.planned_by = BY_MODEL
             raise

@@ -1,12 +1,12 @@
 """Carries an instruction through an episode: plans it, follows the plan, looks again and plans anew."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from mwl.core.errors import NoSkillFits
+from mwl.core.errors import BadInput, NoSkillFits
 from mwl.semantics.head import Clause, SemanticHead
 from mwl.semantics.plan.sequencer import Decision, Sequencer, SequencerConfig
 from mwl.simulation.task import ObservationLayout
@@ -17,8 +17,8 @@ Look = Callable[[], Any]
 class LanguagePlanner(Protocol):
     """Splits an instruction; the semantic head does, and so does a language model."""
 
-    def plan(self, text: str, frame: Any = None) -> list[Clause]:
-        """The steps of an instruction in order."""
+    def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
+        """The steps of an instruction in order, after those `before`, which "faster" or "come back" speak of."""
         ...
 
 
@@ -47,6 +47,7 @@ class Director:
         config: when to look again.
         sequencer: when a step is over.
         skills: those that somebody can carry out; a picture that calls for another changes nothing. None: all.
+        check: refuses a plan that nobody can carry out from its step `begun` on, by raising `BadInput`.
 
     Raises:
         NoSkillFits: a step of the instruction fits no skill.
@@ -61,13 +62,16 @@ class Director:
         config: DirectorConfig | None = None,
         sequencer: SequencerConfig | None = None,
         skills: Collection[str] | None = None,
+        check: Callable[[list[Clause], int], None] = lambda plan, begun: None,
     ) -> None:
-        self.skills = skills
+        self.skills, self._check, self._step = skills, check, 0
         self.head, self.look, self.config = head, look, config or DirectorConfig()
         self.planner: LanguagePlanner = planner or head
         frame = look()
         self._planned_on = head.look(frame)
-        self.sequencer = Sequencer(self.planner.plan(instruction, frame), sequencer)
+        plan = self.planner.plan(instruction, frame)
+        self._check(plan, 0)
+        self.sequencer = Sequencer(plan, sequencer)
 
     @property
     def plan(self) -> list[Clause]:
@@ -95,9 +99,30 @@ class Director:
 
         `seen` `[O]` is what progress is judged by, where that is its mirror image.
         """
+        self._step = step
         if step and self.config.look_every and step % self.config.look_every == 0 and not self.finished:
             self._look_again(step)
         return self.sequencer.update(observation, layout, step, seen)
+
+    def tell(self, text: str) -> list[Clause]:
+        """Take over new words at once, in the middle of an episode; the steps that they ask for.
+
+        The step at work becomes one that was `replaced`, and the words may refer to it: "faster", "come back".
+
+        Raises:
+            NoSkillFits, BadInput: nobody can do that; what was at work goes on.
+        """
+        before = self.plan[: self.sequencer.place[0] + 1] if self.sequencer.place else []
+        frame = self.look()
+        try:
+            told = self.planner.plan(text, frame, before)
+            self._check([*before, *told], len(before))
+        except BadInput as refusal:
+            self.sequencer.note(self._step, f"told {text!r}, which is refused: {refusal}")
+            raise
+        self._planned_on = self.head.look(frame)
+        self.sequencer.replan([*before, *told], len(before), self._step, f"told {text!r}", "replaced")
+        return told
 
     def _look_again(self, step: int) -> None:
         """Plan anew what was left to the picture, where the scene has become another."""

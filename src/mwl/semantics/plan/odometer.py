@@ -17,6 +17,7 @@ class Odometer:
     """Measures N robots.
 
     Attributes:
+        home: `[N, 2]` where the episode began, m.
         start: `[N, 2]` where the step began, m.
         heading: `[N]` which way the robot was to face there, rad, as a running angle.
         turned: `[N]` rad to the left of that.
@@ -26,7 +27,7 @@ class Odometer:
 
     def __init__(self, root: Tensor) -> None:
         count = len(root)
-        self.start, self.place = root[:, :2].clone(), root[:, :2].clone()
+        self.home, self.start, self.place = (root[:, :2].clone() for _ in range(3))
         self.heading = _yaw(root)
         self.turned, self.path = torch.zeros(count), torch.zeros(count)
         self.footsteps = torch.zeros(count, dtype=torch.int64)
@@ -36,6 +37,11 @@ class Odometer:
     def travelled(self) -> Tensor:
         """Distance `[N]` from where the step began, m."""
         return (self.place - self.start).norm(dim=-1)
+
+    @property
+    def from_home(self) -> Tensor:
+        """Distance `[N]` from where the episode began, m."""
+        return (self.place - self.home).norm(dim=-1)
 
     def begin(self, mask: Tensor, heading: Tensor) -> None:
         """Begin anew where `mask` `[N]` holds, with the heading `[N]` that is to be kept."""

@@ -13,7 +13,7 @@ from mwl.core.errors import BadInput
 from mwl.robot import CONTROL_HZ
 from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
-from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.language.parameters import START, Parameters
 from mwl.semantics.plan.odometer import Odometer
 from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, part, position
 from mwl.simulation.task import ObservationLayout
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 TURN_ENDS, ARC_ENDS = 0.08, 0.1  # rad before the end of a turn and of an arc: it goes on by as much
 SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that are waited for
 BRAKING = 0.08  # m before the end of a distance
+BACK, AT_START = 60.0, 0.2  # s that a way back to the start is waited for; m from there at which it is over
 STRAIGHT = ("walk", "run", "stand")  # skills that keep their heading
 
 
@@ -56,7 +57,7 @@ class SequencerConfig:
 class Decision:
     """That one environment went from one step of the plan to another, when and why; `after` may lie past the end.
 
-    `state` says how the step that was left ended: `done`, `timed out`, `failed` or `impossible`.
+    `state` says how the step that was left ended: `done`, `timed out`, `failed`, `impossible`, or `replaced` by others.
     """
 
     step: int
@@ -69,12 +70,15 @@ class Decision:
 
 def measured(told: Parameters) -> bool:
     """Whether a step is over once something has been walked, turned or stepped."""
-    return told.angle is not None or told.distance is not None or told.footsteps is not None
+    wanted = (told.angle, told.distance, told.footsteps)
+    return told.target == START or any(value is not None for value in wanted)
 
 
 def _allowance(clause: Clause) -> int:
     """Control steps beyond the time-out for what is walked, turned or stepped."""
     told = clause.parameters
+    if told.target == START:
+        return round(CONTROL_HZ * BACK)
     seconds = (told.distance or 0.0) / SLOWEST + abs(told.angle or 0.0) / TURNING + (told.footsteps or 0) * STEPPING
     return round(CONTROL_HZ * seconds) if told.distance or told.angle or told.footsteps else 0
 
@@ -133,17 +137,25 @@ class Sequencer:
         """Whether the plan is done in every environment; the weights of its last step go on."""
         return self._place is not None and bool((self._place >= len(self.plan)).all())
 
-    def replan(self, plan: Sequence[Clause], place: int, step: int, reason: str) -> None:
+    def replan(self, plan: Sequence[Clause], place: int, step: int, reason: str, state: str = "") -> None:
         """Follow another plan over the same skills from its step `place` on, in every environment."""
-        before, skills = self.place, self._skills
+        before, skills, told = self.place, self._skills, self.plan
+        if before:
+            turned = [self._turned_on_purpose(min(old, len(told) - 1), n, state) for n, old in enumerate(before)]
+            self.odometer.begin(self._at_risk | True, self.odometer.heading + torch.tensor(turned))
         self.plan = list(plan)
         self._tabulate()
         for environment, old in enumerate(before):
-            self._note(Decision(step, environment, old, place, reason))
+            self._note(Decision(step, environment, old, place, reason, state))
             self._cross(environment, skills[min(old, len(skills) - 1)], place, step)
         if self._place is not None:
             self._place[:] = place
             self._elapsed[:], self._stalled[:], self._tries[:] = 0, 0, 0
+
+    def note(self, step: int, reason: str) -> None:
+        """Keep with the decisions why there was none."""
+        for environment, place in enumerate(self.place):
+            self._note(Decision(step, environment, place, place, reason))
 
     def _tabulate(self) -> None:
         plan = self.plan
@@ -152,7 +164,7 @@ class Sequencer:
         told = [clause.parameters for clause in plan]
         self._moving = torch.tensor(
             [
-                skill in self.config.moving and (p.angle is None or p.arc) and p.speed != 0.0
+                skill in self.config.moving and (p.angle is None or p.arc) and p.speed != 0.0 and p.target != START
                 for skill, p in zip(self._skills, told, strict=True)
             ]
         )
@@ -185,7 +197,8 @@ class Sequencer:
         self._begin(where, observation, layout)
         assert self._place is not None
         self.odometer.update(part(observation, layout, "robot_qpos"))
-        for index, clause in enumerate(self.plan):
+        for index in range(int(self._place.min()), min(int(self._place.max()) + 1, len(self.plan))):
+            clause = self.plan[index]
             here = (self._place == index) & (self._between == 0)
             if here.any():
                 self._check(clause, here, where, seen, layout, step)
@@ -216,7 +229,7 @@ class Sequencer:
         if clause.until != "never" and not known(clause.until, layout):
             self._leave(here, where, step, f"{clause.until}: nothing of the kind is here", "impossible")
             return
-        if clause.parameters.target and clause.parameters.target not in TARGETS:
+        if clause.parameters.target and clause.parameters.target not in (*TARGETS, START):
             self._leave(here, where, step, f"no {clause.parameters.target} is here", "impossible")
             return
         if clause.when and not known(clause.when, layout):
@@ -237,6 +250,8 @@ class Sequencer:
         if told.angle is not None:
             ahead = ARC_ENDS if told.arc else TURN_ENDS
             return measured.turned * math.copysign(1, told.angle) >= abs(told.angle) - ahead, "turned as far as asked"
+        if told.target == START:
+            return measured.from_home < AT_START, "back at the start"
         if told.footsteps is not None:
             return measured.footsteps >= told.footsteps, f"{told.footsteps} footsteps made"
         if told.distance is not None:
@@ -269,6 +284,7 @@ class Sequencer:
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
         if fresh.any():
             self.odometer.update(part(observation, layout, "robot_qpos"))
+            self.odometer.home = torch.where(fresh[:, None], self.odometer.place, self.odometer.home)
             self.odometer.begin(fresh, self.odometer.heading + self.odometer.turned)
         self._at_risk, self._between = self._at_risk & ~fresh, self._between.masked_fill(fresh, 0)
 
@@ -291,7 +307,7 @@ class Sequencer:
         told = self.plan[place].parameters
         if told.angle is not None and state == "done":
             return told.angle
-        free = told.angle is not None or self._skills[place] not in STRAIGHT
+        free = told.angle is not None or told.target == START or self._skills[place] not in STRAIGHT
         return float(self.odometer.turned[environment]) if free else 0.0
 
     def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
