@@ -10,7 +10,7 @@ from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.instructions.acting import InstructedAgent
 from mwl.instructions.config import FollowStage
-from mwl.instructions.follow import begin, cast
+from mwl.instructions.follow import begin, cast, follow
 
 ALL = {name: f"expert:{name}" for name in ("stand", "walk", "run", "slow_down", "speed_up")}
 
@@ -61,3 +61,11 @@ def test_the_way_back_is_measured_from_where_the_episode_began(words: Sequence[s
     assert agent.director.finished
     assert float(agent.director.sequencer.odometer.from_home) < 0.35
     assert _speed(rows, 14, 15) < 0.2, "who is done comes to rest"
+
+
+@pytest.mark.parametrize(("words", "metres"), [("take three steps backwards", -0.5), ("take four steps slowly", 1.0)])
+def test_footsteps_are_counted_though_the_feet_are_hardly_lifted(words: str, metres: float) -> None:
+    """A step is 0.2 m of one foot or more, 0.7 at most; it goes on until the last has stood."""
+    (step,) = follow(FollowStage(words), None)["plan"]
+    assert step["state"] == "done"
+    assert step["measured"]["ahead_m"] == pytest.approx(metres, abs=0.4)

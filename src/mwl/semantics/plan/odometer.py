@@ -10,7 +10,8 @@ from mwl.robot.h1 import build_model
 from mwl.robot.kinematics import FEET, PointKinematics
 from mwl.simulation import get_task
 
-LIFTED, LANDED = 0.04, 0.015  # m that a foot is above the other one
+STRIDE = 0.2  # m from where a foot stood to where it has made a step; nearer it was put down again, or hopped
+AT_REST, ON_GROUND = 0.004, 0.01  # m in a control step that a standing foot moves; m above the lower of both feet
 
 
 class Odometer:
@@ -31,7 +32,8 @@ class Odometer:
         self.heading = _yaw(root)
         self.turned, self.path = torch.zeros(count), torch.zeros(count)
         self.footsteps = torch.zeros(count, dtype=torch.int64)
-        self._up = torch.zeros(count, 2, dtype=torch.bool)
+        self._feet, _ = _soles(root)
+        self._stood = self._feet.clone()  # `[N, 2, 2]` where each foot has made its last step
 
     @property
     def travelled(self) -> Tensor:
@@ -50,21 +52,27 @@ class Odometer:
         self.heading = torch.where(mask, kept, self.heading)
         self.turned = torch.where(mask, now - kept, self.turned)
         self.start = torch.where(mask.unsqueeze(-1), self.place, self.start)
+        self._stood = torch.where(mask[:, None, None], self._feet, self._stood)
         self.path, self.footsteps = self.path.masked_fill(mask, 0.0), self.footsteps.masked_fill(mask, 0)
-        self._up = self._up & ~mask.unsqueeze(-1)
 
     def update(self, root: Tensor) -> None:
         """Take in the robots' `qpos` `[N, 26]`."""
         self.path = self.path + (root[:, :2] - self.place).norm(dim=-1)
         self.place = root[:, :2].clone()
         self.turned = self.turned + frames.wrap_angle(_yaw(root) - self.heading - self.turned)
-        feet = _feet().positions(root[:, 7:26])
-        corners = (frames.rotation_matrix(root[:, 3:7]).unsqueeze(1) @ feet.unsqueeze(-1))[:, :, 2, 0]
-        height = corners.unflatten(-1, (2, -1)).amin(dim=-1)  # the same number of corners to each foot
-        above = height - height.flip(-1)
-        landed = self._up & (above < LANDED)
-        self._up = (self._up & ~landed) | (above > LIFTED)
-        self.footsteps = self.footsteps + landed.sum(dim=-1)
+        feet, height = _soles(root)
+        stands = ((feet - self._feet).norm(dim=-1) < AT_REST) & (height < ON_GROUND)
+        made = stands & ((feet - self._stood).norm(dim=-1) > STRIDE)
+        self.footsteps = self.footsteps + made.sum(dim=-1)
+        self._feet, self._stood = feet, torch.where(made.unsqueeze(-1), feet, self._stood)
+
+
+def _soles(root: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the feet are `[N, 2, 2]` and how high above the lower one `[N, 2]`, m, of robots' `qpos` `[N, 26]`."""
+    turned = frames.rotation_matrix(root[:, 3:7]).unsqueeze(1) @ _feet().positions(root[:, 7:26]).unsqueeze(-1)
+    corners = (turned.squeeze(-1) + root[:, None, :3]).unflatten(1, (2, -1))  # the same number of corners to each foot
+    height = corners[..., 2].amin(dim=-1)
+    return corners[..., :2].mean(dim=2), height - height.amin(dim=-1, keepdim=True)
 
 
 def _yaw(root: Tensor) -> Tensor:
