@@ -19,12 +19,11 @@ from mwl.semantics.language.parameters import Parameters
 if TYPE_CHECKING:
     from mwl.simulation.task import ObservationLayout
 
-SHARED = 0.3  # weight from which a skill acts besides the heaviest one, where the words ask for several at once
 SCENE = ("hand_target", "door")  # kinds of command that are read from the scene
 
 
 class InstructedAgent:
-    """The skills at work act, the others see nothing meanwhile.
+    """The heaviest skill acts, the others see nothing meanwhile: two of them mixed would fall.
 
     Args:
         director: weighs the skills.
@@ -44,7 +43,7 @@ class InstructedAgent:
         self.manifests = dict(manifests or {})
         self.last: TensorDict | None = None
         self.weights: dict[str, float] = {}
-        self._at_work: set[str] = set()
+        self._at_work = ""
         self._step = 0
         self._steering = Steering()
         self._facing = torch.zeros(1)
@@ -54,25 +53,31 @@ class InstructedAgent:
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again."""
         self.director.sequencer.reset()
-        self._at_work, self._step, self._steering = set(), 0, Steering()
+        self._at_work, self._step, self._steering = "", 0, Steering()
 
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
-        """Actions `[1, A]` of the skills at work; one that takes over starts without a past."""
+        """Actions `[1, A]` of the skill at work; one that takes over starts without a past.
+
+        Raises:
+            BadInput: it has no agent.
+        """
         now = self._step if step is None else step
         self._step = now + 1
         side = self.director.clause.parameters.side
         seen = mirrored(observation, self.layout) if side == "right" else observation
         weights = self.director.update(observation[0], self.layout, now, seen[0])
         self.weights = dict(zip(self.director.sequencer.names, weights.tolist(), strict=True))
-        shares = self._shares()
-        for skill in set(shares) - self._at_work:
+        skill = max(self.weights, key=self.weights.__getitem__)
+        if skill not in self.agents:
+            raise BadInput(missing_agent(self.director.clause.text, skill, self.agents))
+        if skill != self._at_work:
             self.agents[skill].reset()
             measured = self.director.sequencer.odometer  # who stands does so as it is turned, who runs as it should be
             self._facing = measured.heading + (measured.turned if skill == "stand" else 0.0)
-        self._at_work = set(shares)
-        actions = [share * self._action(skill, observation, now) for skill, share in shares.items()]
-        self.last = self.agents[max(shares, key=shares.__getitem__)].last
-        return torch.stack(actions).sum(dim=0)
+        self._at_work = skill
+        action = self._action(skill, observation, now)
+        self.last = self.agents[skill].last
+        return action
 
     def _action(self, skill: str, observation: Tensor, now: int) -> Tensor:
         """Action `[1, A]` of one skill: told, seen from the heading to be kept, or by the other hand."""
@@ -108,20 +113,6 @@ class InstructedAgent:
             assert usual is not None
             return usual, Parameters()
         return command, clause.parameters
-
-    def _shares(self) -> dict[str, float]:
-        """Skills that act now, with shares that sum to 1: the heaviest one, and where the words ask for both another.
-
-        Raises:
-            BadInput: none of them has an agent.
-        """
-        heaviest = max(self.weights, key=self.weights.__getitem__)
-        least = SHARED if self.director.clause.together else 2.0
-        chosen = {name: w for name, w in self.weights.items() if name == heaviest or w >= least}
-        held = {name: w for name, w in chosen.items() if name in self.agents}
-        if heaviest not in held:
-            raise BadInput(missing_agent(self.director.clause.text, heaviest, self.agents))
-        return {name: weight / sum(held.values()) for name, weight in held.items()}
 
 
 def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:

@@ -54,7 +54,6 @@ class Clause:
         seen: the words, such as "go on", that left it to a picture; empty where the words themselves decided.
         parameters: how fast, which way, how far, with which hand.
         when: the predicate, `not` before one that is denied, without which it is passed over.
-        together: whether the words ask for several skills at once.
         inserted: whether it is there for the sake of the next one, and not asked for.
     """
 
@@ -66,7 +65,6 @@ class Clause:
     seen: str = ""
     parameters: Parameters = field(default_factory=Parameters)
     when: str = ""
-    together: bool = False
     inserted: bool = False
 
 
@@ -287,23 +285,26 @@ class SemanticHead:
         if frame is not None and self.is_deictic(wanted):
             logits = self._pictured(wanted, frame) / self.calibration.temperature
         else:
-            parts = clauses.simultaneous(wanted)
-            if len(parts) > 1:
-                return self._blended(parts)
+            if len(parts := clauses.simultaneous(wanted)) > 1:
+                return self._at_once(parts)
             logits = self._worded(wanted)
         return self._named(logits.softmax(-1))
 
     def _named(self, weights: Tensor) -> dict[str, float]:
         return dict(zip(self.names, weights.tolist(), strict=True))
 
-    def _blended(self, parts: Sequence[str]) -> dict[str, float]:
-        """What is to be done at once, weighed equally.
+    def _at_once(self, parts: Sequence[str]) -> dict[str, float]:
+        """What is to be done at once, where that is one skill; a robot that mixed two would fall.
 
         Raises:
-            NoSkillFits: one of them fits no skill.
+            NoSkillFits: they are two, or one of them fits no skill.
         """
-        each = torch.tensor([list(self.weights(part).values()) for part in parts])
-        return self._named(each.mean(dim=0))
+        each = [self.weights(part) for part in parts]
+        skills = dict.fromkeys(max(weights, key=weights.__getitem__) for weights in each)
+        if len(skills) > 1:
+            why = "each moves the whole body; say one after the other"
+            raise NoSkillFits(f"{' and '.join(skills)} can't be done at once: {why}", list(skills))
+        return self._named(torch.tensor([list(weights.values()) for weights in each]).mean(dim=0))
 
     def _pictured(self, wanted: str, frame: Any) -> Tensor:
         """Scores `[K]` of a picture.
@@ -408,10 +409,7 @@ class SemanticHead:
             weights = self.weights(parsed.core)
         if told.target and until == "never" and told.distance is None and told.duration is None:
             until = TARGETS.get(told.target, until)
-        together = len(clauses.simultaneous(action)) > 1
-        return [
-            Clause(text, weights, _natural_end(until, weights), steps, parameters=told, when=when, together=together)
-        ]
+        return [Clause(text, weights, _natural_end(until, weights), steps, parameters=told, when=when)]
 
     def _of_verb(self, text: str, skill: str) -> dict[str, float]:
         if skill not in self.names:
