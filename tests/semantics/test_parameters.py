@@ -40,6 +40,11 @@ from mwl.semantics.shipped import DATA
         ("walk two metres three times", "walk", {"distance": 6.0}),
         ("run for four seconds", "run", {"duration": 4.0}),
         ("touch the target with your right hand", "", {"side": "right"}),
+        ("take a left", "walk", {"angle": math.pi / 2}),
+        ("take a step to the left", "walk", {"direction": "left", "footsteps": 1}),
+        ("come back", "walk", {"target": "start"}),
+        ("walk slowly back to where you started", "walk", {"pace": 0.5, "target": "start"}),
+        ("wait", "stand", {}),
         ("walk past the pole", "", {"target": "pole"}),
         ("turn the door handle", "", {}),
         ("stop right there", "", {}),
@@ -56,7 +61,16 @@ def _rounded(said: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "clause", ["walk -3 metres", "walk minus three metres", "walk 0 m", "turn left and right", "walk in 2 seconds"]
+    "clause",
+    [
+        "walk -3 metres",
+        "walk minus three metres",
+        "walk 0 m",
+        "turn left and right",
+        "walk in 2 seconds",
+        "turn",
+        "come back two metres",
+    ],
 )
 def test_words_that_contradict_themselves_are_refused(clause: str) -> None:
     with pytest.raises(BadInput):
@@ -106,6 +120,31 @@ def test_faster_is_faster_than_the_step_before(head: SemanticHead) -> None:
 def test_a_part_that_no_skill_fits_refuses_the_whole(head: SemanticHead, text: str, part: str) -> None:
     with pytest.raises(NoSkillFits, match=part):
         head.plan(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("walk foward 2 meteres", "2 of what"),
+        ("come back", "from where"),
+        ("walk in a square with sides of two metres", "no skill fits"),
+        ("take a big step forward", "no skill fits"),
+    ],
+)
+def test_what_is_not_understood_is_not_passed_over(head: SemanticHead, text: str, why: str) -> None:
+    with pytest.raises(NoSkillFits, match=why):
+        head.plan(text)
+
+
+@pytest.mark.parametrize("words", ["walk 2 metres and back", "walk two metres, turn around, then walk back"])
+def test_back_means_the_start_once_one_has_gone(head: SemanticHead, words: str) -> None:
+    assert head.plan(words)[-1].parameters.said() == {"target": "start"}
+    (alone,) = head.plan("walk back")
+    assert alone.parameters.said() == {"direction": "backwards"}
+
+
+def test_a_robot_may_be_called(head: SemanticHead) -> None:
+    assert [clause.text for clause in head.plan("Hey robot, I want you to walk ahead")] == ["walk ahead"]
 
 
 @pytest.mark.parametrize("text", ["stop", "STOP!", "abort", "emergency stop", "cancel"])

@@ -392,6 +392,10 @@ class SemanticHead:
             return self._shown(action, until, 0, frame)
         kept, forbidden = without_negation(action)
         parsed = parse(kept) if kept == action else Parsed(action, "", Parameters())
+        if not parsed.skill and (number := re.search(r"\d+(?:\.\d+)?", parsed.core)):
+            raise NoSkillFits(f"{text[:80]!r}: {number[0]} of what? say a unit, as in `2 metres`", self.names)
+        if before and _BACK.match(text) and parsed.parameters.said().keys() <= {"direction", "pace"}:
+            parsed = replace(parsed, parameters=replace(parsed.parameters, direction="", target=START))
         told, steps = parsed.parameters, round(CONTROL_HZ * (parsed.parameters.duration or 0.0))
         if told.duration is not None and not 1 <= steps <= MAX_STEPS:
             raise NoSkillFits(f"{text[:80]!r}: {told.duration:g} s is no time that a robot can take", self.names)
@@ -485,6 +489,7 @@ class SemanticHead:
         return f"no skill fits {text[:80]!r}; the nearest are {', '.join(self._nearest_names(text))}"
 
 
+_BACK = re.compile(r"(?i)(?:(?:slowly|quickly) )?(?:(?:go|walk|head) )?back(?: (?:again|slowly|quickly|now))?$")
 _ENDS = {"reach": "hand_at_goal", "approach": "at_goal"}
 
 

@@ -13,7 +13,11 @@ _JOINTS = re.compile(
     r"\s*(?:(?:^|(?<=\s))\d+[.)](?=\s)|[;!]+|\.+(?!\d)|,?\s*\b(?:and\s+then|then|and\s+afterwards|afterwards|and\s+finally|finally|next|after\s+that)\b)\s*,?\s*",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and)\b[\s,]*", re.IGNORECASE)
+_LEADING = re.compile(
+    r"^(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|last(?:ly)?|please|now|and|(?:(?:hey|hi|hello|ok|okay|dear)[\s,]+)?robot(?=\s*[,:])"
+    r"|i(?:\s+want|\s+need|\s+would\s+like|'d\s+like)\s+you\s+to)\b[\s,:]*",
+    re.IGNORECASE,
+)
 _SMALL = r"(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|twelve|eleven|\w+ty(?:-\w+)?)"
 _AND = re.compile(  # but not within a number: "two and a half", "a hundred and ten", "a minute and ten seconds"
     r"(?<!hundred)(?<!thousand)\s*,?\s+and\s+(?!an?\s+(?:half|quarter)\b)"

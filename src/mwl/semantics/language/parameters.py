@@ -184,6 +184,8 @@ def _moved(
         return replace(told, angle=sign * whole * times, arc=True, count=None), skill
     if "turn" in asked and (ways or angle is not None or "walk" not in asked):
         if angle is None and not signs and "around" not in ways:
+            if not ways and verbs.keys() - {"make", "do", "face"}:
+                raise BadInput(f"{clause!r}: which way, and how far? say `turn left` or `turn right 45 degrees`")
             return told, ""
         usual = math.pi if "around" in ways else QUARTER
         whole = usual * bend if angle is None else angle
@@ -205,13 +207,13 @@ def _moved(
         way = way or "backwards"
     told = replace(told, direction=way)
     skills: list[str] = [skill for skill in ("run", "stand") if skill in asked]
-    if not skills and (asked or way == "backwards" or told.footsteps or told.distance):
+    if not skills and (asked or way in ("forwards", "backwards") or told.footsteps or told.distance):
         skills = ["walk"]
     if not asked and not skills and told.duration is not None and not told.moves:
         skills = ["stand"]  # "then two seconds"
     if not skills and told.change is not None:
         return told, "same"
-    return told, skills[0] if skills and told.said() else ""
+    return told, skills[0] if skills and (told.said() or skills == ["stand"]) else ""
 
 
 def _in_digits(text: str) -> str:
