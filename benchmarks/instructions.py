@@ -4,6 +4,7 @@ python benchmarks/instructions.py [single] [refused] [plans] [--table FILE]
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,20 @@ def asked(summary: dict[str, Any]) -> dict[str, Any]:
     return step
 
 
+def held(step: dict[str, Any]) -> bool:
+    """Whether physics measured of a step what it was told: distance, angle, time."""
+    told, found = step["parameters"], step["measured"]
+    if not found:
+        return False
+    off = {
+        "distance": abs(found["metres"] - told.get("distance", 0.0)),
+        "angle": abs(found["degrees_left"] - math.degrees(told.get("angle", 0.0))),
+        "duration": abs(found["seconds"] - told.get("duration", 0.0)),
+    }
+    near = {"distance": max(0.3, 0.1 * told.get("distance", 0.0)), "angle": 10.0, "duration": 0.2}
+    return all(off[name] <= near[name] for name in near.keys() & told.keys())
+
+
 def single() -> list[str | int]:
     """Print what was asked and measured of each instruction; returns the row of how many were within bounds."""
     good = fallen = 0
@@ -174,13 +189,20 @@ def refused() -> list[str | int]:
 
 def plans() -> list[str | int]:
     """Print how each plan from a standing start ended; returns the row of how many did as asked, and fell."""
-    fallen = achieved = 0
+    fallen = achieved = agree = 0
     for number, text in enumerate(PLANS):
         summary = follow(FollowStage(text, seed=2000 + number), None)
         fallen, achieved = fallen + summary["fell"], achieved + summary["achieved"]
-        ends = ", ".join(step["state"] for step in summary["plan"] if not step["inserted"])
-        print(f"{'FELL' if summary['fell'] else '  ok'} {text}: {ends}, {summary['steps'] / 50:.1f} s", flush=True)
-    return ["plans from a stand", len(PLANS), f"{achieved} achieved", fallen]
+        steps = [step for step in summary["plan"] if not step["inserted"]]
+        wrong = [step["text"] for step in steps if (step["state"] == "done") != held(step)]
+        wrong += ["the fall"] if summary["fell"] and summary["achieved"] else []
+        agree += not wrong
+        ends = ", ".join(step["state"] for step in steps)
+        told = f"; physics says otherwise of {', '.join(wrong)}" if wrong else ""
+        print(
+            f"{'FELL' if summary['fell'] else '  ok'} {text}: {ends}, {summary['steps'] / 50:.1f} s{told}", flush=True
+        )
+    return ["plans from a stand", len(PLANS), f"{achieved} achieved, {agree} verdicts as measured", fallen]
 
 
 def main() -> None:
