@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := dev,retarget,export,datasets
+EXTRAS := dev,retarget,export,datasets,viewer
 PIPELINE ?= conf/pipelines/demo.yaml
 WORKERS ?= 2
 

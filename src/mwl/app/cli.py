@@ -182,6 +182,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_force(sub)
 
+    sub = command("playground", _playground, "a page in the browser: tell the robot what to do", as_json=False)
+    sub.add_argument("--task", default="h1-walk", help="whose world it begins in")
+    sub.add_argument("--agents", default=[], nargs="+", metavar="SKILL=AGENT", help="default: all experts that ship")
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen at; others than this let anybody in")
+    sub.add_argument("--port", type=int, default=8080, help="the next free one from here on")
+    sub.add_argument("--seed", type=int, default=0)
+
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
     _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
@@ -360,18 +367,12 @@ def _play(options: argparse.Namespace) -> int:
 
     if options.steps_per_clause < 1 or options.look_every < 0:
         raise BadInput("--steps-per-clause must be at least 1, --look-every at least 0 (a look at the beginning alone)")
-    agents = {}
-    for pair in options.agents:
-        skill, equals, address = pair.partition("=")
-        if not equals:
-            raise BadInput(f"--agents {shown(pair)}: expected SKILL=AGENT, for example walk=expert:walk")
-        agents[skill] = address
     stage = FollowStage(
         instruction=options.instruction,
         semantic=options.head,
         encoder=options.encoder,
         pretrained=options.pretrained,
-        agents=agents,
+        agents=_agents_of(options.agents),
         task=options.task,
         steps_per_clause=options.steps_per_clause,
         look_every=options.look_every,
@@ -467,6 +468,27 @@ def _experts_measure(options: argparse.Namespace) -> int:
 
 def _wrote(path: Path) -> int:
     print(f"mwl: wrote {path}", file=sys.stderr)
+    return 0
+
+
+def _agents_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Agents by skill."""
+    agents = {}
+    for pair in pairs:
+        skill, equals, address = pair.partition("=")
+        if not equals:
+            raise BadInput(f"--agents {shown(pair)}: expected SKILL=AGENT, for example walk=expert:walk")
+        agents[skill] = address
+    return agents
+
+
+def _playground(options: argparse.Namespace) -> int:
+    from mwl.playground.page import serve
+    from mwl.playground.session import Session
+
+    if not 0 < options.port < 2**16:
+        raise BadInput(f"--port {options.port}: it must be from 1 to {2**16 - 1}")
+    serve(Session(options.task, _agents_of(options.agents), options.seed), options.host, options.port)
     return 0
 
 
