@@ -69,7 +69,7 @@ def test_people_see_bars_steps_and_endings() -> None:
     Console(file=out, width=100).print(view(answer, steps=True))
     assert "█" in out.getvalue()
     assert "2 s are over" in out.getvalue()
-    assert "at door" in out.getvalue()
+    assert "the door is within reach" in out.getvalue()
 
 
 def test_brackets_and_escape_sequences_of_users_are_text() -> None:

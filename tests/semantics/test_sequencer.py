@@ -105,7 +105,7 @@ def test_a_met_goal_ends_a_step_in_its_environment_alone() -> None:
     far, near = _observation(gap=0.06), _observation(gap=0.04)  # m, on either side of 5 cm
     weights = sequencer.update(torch.stack([far, near]), REACH, 0)
     assert weights.argmax(dim=-1).tolist() == [2, 0]
-    assert [(d.environment, d.reason) for d in sequencer.decisions] == [(1, "hand_at_goal: met")]
+    assert [(d.environment, d.reason) for d in sequencer.decisions] == [(1, "the hand is at the target")]
     sequencer.reset(torch.tensor([False, True]))
     assert sequencer.update(torch.stack([far, far]), REACH, 1).argmax(dim=-1).tolist() == [2, 2]
 
@@ -215,7 +215,7 @@ def test_a_step_is_passed_over_unless_its_condition_holds() -> None:
     sequencer = Sequencer([*steps, Clause("stand", STAND)])
     for step in range(3):
         sequencer.update(_observation(gap=1.0), REACH, step)
-    assert sequencer.states()[0] == ("done", "not hand_at_goal: passed over")
+    assert sequencer.states()[0] == ("done", "passed over: the hand is not at the target")
     assert sequencer.place == [1]
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from mwl.core.terminal import plain, printable
 from mwl.robot import CONTROL_HZ
+from mwl.semantics.plan.progress import said
 
 FASTEST = 5.0  # share of a pace that stands for as fast as can be
 _BAR = 30  # characters of a weight of 1
@@ -82,21 +83,23 @@ def _steps(plan: list[dict[str, Any]]) -> Table:
 
 
 _UNITS = {"speed": "{:g} m/s", "distance": "{:.3g} m", "duration": "{:g} s", "footsteps": "{} footsteps"}
+_WORDS = {"direction": "{}", "side": "{} hand", "target": "to the {}", "count": "{} times"}
 
 
 def _told(command: dict[str, Any]) -> str:
     """What a step says besides its skill."""
-    said = []
+    words = []
     for name, value in command.items():
         if name == "angle":
-            said.append(f"{abs(math.degrees(value)):.0f}° to the {'left' if value > 0 else 'right'}")
+            words.append(f"{abs(math.degrees(value)):.0f}° to the {'left' if value > 0 else 'right'}")
         elif name in ("pace", "change"):
-            said.append(f"{name} {'as fast as can be' if value > FASTEST else f'x {value:g}'}")
+            of = "usual" if name == "pace" else "before"
+            words.append("as fast as can be" if value > FASTEST else f"{value:g} of the speed {of}")
         elif name in _UNITS:
-            said.append(_UNITS[name].format(value))
-        elif name != "arc":
-            said.append(f"{name} {value}" if name != "direction" else str(value))
-    return ", ".join(said)
+            words.append(_UNITS[name].format(value))
+        elif name in _WORDS:
+            words.append(_WORDS[name].format(value))
+    return ", ".join(words)
 
 
 def _measured(step: dict[str, Any]) -> str:
@@ -107,7 +110,7 @@ def _measured(step: dict[str, Any]) -> str:
 
 
 def _ending(step: dict[str, Any]) -> str:
-    ends = [step["until"].replace("_", " ")] if step["until"] != "never" else []
+    ends = [said(step["until"])] if step["until"] != "never" else []
     ends += ["what was told is done"] if {"distance", "angle", "footsteps"} & (step.get("command") or {}).keys() else []
     ends += [f"{step['steps'] / CONTROL_HZ:g} s are over"] if step["steps"] else []
     return " or ".join(ends) or "time is up"

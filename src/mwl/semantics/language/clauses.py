@@ -3,6 +3,7 @@
 import re
 
 from mwl.core.errors import BadInput
+from mwl.semantics.plan.progress import opposite
 
 QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 _AFTER = re.compile(r"^\s*after\s+(?P<first>.+?)\s*,\s*(?P<second>.+)$", re.IGNORECASE)
@@ -117,7 +118,7 @@ def condition(clause: str) -> tuple[str, str]:
         if match := pattern.match(clause):
             name = predicate(match["condition"])
             if match["word"].lower() == "unless":
-                name = name.removeprefix("not ") if name.startswith("not ") else f"not {name}"
+                name = opposite(name)
             return match["action"].strip(" ,"), name
     if (other := _OTHER.search(clause)) is not None:
         raise BadInput(

@@ -15,7 +15,7 @@ from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
 from mwl.semantics.language.parameters import START, Parameters
 from mwl.semantics.plan.odometer import Odometer
-from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, part, position
+from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, opposite, part, position, said
 from mwl.simulation.task import ObservationLayout
 
 _log = logging.getLogger(__name__)
@@ -227,20 +227,25 @@ class Sequencer:
     ) -> None:
         """Leave a step whose end has come, that cannot come to an end, or on whose condition it is passed over."""
         if clause.until != "never" and not known(clause.until, layout):
-            self._leave(here, where, step, f"{clause.until}: nothing of the kind is here", "impossible")
+            self._leave(here, where, step, f"nothing here can tell whether {said(clause.until)}", "impossible")
             return
         if clause.parameters.target and clause.parameters.target not in (*TARGETS, START):
             self._leave(here, where, step, f"no {clause.parameters.target} is here", "impossible")
             return
         if clause.when and not known(clause.when, layout):
-            self._leave(here, where, step, f"if {clause.when}: nothing of the kind is here", "impossible")
+            self._leave(here, where, step, f"nothing here can tell whether {said(clause.when)}", "impossible")
             return
         if clause.when:
             begins = here & (self._elapsed == 0)
-            self._leave(begins & ~met(clause.when, observation, layout), where, step, f"not {clause.when}: passed over")
+            self._leave(
+                begins & ~met(clause.when, observation, layout),
+                where,
+                step,
+                f"passed over: {said(opposite(clause.when))}",
+            )
             here = here & ~begins | begins & met(clause.when, observation, layout)
         if clause.until != "never":
-            self._leave(here & met(clause.until, observation, layout), where, step, f"{clause.until}: met")
+            self._leave(here & met(clause.until, observation, layout), where, step, said(clause.until))
         done, reason = self._reached(clause)
         self._leave(here & done, where, step, reason)
 
