@@ -156,6 +156,11 @@ def test_an_unknown_planner_and_a_chat_without_endpoint_are_refused(
     ("text", "metres", "degrees"),
     [
         ("walk two metres, turn left, walk three metres, then stop", (2.0, 0.0, 3.0, 0.0), (0.0, 90.0, 0.0, 0.0)),
+        (  # 23 s, longer than an episode of the task
+            "walk three metres, turn left, walk three metres, turn left, walk three metres, then stop",
+            None,
+            (0.0, 90.0, 0.0, 90.0, 0.0, 0.0),
+        ),
         ("go backwards slowly for 2.5 seconds", (0.4,), (0.0,)),  # half of 0.4 m/s, and it has to get up to that
         ("touch the target with your right hand", (0.0,), None),
         ("open the door", None, None),

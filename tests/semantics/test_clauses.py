@@ -14,6 +14,7 @@ from mwl.semantics.language.clauses import coordinate, split
         ("first stand and then walk and finally reach for the ball", ["stand", "walk", "reach for the ball"]),
         ("after you have walked to the wall, stand still", ["you have walked to the wall", "stand still"]),
         ("before you reach for the ball, stand still", ["stand still", "you reach for the ball"]),
+        ("walk -> turn left & stop", ["walk", "turn left and stop"]),
         ("walk to the wall after standing for a while", ["standing for a while", "walk to the wall"]),
         ("stand still before walking off", ["stand still", "walking off"]),
         ("walk; stand; walk", ["walk", "stand", "walk"]),

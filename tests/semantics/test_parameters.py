@@ -129,6 +129,8 @@ def test_a_part_that_no_skill_fits_refuses_the_whole(head: SemanticHead, text: s
         ("come back", "from where"),
         ("walk in a square with sides of two metres", "no skill fits"),
         ("take a big step forward", "no skill fits"),
+        ("walk two metres north", "no skill fits"),
+        ("...", "no words"),
     ],
 )
 def test_what_is_not_understood_is_not_passed_over(head: SemanticHead, text: str, why: str) -> None:

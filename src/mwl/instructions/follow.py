@@ -74,10 +74,12 @@ def direct(
         for clause in plan[begun:]:
             if (skill := heaviest(clause)) not in skills:
                 raise BadInput(missing_agent(clause.text, skill, skills))
-        checked(plan, manifests)
-        if (asked := sum(clause.steps for clause in plan[begun:])) > LONGEST:
-            told, most = asked / CONTROL_HZ, LONGEST / CONTROL_HZ
-            raise BadInput(f"the steps take {told:g} s by their words; {most:g} s are the most")
+        asked, most = 0.0, LONGEST / CONTROL_HZ
+        for clause, told in list(zip(plan, checked(plan, manifests), strict=True))[begun:]:
+            by_distance = (clause.parameters.distance or 0.0) / told.speed if told and told.speed else 0.0
+            asked += max(clause.steps / CONTROL_HZ, by_distance)
+        if asked > most:
+            raise BadInput(f"the steps take {asked:.0f} s by their words; {most:g} s are the most")
 
     return Director(
         head,

@@ -475,7 +475,9 @@ class SemanticHead:
         if len(text) > MAX_CHARACTERS:
             raise NoSkillFits(f"the instruction has {len(text)} characters; {MAX_CHARACTERS} are the most", self.names)
         letters = [c for c in text if c.isalpha()]
-        if not letters or sum(c.isascii() for c in letters) < 0.8 * len(letters):
+        if not letters:
+            raise NoSkillFits("the instruction holds no words; say what the robot should do", self.names)
+        if sum(c.isascii() for c in letters) < 0.8 * len(letters):
             raise NoSkillFits("the embedded encoder understands English only; say it in English", self.names)
         return text
 

@@ -134,7 +134,8 @@ def split(instruction: str) -> list[str]:
     `then`, `afterwards`, `finally` and full stops separate; `after` and `before` reorder.
     """
     clauses: list[str] = []
-    for part in _JOINTS.split(_IF_THEN.sub(r"\1, ", instruction)):
+    spelled = re.sub(r"\s*(?:->|=>|\u2192)\s*", "; ", re.sub(r"\s*&\s*", " and ", instruction))
+    for part in _JOINTS.split(_IF_THEN.sub(r"\1, ", spelled)):
         clauses += _ordered(part)
     cleaned = [_clean(clause) for clause in clauses]
     return [clause for clause in cleaned if clause] or [instruction.strip()]

@@ -243,7 +243,8 @@ def _quantities(text: str, grammar: Grammar) -> tuple[str, dict[str, float]]:
         number = match["number"].replace("\u2212", "-").replace(",", ".") if match["number"] else None
         value = one * (float(number) if number else grammar.numbers["amounts"][match["amount"]])
         if not math.isfinite(value) or value <= 0:
-            raise BadInput(f"{match[0]!r}: must be above 0; say a direction in words, such as `backwards`")
+            way = "; say a direction in words, such as `backwards`" if value < 0 else ""
+            raise BadInput(f"{match[0]!r}: must be above 0{way}")
         if kind == "duration" and _WITHIN.search(before):
             kind, before = "within", _WITHIN.sub("", before)
         found[kind] = found.get(kind, 0.0) + value
