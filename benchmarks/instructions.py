@@ -140,10 +140,10 @@ def asked(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def held(step: dict[str, Any]) -> bool:
-    """Whether physics measured of a step what it was told: distance, angle, time."""
+    """Whether physics measured of a step what it was told: distance, angle, time; without figures its own word."""
     told, found = step["parameters"], step["measured"]
-    if not found:
-        return False
+    if not found or not {"distance", "angle", "duration"} & told.keys():
+        return bool(found) and step["state"] == "done"
     off = {
         "distance": abs(found["metres"] - told.get("distance", 0.0)),
         "angle": abs(found["degrees_left"] - math.degrees(told.get("angle", 0.0))),
