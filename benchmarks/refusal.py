@@ -13,10 +13,11 @@ from mwl.core.errors import MwlError
 from mwl.evaluation.table import report
 from mwl.semantics import SemanticHead
 from mwl.semantics.calibration import auroc
-from mwl.semantics.refusal import NONE, Refusal, background, cross_validated, people
+from mwl.semantics.refusal import NONE, Refusal, background, cross_validated, left_out, people
 
 LEFT_OUT = {"row": "one eighth of every label and kind", "kind": "one kind after the other"}
 FOLDS, MOST = 8, 0.075  # share of the sentences that no skill fits which are accepted
+ALONE = 0.04  # share of them that a class known by a card alone may accept
 OPPOSITES = (
     "close the door", "shut the door", "lock the door", "keep the door closed", "stay away from the door",
     "slow down", "slower", "no running", "hands off the target", "walk away from the target", "don't open the door",
@@ -41,6 +42,34 @@ def figures(by: str) -> dict[str, float]:
     }
 
 
+def left_out_skills(threshold: float) -> tuple[dict[str, dict[str, float]], float]:
+    """The same by skill that is known by its card alone, and the log-odds that such a class is given.
+
+    A skill left out is given what the others need so that each accepts `ALONE` of the sentences of none; its own
+    sentences are held against these by the log-odds of any skill, as the head accepts them.
+    """
+    head = SemanticHead.load("embedded")
+    own, odds = left_out(head.encoder, head.cards, FOLDS // 2)
+    labels = np.array(own.labels)
+    none = labels == NONE
+    needed = {skill: -float(np.quantile(told[none, 0], 1 - ALONE)) for skill, told in odds.items()}
+    found = {}
+    for skill, told in odds.items():
+        alone, others = told.numpy().T
+        alone = alone + np.mean([value for other, value in needed.items() if other != skill])
+        values = np.logaddexp(alone, others)
+        accepted, asked = values > threshold, labels == skill
+        found[f"{skill}, known by its card alone"] = {
+            "auroc": auroc(values[asked], values[none]),
+            "none_accepted": float(accepted[none].mean()),
+            "right_and_accepted": float((accepted & (alone > others))[asked].mean()),
+            "threshold": threshold,
+        }
+    names = next(iter(found.values()))
+    found["mean of these"] = {name: float(np.mean([told[name] for told in found.values()])) for name in names}
+    return found, float(np.mean(list(needed.values())))
+
+
 def main() -> None:
     """Print the figures; fit and write what ships, where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -48,17 +77,21 @@ def main() -> None:
     parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
     found = {by: figures(by) for by in LEFT_OUT}
+    skills, raised = left_out_skills(found["row"]["threshold"])
     titles = ("left out", "refusal AUROC", "none accepted", "right and accepted", "threshold")
     report(
         titles,
-        [[LEFT_OUT[by], *(f"{value:.3f}" for value in told.values())] for by, told in found.items()],
+        [
+            [name, *(f"{value:.3f}" for value in told.values())]
+            for name, told in ({LEFT_OUT[by]: told for by, told in found.items()} | skills).items()
+        ],
         options.table,
     )
     head = SemanticHead.load("embedded")
     if options.fit:
         labelled = people() + background(head.cards)
         fitted = Refusal.fit(labelled, head.encoder.texts(labelled.texts))
-        fitted.threshold = found["row"]["threshold"]
+        fitted.threshold, fitted.raised = found["row"]["threshold"], raised
         torch.manual_seed(0)
         print(f"wrote {fitted.save(options.fit, found['row'])}")
         head = SemanticHead.load("embedded")

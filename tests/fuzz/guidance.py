@@ -27,8 +27,8 @@ def sound_grammar(grammar: Grammar) -> None:
 
 
 def sound_refusal(refusal: Refusal) -> None:
-    finite([refusal.weight, refusal.bias, refusal.threshold])
-    texts(*refusal.classes)
+    finite([refusal.weight, refusal.bias, refusal.embedded, refusal.share, refusal.threshold, refusal.raised])
+    texts(*refusal.classes, *refusal.texts)
     assert len(refusal.classes) == len(refusal.weight) == len(refusal.bias)
 
 

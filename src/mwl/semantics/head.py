@@ -102,6 +102,7 @@ class SemanticHead:
         self.background, self.deictic = list(background), list(deictic)
         self.cards: list[Card] = []
         self.recipes: list[Recipe] = []
+        self._knowing: Refusal | None = None  # what was learned, and these cards
 
     @classmethod
     def load(
@@ -188,7 +189,7 @@ class SemanticHead:
         cards = list(cards)
         if not cards or len({card.name for card in cards}) != len(cards):
             raise BadInput("the semantic head needs at least one card, and names that differ")
-        self.cards, self._judged = cards, {}
+        self.cards, self._judged, self._knowing = cards, {}, None
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -226,7 +227,7 @@ class SemanticHead:
     def confidence(self, text: str) -> float:
         """How far an instruction is from being refused; the calibrated threshold is zero.
 
-        A skill of which sentences were learned is judged by these, another by the phrases of its card.
+        Skills of which sentences were learned are judged by these, others by their cards' phrases set against them.
         """
         if self._asks_for_words(text):
             return -1.0  # farther than scores get
@@ -234,7 +235,7 @@ class SemanticHead:
         best = self.names[int(logits.argmax())]
         if any(shipped_grammar().opposes(text, label) for label in OWNERS.get(best, ())):
             return -1.0
-        if margin is None or best not in OWNERS:
+        if margin is None:
             return self.closeness(text) - self.calibration.refusal
         embedded = self.embed([text])[0]
         nearest = max(float((self.embed(card.phrases) @ embedded).max()) for card in self.cards)
@@ -246,8 +247,10 @@ class SemanticHead:
         if known not in self._judged:
             self._judged = {} if len(self._judged) > MAX_REMEMBERED else self._judged
             logits, margin = self.scores(text) / self.calibration.temperature, None
-            if self.refusal is not None and not set(OWNERS).isdisjoint(self.names):
-                margin, said = self.refusal.of_cards(text, self.encoder.texts([text])[0], self.names)
+            if self.refusal is not None:
+                if self._knowing is None:
+                    self._knowing = self.refusal.knowing(self.cards, self.encoder.texts)
+                margin, said = self._knowing.of_cards(text, self.encoder.texts([text])[0], self.names)
                 logits = logits + said
             self._judged[known] = logits, margin
         return self._judged[known]

@@ -1,14 +1,17 @@
-"""Which skill of the labelled sentences a text asks for, or none: a regression on its embedding and its words."""
+"""Which skill a text asks for, or none: a regression on its embedding and its words, and cards set against it."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +25,7 @@ from mwl.semantics.shipped import DATA, load_phrases
 
 STAGE = "refusal"
 NONE = "none"
+CARD = "card "  # before the name of a class that is known by a card alone
 OWNERS = {  # the skill that a card of this name is asked for by
     "stand": ("stand",),
     "walk": ("walk",),
@@ -35,6 +39,9 @@ BANK = {"stand": "stand", "walk": "walk", "run": "run", "reach": "reach", "open_
 WORDS = 0.5  # length of the vector of words beside the embedding, which has 1
 PENALTY, STEPS = 1 / 30, 150  # of squared weights, for the sum of losses; of L-BFGS
 SHARES = {"people": 1.0, "cards": 1.0, "sentences": 0.3, "bank": 0.1}  # weight of a text by where it is from
+FRAMES = ("", " by the table", " near the door", " in the kitchen", " over there", " to the window")  # after a phrase
+_TOLD = ("classes", "words", "texts", "threshold", "raised")
+_STATE = ("weight", "bias", "embedded", "share")
 _TOKEN = re.compile(r"[a-z']+")
 
 
@@ -97,14 +104,29 @@ class Refusal:
         words: what counts of a text besides its embedding, with how rare it is.
         weight: `[C, E + W]`.
         bias: `[C]`.
+        texts: the T texts that it was fitted to.
+        embedded: their embeddings `[T, E]`.
+        share: `[T]` what each counted.
         threshold: log-odds against none from which a text is carried out.
+        raised: log-odds that are given to a class which is known by a card alone.
     """
 
     def __init__(
-        self, classes: Sequence[str], words: dict[str, float], weight: Tensor, bias: Tensor, threshold: float = 0.0
+        self,
+        classes: Sequence[str],
+        words: dict[str, float],
+        weight: Tensor,
+        bias: Tensor,
+        texts: Sequence[str] = (),
+        embedded: Tensor | None = None,
+        share: Tensor | None = None,
+        threshold: float = 0.0,
+        raised: float = 0.0,
     ) -> None:
         self.classes, self.words, self.weight, self.bias = list(classes), dict(words), weight.float(), bias.float()
-        self.threshold = threshold
+        self.texts, self.threshold, self.raised = list(texts), threshold, raised
+        self.embedded = torch.zeros(0, weight.shape[1] - len(words)) if embedded is None else embedded.float()
+        self.share = torch.zeros(0) if share is None else share.float()
         self._place = {word: place for place, word in enumerate(self.words)}
 
     def features(self, texts: Sequence[str], embedded: Tensor) -> Tensor:
@@ -120,21 +142,55 @@ class Refusal:
         """Log-probabilities `[T, C]`."""
         return (self.features(texts, embedded) @ self.weight.T + self.bias).log_softmax(dim=-1)
 
+    def knowing(self, cards: Sequence[Card], encode: Callable[[Sequence[str]], Tensor]) -> "Refusal":
+        """This one with a class for each card of no learned skill, known by its phrases alone.
+
+        Each is a logistic regression on top of the classes that there are: its phrases, in the frames in which people
+        say them, against all that was learned from. A card has the phrases, too, that the phrase bank has for a skill
+        of its name. A tenth of a second.
+
+        Args:
+            cards: those of a library.
+            encode: texts to embeddings `[T, E]`.
+        """
+        new = [card for card in cards if card.name not in OWNERS]
+        if not new:
+            return self
+        seen, bank = self.features(self.texts, self.embedded), load_phrases()["skills"]
+        added = [self._against(seen, [*card.phrases, *bank.get(card.name, ())], encode) for card in new]
+        weight = torch.cat([self.weight, torch.stack([row[:-1] for row in added])])
+        bias = torch.cat([self.bias, torch.stack([row[-1] for row in added]) + self.raised])
+        names = [*self.classes, *(CARD + card.name for card in new)]
+        return Refusal(names, self.words, weight, bias, threshold=self.threshold)
+
+    def _against(self, seen: Tensor, phrases: Sequence[str], encode: Callable[[Sequence[str]], Tensor]) -> Tensor:
+        """Weight and bias `[E + W + 1]` of a class of phrases against what was learned from, features `[T, E + W]`."""
+        framed = [phrase + frame for phrase in phrases for frame in FRAMES]
+        x = F.pad(torch.cat([seen, self.features(framed, encode(framed))]), (0, 1), value=1.0)
+        rivals = (x[:, :-1] @ self.weight.T + self.bias).logsumexp(dim=-1).numpy().astype(float)
+        each = float(self.share.sum()) / len(self.classes) / len(framed)  # as much as any other class
+        others = np.array([text not in phrases for text in self.texts], dtype=float)
+        share = np.concatenate([self.share.numpy() * others, np.full(len(framed), each)])
+        wanted = np.concatenate([np.zeros(len(seen)), np.ones(len(framed))])
+        columns, penalty = x.numpy().astype(float), np.full(x.shape[1], PENALTY)
+        penalty[-1] = 0.0
+
+        def loss(row: np.ndarray) -> tuple[float, np.ndarray]:
+            odds = columns @ row - rivals
+            value = share @ (np.logaddexp(0, odds) - wanted * odds) + penalty @ row**2 / 2
+            return float(value), columns.T @ (share * (expit(odds) - wanted)) + penalty * row
+
+        found = minimize(loss, np.zeros(len(penalty)), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        return torch.from_numpy(found.x).float()
+
     def of_cards(self, text: str, embedded: Tensor, names: Sequence[str]) -> tuple[float, Tensor]:
         """How far a text lies above the threshold, for the classes that cards of these names own, and what the text
-        says for each card `[K]`, log-probabilities; for one that owns no class that of all that no card owns."""
+        says for each card `[K]`, log-probabilities; cards of no learned skill have to be known (`knowing`)."""
         probs = self.log_probs([text], embedded.unsqueeze(0))[0]
-        owned = {label for name in names for label in OWNERS.get(name, ())}
-        mask = torch.tensor([label in owned for label in self.classes])
-        if not mask.any():
-            return -torch.inf, torch.zeros(len(names))
+        owners = [OWNERS.get(name, (CARD + name,)) for name in names]
+        mask = torch.tensor([any(label in owner for owner in owners) for label in self.classes])
         odds = float(probs[mask].logsumexp(0) - probs[~mask].logsumexp(0))
-        said = [
-            torch.stack([probs[self.classes.index(label)] for label in OWNERS[name]]).min()
-            if name in OWNERS
-            else probs[~mask].logsumexp(0)
-            for name in names
-        ]
+        said = [torch.stack([probs[self.classes.index(label)] for label in owner]).min() for owner in owners]
         return odds - self.threshold, torch.stack(said)
 
     @classmethod
@@ -163,12 +219,14 @@ class Refusal:
 
         optimizer.step(loss)  # type: ignore[no-untyped-call]
         found.weight, found.bias = weight.detach(), bias.detach()
+        found.texts, found.embedded, found.share = list(labelled.texts), embedded, share
         return found
 
     def save(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write it as an artifact."""
-        told = {"classes": self.classes, "words": self.words, "threshold": self.threshold}
+        told = {name: getattr(self, name) for name in _TOLD}
         state = {"weight": self.weight.half(), "bias": self.bias}
+        state |= {"embedded": self.embedded.half(), "share": self.share}
         checkpoint = {"hyper_parameters": told, "state_dict": state}
         return write_artifact(folder, stage=STAGE, name=STAGE, checkpoint=checkpoint, metrics=metrics)
 
@@ -182,12 +240,24 @@ class Refusal:
         read_manifest(folder, stage=STAGE)
         stored = read_checkpoint(folder)
         with entries.of_file(folder, "a regression of refusals"):
-            told: dict[str, Any] = entries.mapping(stored["hyper_parameters"], "it", ("classes", "words", "threshold"))
-            state = entries.mapping(stored["state_dict"], "state_dict", ("weight", "bias"))
+            told: dict[str, Any] = entries.mapping(stored["hyper_parameters"], "it", _TOLD)
+            state: dict[str, Any] = entries.mapping(
+                stored["state_dict"], "state_dict", ("weight", "bias", "embedded", "share")
+            )
+            texts = entries.texts(told["texts"], "texts")
             classes, size = entries.texts(told["classes"], "classes"), len(told["words"])
             if state["weight"].ndim != 2 or state["weight"].shape[1] <= size or len(state["weight"]) != len(classes):
                 raise ValueError("its weights do not fit its classes and words")
-            return cls(classes, told["words"], state["weight"], state["bias"], float(told["threshold"]))
+            if state["embedded"].shape != (len(texts), state["weight"].shape[1] - size):
+                raise ValueError("its embeddings do not fit its texts and weights")
+            if state["share"].shape != (len(texts),):
+                raise ValueError("its shares do not fit its texts")
+            rest: dict[str, Any] = {
+                "texts": texts,
+                "threshold": float(told["threshold"]),
+                "raised": float(told["raised"]),
+            }
+            return cls(classes, told["words"], **state, **rest)
 
 
 def cross_validated(
@@ -203,8 +273,7 @@ def cross_validated(
     """
     own, rest = people(), background(cards)
     embedded, around = encoder.texts(own.texts), encoder.texts(rest.texts)
-    order = sorted(range(len(own.texts)), key=lambda i: (own.labels[i], own.kinds[i], own.texts[i]))
-    fold = {place: rank % folds for rank, place in enumerate(order)}
+    fold = _spread(own, folds)
     parts = sorted(set(own.kinds)) if by == "kind" else list(range(folds))
     odds, skills = torch.zeros(len(own.texts)), [""] * len(own.texts)
     for part in parts:
@@ -218,6 +287,37 @@ def cross_validated(
         for i, best in zip(left, probs[:, others].argmax(-1).tolist(), strict=True):
             skills[i] = fitted.classes[others[best]]
     return own, odds, skills
+
+
+def left_out(encoder: ClipEncoder, cards: Sequence[Card], folds: int) -> tuple[Labelled, dict[str, Tensor]]:
+    """What people wrote, and log-odds against none `[T, 2]` by skill: of that skill by its card alone, of the others.
+
+    For each skill nothing is learned from a text that asks for it, wherever that is from, but for the phrases of its
+    card; other sentences are scored by a fit that has not seen them.
+    """
+    own, rest = people(), background(cards)
+    every, fold = own + rest, _spread(own, folds)
+    embedded = encoder.texts(every.texts)
+    found = {}
+    for card in (card for card in cards if len(OWNERS.get(card.name, ())) == 1):
+        (skill,) = OWNERS[card.name]
+        new, odds = Card(f"new {card.name}", card.description, card.paraphrases), torch.zeros(len(own.texts), 2)
+        for part in range(folds):
+            kept = [i for i, label in enumerate(every.labels) if label != skill and fold.get(i) != part]
+            knowing = Refusal.fit(every.chosen(kept), embedded[kept]).knowing([new], encoder.texts)
+            left = [i for i in range(len(own.texts)) if fold[i] == part]
+            probs = knowing.log_probs([own.texts[i] for i in left], embedded[left])
+            none, last = probs[:, knowing.classes.index(NONE)], probs[:, -1]
+            others = [place for place, label in enumerate(knowing.classes[:-1]) if label != NONE]
+            odds[left] = torch.stack([last - none, probs[:, others].logsumexp(-1) - none], dim=-1)
+        found[skill] = odds
+    return own, found
+
+
+def _spread(own: Labelled, folds: int) -> dict[int, int]:
+    """A part for each text, every label and kind spread over all of them."""
+    order = sorted(range(len(own.texts)), key=lambda i: (own.labels[i], own.kinds[i], own.texts[i]))
+    return {place: rank % folds for rank, place in enumerate(order)}
 
 
 def _words(text: str) -> Counter[str]:
