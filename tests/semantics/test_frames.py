@@ -10,6 +10,7 @@ import torch
 from mwl.core import keys
 from mwl.core.errors import NoSkillFits
 from mwl.semantics import Card, SemanticHead
+from mwl.semantics.head import LEAST_COLOURS
 from mwl.semantics.scenes import CAMERAS, differ
 from mwl.simulation import make_env
 
@@ -72,6 +73,24 @@ def test_words_that_say_what_to_do_are_not_overruled(with_door: SemanticHead) ->
 def test_a_scene_that_no_skill_is_for_is_refused(head: SemanticHead) -> None:
     with pytest.raises(NoSkillFits, match="picture"):
         head.weights("go on", next(_frames("h1-door")))
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (128, 128, 128), (200, 200, 200)])
+@pytest.mark.parametrize("drawn", [None, (200, 20, 20), (120, 70, 30), (20, 200, 20)])
+def test_a_drawing_is_no_scene(
+    with_door: SemanticHead, ground: tuple[int, int, int], drawn: tuple[int, int, int] | None
+) -> None:
+    picture = np.full((240, 320, 3), ground, np.uint8)
+    if drawn:
+        picture[60:180, 120:200] = drawn
+    with pytest.raises(NoSkillFits, match="picture"):
+        with_door.weights("go on", picture)
+
+
+def test_a_small_picture_of_a_door_has_the_shades_of_a_scene() -> None:
+    env = _some_steps("h1-door")
+    for camera in CAMERAS:  # the fewest colours are those of a door that fills the view: 29
+        assert len(np.unique(env.render(0, 64, 64, camera, backend="raycast").reshape(-1, 3), axis=0)) > LEAST_COLOURS
 
 
 def test_going_on_before_a_door_unfolds_to_the_recipe(with_door: SemanticHead) -> None:

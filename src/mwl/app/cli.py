@@ -201,7 +201,8 @@ def _add_force(sub: argparse.ArgumentParser) -> None:
 
 def _add_understanding(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--head", default="embedded", help="artifact of a semantic head; default: the shipped one")
-    sub.add_argument("--encoder", metavar="CLIP", help="CLIP that such a folder was fitted on; default: MWL_ENCODER")
+    text = "CLIP that such a folder was fitted on, not the built-in sentence encoder with an image tower for scenes"
+    sub.add_argument("--encoder", metavar="CLIP", help=f"{text}; default: MWL_ENCODER")
     sub.add_argument("--pretrained", metavar="TAG|FILE", help="its weights; default: MWL_ENCODER_WEIGHTS")
     sub.add_argument(
         "--planner", default="clip", choices=("clip", "chat"), help="chat: a language model; clip stands by"

@@ -36,6 +36,7 @@ MAX_REMEMBERED = 20_000  # texts, and groups of them such as the phrases of a ca
 MAX_STEPS = 180_000  # control steps, an hour
 TARGETS = {"door": "at_door", "target": "at_goal"}  # predicates by what a clause goes to
 PER_LOG_ODDS = 0.05  # of confidence: log-odds of the learned refusal on the scale of cosines
+LEAST_COLOURS = 16  # of a scene, whose light makes shades; a drawing or a plain ground has two or three
 POINTS = 0.85  # cosine to a phrase such as "go on" from which words without a picture say nothing
 SAME_WORDS = 0.97  # cosine from which an instruction is a phrase of a card
 RECIPE_CLOSENESS = 0.85  # cosine from which an instruction counts as the wording of a recipe
@@ -316,7 +317,8 @@ class SemanticHead:
             NoSkillFits: it shows nothing that one of the skills is for.
         """
         scores = self.picture_scores(frame)
-        if float(scores.max()) < self.calibration.picture:
+        colours = len(np.unique(np.asarray(frame)[..., :3].reshape(-1, 3), axis=0))
+        if colours < LEAST_COLOURS or float(scores.max()) < self.calibration.picture:
             nearest = [self.names[i] for i in scores.argsort(descending=True)[:3].tolist()]
             raise NoSkillFits(f"{wanted[:80]!r}: the picture shows nothing that one of the skills is for", nearest)
         return scores
