@@ -31,6 +31,7 @@ from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, 
 from mwl.semantics.language import clauses
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
+from mwl.simulation.world import valid_seed
 
 if TYPE_CHECKING:
     from mwl.simulation import HumanoidEnv
@@ -114,7 +115,7 @@ def follow(stage: FollowStage, video: Path | None, report: Report | None = None)
     """
     stage = cast(stage)
     with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(stage.seed)
+        torch.manual_seed(valid_seed(stage.seed))
         env, state, agent = begin(stage)
         with Recorder(video, max_steps=LONGEST) if video else nullcontext() as recorder:
             outcome, way = _episode(stage, env, state, agent, recorder, report)
