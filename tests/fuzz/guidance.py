@@ -9,6 +9,7 @@ from targets import copied, finite, shipped, spoil_artifact, spoil_yaml, texts
 
 from mwl.adaptation.step_profile import StepProfile
 from mwl.core.artifact import write_artifact
+from mwl.experts.library import ExpertLibrary
 from mwl.selection.config import TUNED, Tuned, tuned_at
 from mwl.semantics.language.grammar import Grammar, load_grammar
 from mwl.semantics.language.parameters import parse
@@ -46,9 +47,9 @@ def make_tuned(folder: Path) -> None:
 
 
 def load_tuned(folder: Path) -> Any:
+    """As `guidance.experts` reads a folder: what says that it is no adaptation is read as an expert."""
     tuned = tuned_at(str(folder / "tuned"))
-    assert tuned is not None, "it is no adaptation any more"
-    return tuned
+    return ExpertLibrary.load([str(folder / "tuned")]) if tuned is None else tuned
 
 
 def sound_tuned(tuned: Tuned) -> None:

@@ -240,7 +240,8 @@ class Refusal:
         read_manifest(folder, stage=STAGE)
         stored = read_checkpoint(folder)
         with entries.of_file(folder, "a regression of refusals"):
-            told: dict[str, Any] = entries.mapping(stored["hyper_parameters"], "it", _TOLD)
+            stored = entries.mapping(stored, "it", ("hyper_parameters", "state_dict"))
+            told: dict[str, Any] = entries.mapping(stored["hyper_parameters"], "hyper_parameters", _TOLD)
             state: dict[str, Any] = entries.mapping(
                 stored["state_dict"], "state_dict", ("weight", "bias", "embedded", "share")
             )
