@@ -47,6 +47,7 @@ def test_new_words_take_over_at_once_and_refused_ones_change_nothing(session: Se
     assert live(session, 2).speed > 0.5
     before = session.status()
     assert "no skill fits" in session.tell("bake a cake")
+    assert "characters" in session.tell("walk " * 1000)
     after = session.status()
     assert (after.instruction, after.plan) == (before.instruction, before.plan)
     assert after.refused
@@ -85,6 +86,8 @@ def test_worlds_and_their_targets(session: Session) -> None:
     session.place_goal(1.0, 0.5, 0.9)
     assert session.goal == pytest.approx([1.0, 0.5, 0.9])
     assert session.drawn().mocap_pos[0] == pytest.approx([1.0, 0.5, 0.9])
+    session.place_goal(100.0, 0.5, 0.9)
+    assert session.goal == pytest.approx([2.0, 0.5, 0.9]), "h1-reach draws its targets within 2 m"
     with pytest.raises(UnknownTask):
         session.enter("h1-nowhere")
     assert session.status().task == "h1-reach"

@@ -144,13 +144,25 @@ def begin(stage: FollowStage) -> tuple["HumanoidEnv", TensorDict, InstructedAgen
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
     assign(named)
     head = understand(stage, named)
+    state = env.reset()
+    return env, state, instructed(stage, head, env, named)
+
+
+def instructed(
+    stage: FollowStage, head: SemanticHead, env: "HumanoidEnv", named: Mapping[str, NamedAgent]
+) -> InstructedAgent:
+    """Who carries out the instruction in a world that has been reset.
+
+    Raises:
+        SpecMismatch: an agent was made for another world.
+        NoSkillFits, BadInput: see `direct`.
+    """
     for found in named.values():
         check_fits(found, stage.task, env.task.layout.size)
     manifests = {skill: n.manifest for skill, n in named.items() if n.manifest.get("stage") == "expert"}
-    state = env.reset()
     director = direct(stage, head, env, named, manifests)
     agents = {skill: found.agent for skill, found in named.items()}
-    return env, state, InstructedAgent(director, agents, env.task.layout, manifests)
+    return InstructedAgent(director, agents, env.task.layout, manifests)
 
 
 def cast(stage: FollowStage) -> FollowStage:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from tensordict import TensorDictBase
 
 from mwl.core import keys
-from mwl.core.errors import BadInput, NoSkillFits
+from mwl.core.errors import BadInput
 from mwl.evaluation.agents import NamedAgent, resolve
-from mwl.instructions.acting import InstructedAgent
 from mwl.instructions.arranged import heaviest, shipped_agents
 from mwl.instructions.config import FollowStage
-from mwl.instructions.follow import assign, direct, understand
+from mwl.instructions.follow import assign, instructed, understand
 from mwl.robot import CONTROL_HZ, frames
 from mwl.robot.h1 import build_model
 from mwl.rollouts.falls import AT_RISK
@@ -26,7 +25,6 @@ from mwl.simulation.task import Task
 IDLE = "stop"
 _MOVING = 0.3  # m/s below which a robot stands
 _LIES = 150  # control steps that a fallen robot is looked at before it begins anew
-_LONGEST = 300  # characters of an instruction
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,6 @@ class Session:
         self._stage = FollowStage(instruction=IDLE, agents=agents or shipped_agents(None), task=task, seed=seed)
         self._named: dict[str, NamedAgent] = {name: resolve(where) for name, where in self._stage.agents.items()}
         assign(self._named)
-        self._manifests = {
-            name: found.manifest for name, found in self._named.items() if found.manifest.get("stage") == "expert"
-        }
         self._head = understand(self._stage, self._named)
         self.lock = threading.RLock()
         self._generator = np.random.default_rng(seed)
@@ -108,8 +103,8 @@ class Session:
 
     def _live(self, env: HumanoidEnv) -> None:
         assert isinstance(env.task, Task)
-        self.env, self.layout = env, env.task.layout
-        self.looks = build_model(env.task, visual=True)
+        self.env, self.world, self.layout = env, env.task, env.task.layout
+        self.looks = build_model(self.world, visual=True)
         self._drawn = mujoco.MjData(self.looks)
 
     def reset(self) -> None:
@@ -127,11 +122,11 @@ class Session:
         Returns:
             why they are refused, in which case what was at work goes on; empty where they are followed.
         """
-        words = " ".join(text.split())[:_LONGEST]
+        words = " ".join(text.split())
         with self.lock, torch.random.fork_rng():
             try:
                 self._follow(words)
-            except (NoSkillFits, BadInput) as error:
+            except BadInput as error:
                 self._refused = str(error)
                 return self._refused
             self._instruction, self._refused, self._verdict = words, "", ""
@@ -141,9 +136,7 @@ class Session:
         """Do as told from the next step on; who stands still and was told nothing begins a plan of its own."""
         if self._steps == 0 or (self._resting and self._speed() < _MOVING):
             stage = replace(self._stage, instruction=words)
-            director = direct(stage, self._head, self.env, dict(self._named), self._manifests)
-            agents = {skill: found.agent for skill, found in self._named.items()}
-            self._agent, self._from = InstructedAgent(director, agents, self.layout, self._manifests), 0
+            self._agent, self._from = instructed(stage, self._head, self.env, self._named), 0
         else:
             told = self._agent.director.tell(words)
             self._from = len(self._agent.director.plan) - len(told)
@@ -202,10 +195,10 @@ class Session:
         with self.lock:
             qpos, qvel = self.env.state
             goal, warmstart = self.goal, self.env.simulation.warmstart.copy()
-            env = make_env(self._stage.task, 1, seed=self._stage.seed, num_threads=1, shift=shift)
-            env.reset()
-            self._live(env)
-            self._state = env.set_state(qpos, qvel, warmstart, None if goal is None else goal[None])
+            changed = make_env(self._stage.task, 1, seed=self._stage.seed, num_threads=1, shift=shift)
+            self.env.world = changed.world  # the environment itself stays: who looks at the scene holds it
+            self._state = self.env.reset()
+            self._state = self.env.set_state(qpos, qvel, warmstart, None if goal is None else goal[None])
             self.shift = shift
 
     def drawn(self) -> mujoco.MjData:
@@ -235,7 +228,9 @@ class Session:
                 raise BadInput(f"{self._stage.task} has no target")
             qpos, qvel = self.env.state
             warmstart = self.env.simulation.warmstart.copy()
-            self._state = self.env.set_state(qpos, qvel, warmstart, np.array([[x, y, z]])[:, : len(self.goal)])
+            asked = np.array([x, y, z])[: len(self.goal)]
+            goal = np.clip(asked, np.array(self.world.goal_low), np.array(self.world.goal_high))
+            self._state = self.env.set_state(qpos, qvel, warmstart, goal[None])
 
     def _speed(self) -> float:
         return float(np.linalg.norm(self.env.state[1][0, :2]))

@@ -225,8 +225,8 @@ class Refusal:
     def save(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write it as an artifact."""
         told = {name: getattr(self, name) for name in _TOLD}
-        state = {"weight": self.weight.half(), "bias": self.bias}
-        state |= {"embedded": self.embedded.half(), "share": self.share}
+        state = {name: getattr(self, name) for name in _STATE}
+        state |= {name: state[name].half() for name in ("weight", "embedded")}
         checkpoint = {"hyper_parameters": told, "state_dict": state}
         return write_artifact(folder, stage=STAGE, name=STAGE, checkpoint=checkpoint, metrics=metrics)
 
@@ -242,9 +242,7 @@ class Refusal:
         with entries.of_file(folder, "a regression of refusals"):
             stored = entries.mapping(stored, "it", ("hyper_parameters", "state_dict"))
             told: dict[str, Any] = entries.mapping(stored["hyper_parameters"], "hyper_parameters", _TOLD)
-            state: dict[str, Any] = entries.mapping(
-                stored["state_dict"], "state_dict", ("weight", "bias", "embedded", "share")
-            )
+            state: dict[str, Any] = entries.mapping(stored["state_dict"], "state_dict", _STATE)
             texts = entries.texts(told["texts"], "texts")
             classes, size = entries.texts(told["classes"], "classes"), len(told["words"])
             if state["weight"].ndim != 2 or state["weight"].shape[1] <= size or len(state["weight"]) != len(classes):
@@ -253,12 +251,8 @@ class Refusal:
                 raise ValueError("its embeddings do not fit its texts and weights")
             if state["share"].shape != (len(texts),):
                 raise ValueError("its shares do not fit its texts")
-            rest: dict[str, Any] = {
-                "texts": texts,
-                "threshold": float(told["threshold"]),
-                "raised": float(told["raised"]),
-            }
-            return cls(classes, told["words"], **state, **rest)
+            odds: dict[str, Any] = {name: float(told[name]) for name in ("threshold", "raised")}
+            return cls(classes, told["words"], texts=texts, **state, **odds)
 
 
 def cross_validated(

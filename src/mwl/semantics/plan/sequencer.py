@@ -142,7 +142,7 @@ class Sequencer:
         before, skills, told = self.place, self._skills, self.plan
         if before:
             turned = [self._turned_on_purpose(min(old, len(told) - 1), n, state) for n, old in enumerate(before)]
-            self.odometer.begin(self._at_risk | True, self.odometer.heading + torch.tensor(turned))
+            self.odometer.begin(torch.ones_like(self._at_risk), self.odometer.heading + torch.tensor(turned))
         self.plan = list(plan)
         self._tabulate()
         for environment, old in enumerate(before):
