@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from mwl.core.errors import BadInput, MissingDependency
+from mwl.robot.h1 import build_model
 from mwl.simulation import make_env
+from mwl.simulation.rendering.raycast import RayCaster
+from mwl.simulation.rendering.renderer import chosen_backend
 from mwl.simulation.rendering.viewer import watch
 
 
@@ -60,6 +63,32 @@ def test_unknown_camera_and_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MWL_RENDERER", "vulkan")
     with pytest.raises(BadInput, match="MWL_RENDERER"):
         env.render()
+
+
+@pytest.mark.parametrize(("works", "chosen"), [(True, "egl"), (False, "raycast")])
+def test_opengl_that_mujoco_is_told_to_use_is_used_where_it_works(
+    monkeypatch: pytest.MonkeyPatch, works: bool, chosen: str
+) -> None:
+    monkeypatch.delenv("MWL_RENDERER", raising=False)
+    monkeypatch.setattr("mwl.simulation.rendering.renderer.works", lambda backend: works)
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    assert chosen_backend() == chosen
+    monkeypatch.setenv("MWL_RENDERER", "osmesa")
+    assert chosen_backend() == "osmesa", "what is said of this package alone goes first"
+
+
+@pytest.mark.parametrize("task", ["h1-walk", "h1-door", "h1-maze", "h1-stair", "h1-slide"])
+def test_rays_that_are_saved_would_have_shown_nothing_else(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env(task, num_envs=1, seed=1)
+    env.reset()
+    model = build_model(env.task, visual=True)
+    for camera in [model.camera(i).name for i in range(model.ncam)]:
+        quick = env.render(width=150, height=100, camera=camera, backend="raycast").astype(int)
+        with monkeypatch.context() as patch:
+            patch.setattr(RayCaster, "_covered", lambda self, corners, scale: np.ones(15_000, bool))
+            whole = env.render(width=150, height=100, camera=camera, backend="raycast").astype(int)
+        # single pixels on an edge may fall to either side of it in float32: 3 of 15,000 at the most
+        assert np.count_nonzero(np.abs(quick - whole).max(axis=-1) > 1) <= 3
 
 
 def test_a_broken_opengl_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:

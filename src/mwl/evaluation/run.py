@@ -24,11 +24,7 @@ from mwl.simulation import Shift, make_env
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"
 ASIDE = Path("runs/evaluations")  # for records that MLflow can't take
-FILM: dict[str, Any] = {
-    "every": 5,
-    "size": (320, 240),
-    "max_steps": 500,
-}  # ten seconds at 10 frames/s: 5 s of drawing on one core
+FILM: dict[str, Any] = {"max_steps": 500}  # ten seconds, which take about as long to draw on one core
 
 
 def evaluate(

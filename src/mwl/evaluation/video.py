@@ -47,7 +47,7 @@ class Recorder:
         path: Path,
         caption: Sequence[str] = (),
         every: int = 2,
-        size: tuple[int, int] = (480, 360),
+        size: tuple[int, int] = (720, 480),
         max_steps: int = 1000,
         index: int = 0,
         experts: Sequence[str] = (),

@@ -85,7 +85,7 @@ def direct(
     return Director(
         head,
         stage.instruction,
-        lambda: env.render(0, *FRAME_SIZE),
+        lambda: env.render(0, *FRAME_SIZE, backend="raycast"),  # as the image tower learned them
         Arranged(planner, list(skills), walkers),
         DirectorConfig(look_every=stage.look_every),
         SequencerConfig(

@@ -134,7 +134,7 @@ class HumanoidEnv(EnvBase):
             index: which environment.
             width, height: in pixels.
             camera: `follow`, `side`, `head` (what the robot sees) or one of the scene; None takes the task's own.
-            backend: `raycast`, `egl`, `osmesa`, or None for what `MWL_RENDERER` says (`raycast` unless set).
+            backend: `raycast`, `egl`, `osmesa`, or None for what `MWL_RENDERER` or `MUJOCO_GL` says, else `raycast`.
 
         Raises:
             BadInput: no such environment, camera or backend, or a picture without pixels or with too many.

@@ -1,110 +1,205 @@
-"""A small ray caster on `mujoco.mj_multiRay`: pictures without OpenGL, the same on every machine."""
+"""A small ray caster on `mujoco.mj_multiRay`: pictures without OpenGL, the same on every machine.
+
+Most of a picture is sky and level floor, which need no casting. Rays are cast where the box around a geom is seen, and
+toward the sun from where such a box may throw its shadow.
+"""
+
+import functools
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float32]
+Points = NDArray[np.float64]
+
+_NOTHING = -1  # instead of a geom
 _GROUPS = np.array([1, 1, 1, 0, 0, 0], dtype=np.uint8)  # group 3 holds contact shapes, which aren't drawn
 _CUTOFF = 60.0  # m
+_NEAR = 1e-2  # m, depth from which a point is before a camera
+_LEVEL = 1 - 1e-9  # upward part of a level floor's normal
 _ROBOT = 1  # body that all scenes begin with
 _SUN_DISTANCE = 30.0  # m; far enough for nearly parallel shadows, and a single point, as multi-ray casting needs
 _SUN = np.array([0.45, -0.55, 1.0]) / np.linalg.norm([0.45, -0.55, 1.0])  # direction toward the light
-_SKY_TOP, _SKY_HORIZON = np.array([0.53, 0.68, 0.85]), np.array([0.90, 0.93, 0.96])
-_TILES = np.array([[0.60, 0.64, 0.69], [0.70, 0.73, 0.77]])
+_SKY_TOP, _SKY_HORIZON = np.array([0.53, 0.68, 0.85], np.float32), np.array([0.90, 0.93, 0.96], np.float32)
+_TILES = np.array([[0.60, 0.64, 0.69], [0.70, 0.73, 0.77]], np.float32)
 _TILE_SIZE = 1.0  # m
 _FOG_START, _FOG_LENGTH = 6.0, 14.0  # m
+_SHINES = 0.85  # cosine to the highlight from which it can be seen
+_CORNERS = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), axis=-1).reshape(8, 3)
 
 
 class RayCaster:
     """Draws a model's visible geoms with one sun, its shadows, a chequered floor and a sky.
 
     Args:
-        model: what to draw; primitive shapes, as every scene here has.
+        model: what to draw.
         width, height: size of the picture in pixels.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self._model, self._width, self._height = model, width, height
-        colour = model.geom_rgba[:, :3].copy()
+        self._colour, self._gloss = model.geom_rgba[:, :3].astype(np.float32), np.zeros(model.ngeom, np.float32)
         has_material = model.geom_matid >= 0
-        colour[has_material] = model.mat_rgba[model.geom_matid[has_material], :3]
-        self._colour = colour
-        gloss = np.zeros(model.ngeom)
-        gloss[has_material] = model.mat_specular[model.geom_matid[has_material]]
-        self._gloss = gloss
-        self._is_floor = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        self._colour[has_material] = model.mat_rgba[model.geom_matid[has_material], :3]
+        self._gloss[has_material] = model.mat_specular[model.geom_matid[has_material]]
+        self._is_plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        drawn = _GROUPS[model.geom_group] > 0
+        self._things, planes = np.flatnonzero(drawn & ~self._is_plane), np.flatnonzero(drawn & self._is_plane)
+        endless = len(planes) == 1 and not model.geom_size[planes[0], :2].any()
+        self._floor = int(planes[0]) if endless else _NOTHING
 
     def render(self, data: mujoco.MjData, camera: str) -> NDArray[np.uint8]:
         """Picture `[H, W, 3]` through a named camera."""
-        rays = self._rays(data, camera)
-        origin = data.cam_xpos[self._model.camera(camera).id].copy()
-        geom, distance, normal = self._cast(data, origin, rays)
-        picture = self._sky(rays)
-        hit = geom >= 0
-        points = origin + distance[hit, None] * rays[hit]
-        if not hit.any():
-            return self._pixels(picture)
-        surface = self._shade(data, geom[hit], points, normal[hit], rays[hit])
-        haze = np.clip((distance[hit] - _FOG_START) / _FOG_LENGTH, 0, 1)[:, None]
-        picture[hit] = (1 - haze) * surface + haze * _SKY_HORIZON
-        return self._pixels(picture)
+        index = self._model.camera(camera).id
+        origin, axes = data.cam_xpos[index].copy(), data.cam_xmat[index].reshape(3, 3)
+        local, scale = self._directions(float(self._model.cam_fovy[index]))
+        rays, corners = local @ axes.T.astype(np.float32), self._corners(data)
 
-    def _pixels(self, picture: NDArray[np.float64]) -> NDArray[np.uint8]:
+        def covered(corners: Points) -> NDArray[np.bool_]:
+            return self._covered((corners - origin) @ axes, scale)
+
+        floor = self._floor if self._floor >= 0 and data.geom_xmat[self._floor, 8] > _LEVEL else _NOTHING
+        cast = np.arange(len(rays)) if floor < 0 else np.flatnonzero(covered(corners))
+        geom, distance, normal = self._cast(data, origin, rays[cast])
+        hit = (geom >= 0) & (geom != floor)
+        cast = cast[hit]
+        picture = self._sky(rays)
+        if floor >= 0:
+            height = float(data.geom_xpos[floor, 2])
+            seen = rays[:, 2] * (_FOG_START + _FOG_LENGTH) < min(height - origin[2], 0)  # farther on all is haze
+            seen[cast] = False
+            ground = np.flatnonzero(seen)
+            shadowed = np.flatnonzero(covered(_shadows(corners, self._sun(data), height))[ground])
+            picture[ground] = self._ground(data, floor, height - origin[2], origin, rays[ground], shadowed)
+        picture[cast] = self._shade(data, geom[hit], distance[hit], normal[hit], origin, rays[cast])
         return (np.clip(picture, 0, 1) * 255).astype(np.uint8).reshape(self._height, self._width, 3)
 
-    def _rays(self, data: mujoco.MjData, camera: str) -> NDArray[np.float64]:
-        """Unit directions `[H * W, 3]` in the world frame, row by row from the top left."""
-        index = self._model.camera(camera).id
-        half = np.tan(np.radians(self._model.cam_fovy[index]) / 2)
+    @functools.cache  # noqa: B019  # few renderers are kept
+    def _directions(self, fovy: float) -> tuple[Array, float]:
+        """Unit directions `[H * W, 3]` in a camera's frame, row by row from the top left, and pixels per unit slope."""
+        half = np.tan(np.radians(fovy) / 2)
         across = (2 * (np.arange(self._width) + 0.5) / self._width - 1) * half * self._width / self._height
         up = (1 - 2 * (np.arange(self._height) + 0.5) / self._height) * half
         x, y = np.meshgrid(across, up)
         local = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)  # a camera looks along its -z axis
-        world = local @ data.cam_xmat[index].reshape(3, 3).T
-        return world / np.linalg.norm(world, axis=1, keepdims=True)
+        return (local / np.linalg.norm(local, axis=1, keepdims=True)).astype(np.float32), self._height / 2 / half
+
+    def _corners(self, data: mujoco.MjData) -> Points:
+        """Corners `[G, 8, 3]` of the boxes around the geoms that are no planes, in the world frame."""
+        box, turned = self._model.geom_aabb[self._things], data.geom_xmat[self._things].reshape(-1, 3, 3)
+        local = box[:, None, :3] + _CORNERS * box[:, None, 3:]
+        corners: Points = data.geom_xpos[self._things, None] + local @ turned.transpose(0, 2, 1)
+        return corners
+
+    def _covered(self, corners: Points, scale: float) -> NDArray[np.bool_]:
+        """Pixels `[H * W]` in which convex things may be seen, by their corners `[G, 8, 3]` in the camera's frame."""
+        seen, size = np.zeros((self._height, self._width), bool), np.array([self._height, self._width])
+        corners = _before(corners[(corners[..., 2] < -_NEAR).any(axis=1)])
+        places = scale * corners[..., 1::-1] * [-1, 1] / -corners[..., 2:] + size / 2  # row, column
+        bounds = np.stack([places.min(axis=1) - 1, places.max(axis=1) + 1], axis=1).clip(0, size).round().astype(int)
+        for (top, left), (bottom, right) in bounds:
+            seen[top:bottom, left:right] = True
+        return seen.ravel()
 
     def _cast(
-        self, data: mujoco.MjData, origin: NDArray[np.float64], rays: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        self, data: mujoco.MjData, origin: Points, rays: NDArray[np.floating]
+    ) -> tuple[NDArray[np.int32], Points, Points]:
         """First hits of unit rays from one point: geom (-1 for none), distance in m, surface normal."""
         count = len(rays)
-        geom, distance = np.empty(count, dtype=np.int32), np.empty(count)
-        normal = np.empty(3 * count)
-        mujoco.mj_multiRay(
-            self._model, data, origin, rays.ravel(), _GROUPS, True, -1, geom, distance, normal, count, _CUTOFF
-        )
+        geom, distance, normal = np.empty(count, dtype=np.int32), np.empty(count), np.empty(3 * count)
+        toward = rays.astype(np.float64).ravel()
+        if count:
+            mujoco.mj_multiRay(
+                self._model, data, origin, toward, _GROUPS, True, -1, geom, distance, normal, count, _CUTOFF
+            )
         return geom, distance, normal.reshape(count, 3)
+
+    def _ground(
+        self, data: mujoco.MjData, floor: int, drop: float, origin: Points, rays: Array, shadowed: NDArray[np.int64]
+    ) -> Array:
+        """Colours `[M, 3]` of the level floor `drop` m above the camera, in shadow perhaps where `shadowed` says."""
+        distance = np.float32(drop) / rays[:, 2]
+        x, y = (np.float32(origin[axis]) + distance * rays[:, axis] for axis in (0, 1))
+        lit = np.full(len(rays), _SUN[2], np.float32)
+        lit[shadowed] *= ~self._shadowed(data, origin + distance[shadowed, None] * rays[shadowed])
+        colour = _TILES[_tile(x, y)] * (0.54 + 0.55 * lit)[:, None]
+        toward = rays @ _SUN.astype(np.float32)
+        half_way = (np.float32(_SUN[2]) - rays[:, 2]) / np.sqrt(2 - 2 * toward)  # cosine of the normal to half-way
+        bright = np.flatnonzero(half_way > _SHINES)
+        colour[bright] += (0.5 * self._gloss[floor] * lit[bright] * half_way[bright] ** 40)[:, None]
+        return _hazy(colour, distance)
 
     def _shade(
         self,
         data: mujoco.MjData,
         geom: NDArray[np.int32],
-        points: NDArray[np.float64],
-        normal: NDArray[np.float64],
-        rays: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """Colours `[M, 3]` of surface points: sky light, sun where not in shadow, a highlight."""
-        colour = self._colour[geom]
-        floor = self._is_floor[geom]
-        tile = np.floor(points[floor, :2] / _TILE_SIZE).astype(int).sum(axis=1) % 2
-        colour[floor] = _TILES[tile]
-        facing = np.clip(normal @ _SUN, 0, 1)
-        lit = facing * ~self._shadowed(data, points)
-        half_way = _SUN - rays
-        half_way /= np.linalg.norm(half_way, axis=1, keepdims=True)
-        shine = self._gloss[geom] * lit * np.clip((normal * half_way).sum(axis=1), 0, 1) ** 40
+        distance: Points,
+        normal: Points,
+        origin: Points,
+        rays: Array,
+    ) -> Array:
+        """Colours `[M, 3]` of what rays from a place hit: sky light, sun where not in shadow, a highlight."""
+        points = origin + distance[:, None] * rays
+        colour, planes = self._colour[geom], self._is_plane[geom]
+        if planes.any():
+            colour[planes] = _TILES[_tile(*points[planes, :2].T)]
+        normal = normal.astype(np.float32)
+        lit = np.clip(normal @ _SUN.astype(np.float32), 0, 1)
+        facing = np.flatnonzero(lit)
+        lit[facing] *= ~self._shadowed(data, points[facing])
+        half_way = _SUN.astype(np.float32) - rays
+        bright = np.einsum("mi,mi->m", normal, half_way) / np.sqrt(np.einsum("mi,mi->m", half_way, half_way))
+        shine = self._gloss[geom] * lit * np.clip(bright, 0, 1) ** 40
         light = 0.42 + 0.12 * normal[:, 2] + 0.55 * lit
-        return colour * light[:, None] + 0.5 * shine[:, None]
+        return _hazy(colour * light[:, None] + 0.5 * shine[:, None], distance.astype(np.float32))
 
-    def _shadowed(self, data: mujoco.MjData, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    @staticmethod
+    def _sun(data: mujoco.MjData) -> Points:
+        return data.xpos[_ROBOT] + _SUN_DISTANCE * _SUN
+
+    def _shadowed(self, data: mujoco.MjData, points: Points) -> NDArray[np.bool_]:
         """Whether something stands between the sun and each point `[M]`."""
-        sun = data.xpos[_ROBOT] + _SUN_DISTANCE * _SUN
-        toward = points - sun
-        distance = np.linalg.norm(toward, axis=1)
-        _, first, _ = self._cast(data, sun, toward / distance[:, None])
+        toward = points - self._sun(data)
+        distance = np.sqrt(np.einsum("mi,mi->m", toward, toward))
+        _, first, _ = self._cast(data, self._sun(data), toward / distance[:, None])
         return (first >= 0) & (first < distance - 5e-3)
 
     @staticmethod
-    def _sky(rays: NDArray[np.float64]) -> NDArray[np.float64]:
-        height = np.clip(rays[:, 2:], 0, 1) ** 0.6
-        return (1 - height) * _SKY_HORIZON + height * _SKY_TOP
+    def _sky(rays: Array) -> Array:
+        picture = np.tile(_SKY_HORIZON, (len(rays), 1))
+        up = rays[:, 2] > 0
+        height = rays[up, 2:] ** np.float32(0.6)
+        picture[up] += height * (_SKY_TOP - _SKY_HORIZON)
+        return picture
+
+
+def _before(corners: Points) -> Points:
+    """Corners `[G, N, 3]` of what is left of boxes when all behind a camera, in its frame, is cut off."""
+    first, second = np.triu_indices(corners.shape[1])  # with itself, too: a corner that is kept
+    start, step = corners[:, first], corners[:, second] - corners[:, first]
+    depth, rise = -start[..., 2:] - _NEAR, -step[..., 2:]
+    cuts = (depth >= 0) != (depth + rise >= 0)
+    points = start - step * np.divide(depth, rise, where=cuts, out=np.zeros_like(depth))
+    kept = cuts | (depth >= 0)
+    some: Points = np.take_along_axis(points, kept.argmax(axis=1)[:, None], axis=1)
+    return np.where(kept, points, some)
+
+
+def _shadows(corners: Points, sun: Points, height: float) -> Points:
+    """Where corners `[G, 8, 3]` throw their shadows on a level floor."""
+    above = np.clip(corners[..., 2:], height, sun[2] - 1.0)
+    shadows: Points = sun + (corners - sun) * ((sun[2] - height) / (sun[2] - above))
+    shadows[..., 2] = height
+    return shadows
+
+
+def _tile(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of two colours the chequered floor has at places in m."""
+    return (np.floor(x / _TILE_SIZE) + np.floor(y / _TILE_SIZE)).astype(np.int64) % 2
+
+
+def _hazy(colour: NDArray[np.floating], distance: NDArray[np.floating]) -> Array:
+    """Colours `[M, 3]` seen through as many m of air."""
+    haze = np.clip((distance - _FOG_START) / _FOG_LENGTH, 0, 1)[:, None]
+    return (colour + haze * (_SKY_HORIZON - colour)).astype(np.float32, copy=False)

@@ -1,7 +1,8 @@
 """Pictures of the simulation: by a ray caster of our own, or by MuJoCo's OpenGL renderer.
 
 The ray caster is the default: it needs no OpenGL and gives the same pixels on every machine, so that the frames the
-semantic layer was trained on look the same everywhere. `MWL_RENDERER=egl` or `osmesa` takes MuJoCo's own renderer.
+semantic layer was trained on look the same everywhere. `MWL_RENDERER=egl` or `osmesa` takes MuJoCo's own renderer, and
+so does MuJoCo's own `MUJOCO_GL` where that works.
 """
 
 import functools
@@ -34,12 +35,15 @@ class Renderer(Protocol):
 
 
 def chosen_backend() -> str:
-    """The backend that `MWL_RENDERER` names, else `raycast`.
+    """The backend that `MWL_RENDERER` names, else the OpenGL that `MUJOCO_GL` names where it works, else `raycast`.
 
     Raises:
         BadInput: `MWL_RENDERER` names no backend.
     """
-    return _known_backend("MWL_RENDERER", os.environ.get("MWL_RENDERER", "raycast").strip().lower())
+    if wanted := os.environ.get("MWL_RENDERER", "").strip().lower():
+        return _known_backend("MWL_RENDERER", wanted)
+    common = os.environ.get("MUJOCO_GL", "").strip().lower()
+    return common if common in _GL_BACKENDS and works(common) else "raycast"
 
 
 def _known_backend(name: str, wanted: str) -> str:
@@ -49,7 +53,7 @@ def _known_backend(name: str, wanted: str) -> str:
 
 
 def make_renderer(model: mujoco.MjModel, width: int, height: int, backend: str | None = None) -> Renderer:
-    """A renderer for pictures of `width` x `height` pixels; `backend` None takes `MWL_RENDERER` or `raycast`.
+    """A renderer for pictures of `width` x `height` pixels; `backend` None takes `chosen_backend`.
 
     Raises:
         BadInput: a side that is no whole number from 1 to 4096, or an unknown backend.
