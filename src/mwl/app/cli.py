@@ -130,7 +130,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help="override a value")
 
     sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
-    sub.add_argument("--task", required=True, help="for example h1-walk")
+    text = "for example h1-walk; or gym:ID, dmc:DOMAIN-TASK, class:MODULE.CLASS of a TorchRL environment"
+    sub.add_argument("--task", "--env", required=True, help=text)
     sub.add_argument(
         "--agent",
         help="artifact (folder) | expert:<name> | agent:<task> | run:<MLflow id> | class:<path>; default: the best "
@@ -299,9 +300,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from mwl.evaluation.agents import best_shipped
     from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
     from mwl.evaluation.table import record_table
+    from mwl.rollouts.external import is_external
     from mwl.simulation import get_task
 
     if options.agent is None:
+        if is_external(options.task):
+            raise BadInput(f"--env {options.task} needs --agent: nothing ships for it")
         if options.suite == "embedded":
             get_task(options.task)  # a misspelt one is told first
         options.agent = best_shipped(options.task)

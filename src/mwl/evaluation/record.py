@@ -85,15 +85,17 @@ class Record:
     returns: list[float]
     lengths: list[int]
     length_mean: float
-    success_rate: float
-    """Share of episodes whose return reaches the task's success bar, or that ended because the task was done."""
-    fall_rate: float
-    """Share of episodes that ended in a fall (`mwl.rollouts.falls`)."""
-    action_rate: float
+    success_rate: float | None
+    """Share of episodes whose return reaches the task's success bar, or that ended because the task was done; None
+    where no return counts as one."""
+    fall_rate: float | None
+    """Share of episodes that ended in a fall (`mwl.rollouts.falls`); None, as all that follows, where there is no
+    robot."""
+    action_rate: float | None
     """Mean absolute change of an action between two control steps, in units of the action range [-1, 1]."""
-    jerk: float
+    jerk: float | None
     """Root mean square of the joints' third derivative, rad/s^3."""
-    energy: float
+    energy: float | None
     """Mean mechanical power over all joints, sum |torque x velocity|, W."""
     env_steps_per_s: float
     address: str = ""

@@ -19,7 +19,8 @@ from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.rollouts.episodes import Episodes, run_episodes
-from mwl.simulation import Shift, make_env
+from mwl.rollouts.external import ExternalEnv, is_external
+from mwl.simulation import HumanoidEnv, Shift, make_env
 
 Report = Callable[[float, str], None]
 VIDEO = "episode.mp4"
@@ -50,8 +51,10 @@ def evaluate(
     if config.episodes < 1:
         raise BadInput(f"--episodes {config.episodes}: at least one episode is needed")
     shift = None if config.shift is None else Shift.parse(config.shift)
-    env = make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads, shift)  # type: ignore[arg-type]
+    env = _make_env(config, shift)
     task = env.task
+    if video is not None and isinstance(env, ExternalEnv):
+        raise BadInput(f"--video {video}: films are of the robot; leave it out in {config.task}")
     named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
     check_fits(named, config.task, task.layout.size)
     if ready is not None:
@@ -67,12 +70,24 @@ def evaluate(
     return _summarise(config, named, episodes, task.success_bar)
 
 
+def _make_env(config: EvaluationConfig, shift: Shift | None) -> HumanoidEnv | ExternalEnv:
+    """The episodes of an evaluation, one in each environment."""
+    if not is_external(config.task):
+        return make_env(config.task, config.episodes, config.suite, config.seed, config.num_threads, shift)  # type: ignore[arg-type]
+    if shift is not None or config.suite != "embedded" or config.num_threads is not None:
+        raise BadInput(f"{config.task}: shifts, suites and threads of the physics are of the robot's tasks alone")
+    return ExternalEnv(config.task, config.episodes, config.seed)
+
+
 def check_fits(named: NamedAgent, task: str, observed: int) -> None:
-    """Refuse a policy that reads another observation than the task shows.
+    """Refuse a policy that reads another observation than the task shows, or was made for another environment.
 
     Raises:
-        SpecMismatch: the sizes differ.
+        SpecMismatch: the sizes differ, or one of both is not the robot's and they are not the same.
     """
+    home = named.manifest.get("task")
+    if named.manifest and home != task and (is_external(home) or is_external(task)):
+        raise SpecMismatch(f"{named.address}: made for {home}, so it can't act in {task}; fit one there")
     spec = named.manifest.get("observation")
     size = spec.get("size") if isinstance(spec, dict) else None
     if named.manifest.get("stage") == "world_model" and size is not None and int(size) != observed:
@@ -178,7 +193,7 @@ def evaluate_with_film(
             tell(f"{why}; the evaluation goes on without MLflow")
 
     with tempfile.TemporaryDirectory() as scratch:
-        film = video or Path(scratch) / VIDEO
+        film = video if is_external(config.task) else video or Path(scratch) / VIDEO
         record = evaluate(config, film, report, try_store, film_failed)
         try:
             return track(record, experiment, film=film)

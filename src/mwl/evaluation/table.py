@@ -204,14 +204,17 @@ def record_table(record: "Record") -> Table:
         "return": f"{record.return_mean:.1f} ± {record.return_std:.1f}",
         "95 % CI of the mean": interval,
         "length": f"{record.length_mean:.0f} steps",
-        "success": f"{record.success_rate:.0%}",
-        "falls": f"{record.fall_rate:.0%}",
-        **({} if record.down_rate is None else {"on the floor": f"{record.down_rate:.0%}"}),
-        "action rate": f"{record.action_rate:.4f} per step",
-        "jerk": f"{record.jerk:.0f} rad/s³",
-        "energy": f"{record.energy:.0f} W",
-        "speed": f"{record.env_steps_per_s:.0f} env steps/s",
     }
+    known = {
+        "success": (record.success_rate, ".0%", ""),
+        "falls": (record.fall_rate, ".0%", ""),
+        "on the floor": (record.down_rate, ".0%", ""),
+        "action rate": (record.action_rate, ".4f", " per step"),
+        "jerk": (record.jerk, ".0f", " rad/s³"),
+        "energy": (record.energy, ".0f", " W"),
+        "speed": (record.env_steps_per_s, ".0f", " env steps/s"),
+    }
+    lines |= {name: f"{value:{form}}{unit}" for name, (value, form, unit) in known.items() if value is not None}
     for name, value in lines.items():
         table.add_row(name, value)
     return table

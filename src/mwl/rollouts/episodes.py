@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mujoco
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mwl.core import keys
+from mwl.rollouts.external import ExternalEnv
 from mwl.rollouts.falls import DOWN_HEAD, fell
 from mwl.rollouts.metrics import Motion
 from mwl.rollouts.pushes import Pushes
@@ -37,6 +39,7 @@ class Agent(Protocol):
     # An agent may have `remember(reward)`, too: it is then told the rewards `[N]` of its last actions.
 
 
+Env = HumanoidEnv | ExternalEnv
 OnStep = Callable[[int, HumanoidEnv, Agent], None]
 Report = Callable[[float, str], None]
 
@@ -62,7 +65,7 @@ class Step:
 
 @torch.no_grad()
 def rollout(
-    env: HumanoidEnv,
+    env: Env,
     agent: Agent,
     steps: int | None = None,
     *,
@@ -80,7 +83,8 @@ def rollout(
         steps: at most so many; None takes the task's own limit.
         start: what `env.set_state` returned, to begin there; None begins as the benchmark does.
         pushes: velocity pushes between steps, in the embedded suite.
-        on_step: called with (step, env, agent) when the agent has chosen and nothing has moved yet, for recording.
+        on_step: called with (step, env, agent) when the agent has chosen and nothing has moved yet, for recording the
+            robot.
 
     Yields:
         every step once it is done; `env.measurement` is then that of the states reached.
@@ -92,7 +96,7 @@ def rollout(
     for index in range(env.task.max_episode_steps if steps is None else steps):
         observation = now[keys.OBSERVATION]
         action = agent.act(observation, index)
-        if on_step is not None:
+        if on_step is not None and isinstance(env, HumanoidEnv):
             on_step(index, env, agent)
         after = env.step(now.set(keys.ACTION, action))[keys.NEXT]
         yield Step(index, observation, action, after, running.copy())
@@ -106,7 +110,7 @@ def rollout(
         if done.any():
             env.maybe_reset(now)
             agent.reset(done)
-        if pushes is not None and pushes(env.simulation, index):
+        if pushes is not None and isinstance(env, HumanoidEnv) and pushes(env.simulation, index):
             now[keys.OBSERVATION] = torch.from_numpy(env.world.observation())
 
 
@@ -120,8 +124,9 @@ class Episodes:
         fell: ended by a fall, see `mwl.rollouts.falls`.
         ended_well: ended because the task was done.
         down: the head was near the floor at some time, whether or not that ended the episode.
-        action_rate, jerk, energy, foot_skate: see `mwl.rollouts.metrics`; no skating of robots whose feet aren't known.
         env_steps_per_s: speed of acting and simulating together.
+        action_rate, jerk, energy, foot_skate: see `mwl.rollouts.metrics`; no skating of robots whose feet aren't known,
+            nothing of it where there is no robot.
     """
 
     returns: NDArray[np.float64]
@@ -129,11 +134,11 @@ class Episodes:
     fell: NDArray[np.bool_]
     ended_well: NDArray[np.bool_]
     down: NDArray[np.bool_]
-    action_rate: NDArray[np.float64]
-    jerk: NDArray[np.float64]
-    energy: NDArray[np.float64]
-    foot_skate: NDArray[np.float64] | None
     env_steps_per_s: float
+    action_rate: NDArray[np.float64] | None = None
+    jerk: NDArray[np.float64] | None = None
+    energy: NDArray[np.float64] | None = None
+    foot_skate: NDArray[np.float64] | None = None
 
     def succeeded(self, success_bar: float) -> NDArray[np.bool_]:
         """Where the return reached what the benchmark calls a success, or the task was done and ended `[N]`."""
@@ -142,23 +147,21 @@ class Episodes:
     def figures(self, success_bar: float) -> dict[str, Any]:
         """What records and manifests say of the episodes, by name."""
         interval = ci95(self.returns.tolist())
+        of_robot = {name: getattr(self, name) for name in ("action_rate", "jerk", "energy", "foot_skate")}
+        robot = self.jerk is not None
+        of_robot |= {"fall_rate": self.fell if robot else None, "down_rate": self.down if robot else None}
         return {
             "return_mean": float(self.returns.mean()),
             "return_std": float(self.returns.std()),
             "return_ci95": None if interval is None else list(interval),
             "length_mean": float(self.lengths.mean()),
-            "success_rate": float(self.succeeded(success_bar).mean()),
-            "fall_rate": float(self.fell.mean()),
-            "down_rate": float(self.down.mean()),
-            "action_rate": float(self.action_rate.mean()),
-            "jerk": float(self.jerk.mean()),
-            "energy": float(self.energy.mean()),
-            "foot_skate": None if self.foot_skate is None else float(self.foot_skate.mean()),
+            "success_rate": float(self.succeeded(success_bar).mean()) if isfinite(success_bar) else None,
+            **{name: None if value is None else float(value.mean()) for name, value in of_robot.items()},
         }
 
 
 def run_episodes(
-    env: HumanoidEnv,
+    env: Env,
     agent: Agent,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -181,8 +184,7 @@ def run_episodes(
     num_envs, limit = env.num_envs, env.task.max_episode_steps
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     fallen, well, down = (np.zeros(num_envs, dtype=bool) for _ in range(3))
-    motion, (actuators, joints) = Motion(num_envs), _actuated(env.model)
-    ours = "robot_qpos" in env.task.layout.slices
+    motion = _Watched(env) if isinstance(env, HumanoidEnv) else None
     watched = 0.0
 
     def watch(step: int, env: HumanoidEnv, agent: Agent) -> None:
@@ -196,21 +198,43 @@ def run_episodes(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for step in rollout(env, agent, pushes=pushes, on_step=watch):
-            measured, running = env.measurement, step.running
+            running = step.running
             returns += np.where(running, _column(step.after[keys.REWARD]), 0.0)
             lengths += running
-            terminated, succeeded = _column(step.after[keys.TERMINATED]), env.succeeded
-            fallen |= running & fell(terminated, succeeded)
-            well |= running & terminated & succeeded
-            if "head_position" in measured.index.slices:
-                down |= running & (measured["head_position"][:, 2] < DOWN_HEAD)
-            action, torque = step.action.detach().cpu().numpy().astype(float), measured["actuator_force"][:, actuators]
-            motion.add(action, measured.qvel[:, joints], torque, running, measured.qpos if ours else None)
+            if motion is not None:
+                terminated, succeeded = _column(step.after[keys.TERMINATED]), motion.env.succeeded
+                fallen |= running & fell(terminated, succeeded)
+                well |= running & terminated & succeeded
+                down |= running & motion.see(step)
             if report is not None and step.index % 10 == 0:
                 report(step.index / limit, f"return={returns.mean():.0f}")
     speed = float(lengths.sum() / (time.perf_counter() - started - watched))
-    moved = {name: value if ours or name != "foot_skate" else None for name, value in motion.means().items()}
-    return Episodes(returns, lengths, fallen, well, down, **moved, env_steps_per_s=speed)  # type: ignore[arg-type]
+    return Episodes(returns, lengths, fallen, well, down, speed, **({} if motion is None else motion.means()))
+
+
+class _Watched:
+    """What is measured of a robot's motion, step by step."""
+
+    def __init__(self, env: HumanoidEnv) -> None:
+        self.env, self.motion = env, Motion(env.num_envs)
+        self.actuators, self.joints = _actuated(env.model)
+        self.ours = "robot_qpos" in env.task.layout.slices
+
+    def see(self, step: Step) -> NDArray[np.bool_]:
+        """Account for a step; returns where the head is near the floor `[N]`."""
+        measured = self.env.measurement
+        action, torque = step.action.detach().cpu().numpy().astype(float), measured["actuator_force"]
+        pose = measured.qpos if self.ours else None
+        self.motion.add(action, measured.qvel[:, self.joints], torque[:, self.actuators], step.running, pose)
+        if "head_position" not in measured.index.slices:
+            return np.zeros(self.env.num_envs, dtype=bool)
+        return measured["head_position"][:, 2] < DOWN_HEAD
+
+    def means(self) -> dict[str, Any]:
+        """The figures of each episode `[N]`; no skating of robots whose feet aren't known."""
+        return {
+            name: value if self.ours or name != "foot_skate" else None for name, value in self.motion.means().items()
+        }
 
 
 def _actuated(model: mujoco.MjModel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -14,7 +14,8 @@ from torchrl.envs import EnvBase
 from mwl.core import keys
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput, NonFiniteLoss, PhysicsError
-from mwl.robot.h1 import RADIANS_PER_ACTION
+from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT
+from mwl.rollouts.external import ExternalEnv, is_external
 from mwl.simulation import get_task, make_env
 
 _FINITE = {
@@ -39,6 +40,8 @@ class EnvSpec:
     """Action per radian, by actuator."""
     position: bool = False
     """The scene is fixed, see `mwl.world_model.observation.Observer`."""
+    robot: str | None = ROBOT
+    """None in an environment of another package."""
 
 
 class ActingPolicy(Protocol):
@@ -71,7 +74,7 @@ class Experience(pl.LightningDataModule):
     """Collects one round of experience at a time.
 
     Args:
-        task: benchmark task.
+        task: benchmark task, or an environment of another package, see `mwl.rollouts.external`.
         env_steps: environment steps of the whole training, counted over all environments.
         num_envs: parallel environments N.
         steps_per_round: steps k of every environment in a round.
@@ -116,7 +119,13 @@ class Experience(pl.LightningDataModule):
         return self.total_rounds - self.rounds
 
     def make_env(self) -> tuple[EnvBase, EnvSpec]:
-        """The environment and its description; to be replaced for an environment outside the suites."""
+        """The environment and its description; to be replaced for an environment outside the suites.
+
+        Raises:
+            BadInput: there is no such environment, or it is of another package and a suite or threads are chosen.
+        """
+        if is_external(self.task):
+            return self._make_external()
         task = get_task(self.task)
         env = make_env(self.task, self.num_envs, self.suite, self.seed, self.num_threads)
         spec = EnvSpec(
@@ -129,6 +138,13 @@ class Experience(pl.LightningDataModule):
             position=task.fixed_scene,
         )
         return env, spec
+
+    def _make_external(self) -> tuple[EnvBase, EnvSpec]:
+        if self.suite != "embedded" or self.num_threads is not None:
+            raise BadInput(f"{self.task}: data.suite and data.num_threads are of the robot's tasks; leave them out")
+        env = ExternalEnv(self.task, self.num_envs, self.seed)
+        size, actions, steps = env.task.layout.size, env.action_spec.shape[-1], env.task.max_episode_steps
+        return env, EnvSpec(self.task, size, actions, steps, None, (1.0,) * actions, robot=None)
 
     def setup(self, stage: str) -> None:
         """Make the environment."""

@@ -112,6 +112,8 @@ class StageCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs to the stage rather than to model, data or trainer."""
+        parser.add_argument("--env", type=str | None, default=None, help="short for --data.init_args.task")
+        parser.add_argument("--steps", type=Count | None, default=None, help="short for --data.init_args.env_steps")
         parser.add_argument("--output", type=str, default=None, help="result folder; default runs/<config name>")
         parser.add_argument("--experiment", type=str, default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
         parser.add_argument("--parent_run", type=str | None, default=None, help="MLflow run this one is shown below")
@@ -148,8 +150,23 @@ class StageCLI(LightningCLI):
             )
         if self.config.model is None:
             raise ConfigError(f"{where}: no `model` with a class_path given")
+        self._apply_short(where)
         if self.config.output is None:
             self.config.output = _output(self.addresses)
+
+    def _apply_short(self, where: str) -> None:
+        """Put what was said shortly where it belongs.
+
+        Raises:
+            ConfigError: the stage collects no steps in an environment.
+        """
+        for short, key in (("env", "task"), ("steps", "env_steps")):
+            if self.config[short] is None:
+                continue
+            settings = self.config.data.init_args if self.config.data is not None else {}
+            if key not in settings:
+                raise ConfigError(f"{where}: --{short} is of stages whose data have {key!r}, which this one lacks")
+            settings[key], self.config[short] = self.config[short], None
 
     def _set_seed(self) -> None:
         if self.instantiate:

@@ -17,6 +17,7 @@ from mwl.core.files import shown
 from mwl.core.plain import from_plain
 from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.robot.h1 import ROBOT
+from mwl.rollouts.external import is_external
 from mwl.selection import ExpertAgent, Guidance, retold
 from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
@@ -340,7 +341,9 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
         UnknownAgent: the folder holds something that can't act.
     """
     path = Path(folder)
-    manifest = read_manifest(path, robot=ROBOT)
+    manifest = read_manifest(path)
+    if not is_external(manifest.get("task")):
+        manifest = read_manifest(path, robot=ROBOT)
     if manifest["stage"] == "expert":
         from mwl.experts.library import ExpertLibrary
 

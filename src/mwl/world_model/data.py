@@ -33,7 +33,7 @@ class WorldModelData(Experience):
     """Collects one round of experience at a time.
 
     Args:
-        task: benchmark task.
+        task: benchmark task, or an environment of another package, see `mwl.rollouts.external`.
         env_steps: environment steps of the whole training, seed steps included, counted over all environments.
         num_envs: parallel environments N.
         steps_per_round: steps k of every environment in a round.
@@ -89,6 +89,8 @@ class WorldModelData(Experience):
         told = asdict(of_joints)
         if self.skills is None:
             return env, DecisionSpec(**told)
+        if of_joints.robot is None:
+            raise BadInput(f"data.skills are the robot's; in {self.task} the level is joints")
         space = self._space(self.skills)
         decided = SkillEnv(env, space, self.hold)
         told |= {"action_size": space.size, "episode_steps": decided.max_decisions, "unit": (1.0,) * space.size}

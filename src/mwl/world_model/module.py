@@ -14,7 +14,6 @@ from mwl.core.artifact import check_weights
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.checkpoints import save_checkpoint
 from mwl.core.errors import BadInput, NonFiniteLoss
-from mwl.robot.h1 import ROBOT
 from mwl.selection import Guidance
 from mwl.selection.config import Tuned, make_guidance, tuned_at
 from mwl.skills import Route
@@ -150,11 +149,13 @@ class WorldModelModule(pl.LightningModule):
         """Load experts and gate and settle the instruction's weights; None without guidance.
 
         Raises:
-            BadInput: neither gate, nor weights, nor an instruction is given.
+            BadInput: neither gate, nor weights, nor an instruction is given, or the environment is not the robot's.
         """
         config = self.guiding
         if not config.enabled:
             return None
+        if self._trainer is not None and self._data().spec.robot is None:
+            raise BadInput(f"guidance.enabled: the experts are the robot's; switch it off in {self._data().spec.task}")
         space = self._data().spec.skills if self._trainer is not None else None
         if space is not None:
             assert self.observer.layout is not None
@@ -350,7 +351,7 @@ class WorldModelModule(pl.LightningModule):
             "stage": STAGE,
             "name": spec.task,
             "checkpoint": describe_agent(agent, self.model_arguments, spec.layout, spec.skills, spec.hold),
-            "robot": ROBOT,
+            "robot": spec.robot,
             "task": spec.task,
             "observation": {"size": spec.observation_size, "layout": spec.layout},
             "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
