@@ -21,6 +21,7 @@ MOVED = {
     "experts.batches": "experts.cloning.batches",
     "experts.dagger": "experts.cloning.dagger",
     "experts.data": "experts.cloning.data",
+    "experts.export": "export.expert",
     "experts.evolution": "experts.finetuning.cmaes",
     "experts.mirror": "experts.cloning.mirror",
     "experts.module": "experts.cloning.module",

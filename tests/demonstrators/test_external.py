@@ -8,8 +8,8 @@ from torch import nn
 from mwl.core.errors import ConfigError, CorruptFile, MissingFile
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.demonstrators.registry import load_demonstration_config, record
-from mwl.experts.export import export_onnx
 from mwl.experts.library import Expert
+from mwl.export.expert import export_onnx
 from mwl.robot.h1 import CTRL_LOW, JOINT_NAMES, QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.simulation import get_task
 

@@ -257,10 +257,10 @@ def _add_motion(motion: argparse.ArgumentParser) -> None:
 
 def _add_experts(experts: argparse.ArgumentParser) -> None:
     actions = experts.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-    text = "write an expert as ONNX, normaliser inside, with joints, gains and scaling as metadata"
+    text = "write an expert or a guided agent as ONNX, with joints, gains, scaling and the scene as metadata"
     sub = actions.add_parser("export", help=text, description=text)
     sub.set_defaults(run=_experts_export)
-    sub.add_argument("folder", type=Path, help="artifact of the expert")
+    sub.add_argument("folder", type=Path, help="artifact of the expert or agent")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
     _add_force(sub)
     text = "measure an expert again: return, falls, pushes, motion quality; renews its manifest"
@@ -458,9 +458,9 @@ def _motion_demonstrate(options: argparse.Namespace) -> int:
 
 
 def _experts_export(options: argparse.Namespace) -> int:
-    from mwl.experts.export import export_onnx
+    from mwl.export.agent import export_agent
 
-    return _wrote(export_onnx(options.folder, options.out, force=options.force))
+    return _wrote(export_agent(options.folder, options.out, force=options.force))
 
 
 def _experts_measure(options: argparse.Namespace) -> int:

@@ -100,7 +100,7 @@ class Expert:
         Raises:
             SpecMismatch: the memory is not of this expert or not of N environments.
         """
-        check_memory(memory, len(observation), self.spec.memory)
+        check_memory(memory, observation.shape[0], self.spec.memory)
         return self.network.step(self.spec.featurise(observation, layout, command), memory)
 
 
@@ -112,6 +112,7 @@ class ExpertLibrary:
 
     Attributes:
         memory_sizes: width of each expert's memory, in the order of K; their memories lie in this order in `[N, M]`.
+        stack: the experts without memory in one; None where there are none.
     """
 
     def __init__(self, experts: Sequence[Expert]) -> None:
@@ -131,7 +132,7 @@ class ExpertLibrary:
         self._stateless = [k for k, width in enumerate(self.memory_sizes) if not width]
         networks = [self.experts[k].network for k in self._stateless]
         columns = [self._columns[k] for k in self._stateless]
-        self._stack = StackedPolicies(networks, columns, size) if networks else None
+        self.stack = StackedPolicies(networks, columns, size) if networks else None
 
     @classmethod
     def load(cls, path: Path | str | Sequence[Path | str]) -> "ExpertLibrary":
@@ -228,8 +229,8 @@ class ExpertLibrary:
         Raises:
             SpecMismatch: the memory has another shape.
         """
-        memory = self.initial_memory(len(observation)) if memory is None else memory
-        check_memory(memory, len(observation), self.memory_size)
+        memory = self.initial_memory(observation.shape[0]) if memory is None else memory
+        check_memory(memory, observation.shape[0], self.memory_size)
         layout = layout or infer_layout(observation.shape[-1])
         state = features.egocentric(observation, layout)
         parts = [state]
@@ -240,7 +241,7 @@ class ExpertLibrary:
             parts.append(COMMANDS[spec.command].featurise(observation, layout, command))  # type: ignore[index]
         shared = torch.cat(parts, dim=-1)
         if not self._stateful:
-            return self._stack(shared), memory  # type: ignore[misc]
+            return self.stack(shared), memory  # type: ignore[misc]
         return self._mixed(shared, list(memory.split(self.memory_sizes, dim=-1)))
 
     def memories(self, observation: Tensor, episode: Tensor, layout: Layout | None = None) -> Tensor:
@@ -265,8 +266,8 @@ class ExpertLibrary:
     def _mixed(self, shared: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Actions and memories where some experts have a memory, from features `[N, F]` and the memories by expert."""
         actions: list[Tensor] = [shared] * self.num_experts
-        if self._stack is not None:
-            for k, action in zip(self._stateless, self._stack(shared).unbind(dim=1), strict=True):
+        if self.stack is not None:
+            for k, action in zip(self._stateless, self.stack(shared).unbind(dim=1), strict=True):
                 actions[k] = action
         for k in self._stateful:
             actions[k], memories[k] = self.experts[k].network.step(shared[:, self._columns[k]], memories[k])

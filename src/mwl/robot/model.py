@@ -95,6 +95,16 @@ def _strip(spec: mujoco.MjSpec) -> None:
         spec.delete(element)
 
 
+def scene_mjcf(task: Scene, timestep: float = 0.002) -> str:
+    """The scene of a task as one MJCF file without includes, to be simulated where this package is not."""
+    spec = read_scene(ASSETS / task.scene)
+    spec.option.timestep = timestep
+    _strip(spec)
+    _compiled(spec, ASSETS / task.scene)
+    text: str = spec.to_xml()
+    return text
+
+
 _WORLD, _FOOT, _SHIN = 1, 2, 4  # contact bits of the fast variant
 _FOOT_CENTRE, _FOOT_HALF = (0.04985, 0.0, -0.06), (0.14455, 0.012, 0.01)  # m, a box with the blade's four corners
 _HIP_EXTENSION = 0.368  # rad of hip pitch at which the thigh meets the hip's housing, whatever the hip's yaw and roll

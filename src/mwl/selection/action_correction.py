@@ -82,7 +82,7 @@ class ActionCorrection(nn.Module):
             age: steps since the episode began `[N]`; None where the start phase is over everywhere.
         """
         coefficients = self._at(age, self.coefficients.unsqueeze(0) if coefficients is None else coefficients)
-        per_joint = coefficients.view(len(coefficients), _KINDS, 1, -1)[..., self._group]
+        per_joint = coefficients.view(coefficients.shape[0], _KINDS, 1, -1)[..., self._group]
         offset, gain, stiffness, damping = per_joint.unbind(dim=1)
         change = _OFFSET * offset * self._side * self.unit + _GAIN * gain * (action - self.mean_action)
         if joints is not None:

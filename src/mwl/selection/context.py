@@ -34,8 +34,8 @@ def gate_context(observation: Tensor, layout: Layout, commands: Mapping[str, Ten
             assert kind.read is not None
             command = kind.read(observation, layout)
         if command is None:
-            parts.append(observation.new_zeros(len(observation), 1 + kind.size + kind.feature_size))
+            parts.append(observation.new_zeros(observation.shape[0], 1 + kind.size + kind.feature_size))
         else:
-            there = observation.new_ones(len(observation), 1)
+            there = observation.new_ones(observation.shape[0], 1)
             parts += [there, command, kind.featurise(observation, layout, command)]
     return torch.cat(parts, dim=-1)

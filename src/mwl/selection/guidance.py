@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
+from tensordict import NestedKey, TensorDict
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -127,6 +127,17 @@ class Guidance:
         """
         if state is None or len(state.age) != len(observation):
             state = self.begin(len(observation))
+        guide, after = self.tensors(observation, state, coefficients, commands)
+        return TensorDict(guide, batch_size=[len(observation)]), after
+
+    def tensors(
+        self,
+        observation: Tensor,
+        state: GuidanceState,
+        coefficients: Tensor | None = None,
+        commands: Mapping[str, Tensor] | None = None,
+    ) -> tuple[dict[NestedKey, Tensor], GuidanceState]:
+        """`step` as plain tensors, which can be traced and exported for any N."""
         guide, after, current = self._guide(observation, state.memory, state.age, state.current, coefficients, commands)
         return guide, GuidanceState(after, state.age + 1, state.current if current is None else current)
 
@@ -145,7 +156,7 @@ class Guidance:
             experts also their MEMORY `[N, M]`, under NEXT that of the next step.
         """
         memory = self.library.initial_memory(len(observation)) if memory is None else memory
-        return self._guide(observation, memory, age, None, None)[0]
+        return TensorDict(self._guide(observation, memory, age, None, None)[0], batch_size=[len(observation)])
 
     def _guide(
         self,
@@ -155,10 +166,10 @@ class Guidance:
         current: Tensor | None,
         coefficients: Tensor | None,
         commands: Mapping[str, Tensor] | None = None,
-    ) -> tuple[TensorDict, Tensor, Tensor | None]:
+    ) -> tuple[dict[NestedKey, Tensor], Tensor, Tensor | None]:
         """Reference actions, memories afterwards, and who is followed now, where it is a single expert."""
         experts, after = self._ask_experts(observation, memory, age, coefficients, commands)
-        guide = TensorDict({keys.EXPERT_ACTION: experts}, batch_size=[len(observation)])
+        guide: dict[NestedKey, Tensor] = {keys.EXPERT_ACTION: experts}
         if self.library.memory_size:
             guide[keys.MEMORY], guide[keys.NEXT, keys.MEMORY] = memory, after
         fused, chosen = self._weights(observation, guide), None
@@ -184,12 +195,12 @@ class Guidance:
         joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
         return self.correction(action, joints, coefficients, age), after
 
-    def _weights(self, observation: Tensor, guide: TensorDict) -> Tensor:
+    def _weights(self, observation: Tensor, guide: dict[NestedKey, Tensor]) -> Tensor:
         """Fused weights `[N, K]`; what they are made of is added to them."""
         semantic = None
         if self.semantic_weights is not None:
             assert isinstance(self.semantic_weights, Tensor)
-            semantic = guide[keys.SEMANTIC_WEIGHTS] = self.semantic_weights.expand(len(observation), -1)
+            semantic = guide[keys.SEMANTIC_WEIGHTS] = self.semantic_weights.expand(observation.shape[0], -1)
         if self.gate is None:
             assert semantic is not None
             return semantic.clone()

@@ -24,7 +24,7 @@ from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
-from mwl.world_model.planner import GuidanceSwitches, MPPIPlanner, ReferenceActions, shifted
+from mwl.world_model.planner import GuidanceSwitches, MPPIPlan, MPPIPlanner, ReferenceActions, shifted
 
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
@@ -148,16 +148,24 @@ class WorldModelAgent:
             guide[keys.ACTION] = reference.reference.clamp(-1, 1)
             return reference.reference.clamp(-1, 1)
         with self.model.autocast():
-            act = self._policy if self.pick == "policy" else self._planned
+            act = self.by_policy if self.pick == "policy" else self._planned
             action = act(observation, reference)
         guide[keys.ACTION] = action
         return action
 
-    def _policy(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
+    def by_policy(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
+        """Action `[N, A]` of the policy prior at observations `[N, O]`, within the trust region of what experts do."""
         base = guide.reference if guide is not None and self.planner.switches.policy_base else None
         sample = self.model.policy(self._encoded(observation), None if base is None else base.to(self.model.device))
         action = (sample.action if self.explore else sample.mean).to(observation.device)
         return action if base is None else self.planner.trusted(action, base, self.trust_radius)
+
+    def plan(self, observation: Tensor, guide: ReferenceActions | None, deviation: Tensor) -> MPPIPlan:
+        """Plan at observations `[N, O]`, beginning at the last plan's deviation `[H, N, A]` from what experts do."""
+        latent, device = self._encoded(observation), self.model.device
+        there = None if guide is None else guide.to(device)
+        plan = self.planner.plan(latent, deviation.to(device), there, self.trust_radius, self.pick, self.explore)
+        return plan.to(observation.device)
 
     def _encoded(self, observation: Tensor) -> Tensor:
         """Latents `[N, D]` on the model's device."""
@@ -169,10 +177,7 @@ class WorldModelAgent:
             shape = (self.planner.horizon, len(observation), self.model.action_size)
             deviation, fresh = observation.new_zeros(shape), True
         if fresh or self._age % self.planner.config.interval == 0:
-            latent, device = self._encoded(observation), self.model.device
-            there = None if guide is None else guide.to(device)
-            plan = self.planner.plan(latent, deviation.to(device), there, self.trust_radius, self.pick, self.explore)
-            plan = plan.to(observation.device)
+            plan = self.plan(observation, guide, deviation)
             action, deviation, self._std = plan.action, plan.mean - plan.base, plan.std
         else:
             base = guide.reference if guide is not None and self.planner.switches.base else 0.0

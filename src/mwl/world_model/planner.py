@@ -153,7 +153,7 @@ class MPPIPlanner:
         """
         envs, count = actions.shape[1:3]
         z = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)
-        total, weight = latent.new_zeros(len(z)), latent.new_ones(len(z))
+        total, weight = latent.new_zeros(z.shape[0]), latent.new_ones(z.shape[0])
         for action in actions.flatten(1, 2):
             z, reward = self.model.step(z, action)
             total = total + weight * reward
@@ -167,7 +167,7 @@ class MPPIPlanner:
         """Reference `[R, A]` at imagined latents `[R, D]`, R a multiple of N with environments outermost."""
         if guide is None or not self.switches.policy_base:
             return None
-        repeats = len(z) // len(guide.weights)
+        repeats = z.shape[0] // guide.weights.shape[0]
         weights = guide.weights.unsqueeze(-1).repeat_interleave(repeats, dim=0)
         return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
@@ -178,12 +178,14 @@ class MPPIPlanner:
         imagined latents.
         """
         if guide is None:
-            none = latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
+            none = latent.new_zeros(self.horizon, latent.shape[0], 0, self.model.action_size)
             return none.sum(dim=2), none
         experts = guide.expert_action.shape[1]
         sequence = [torch.cat([guide.reference.unsqueeze(1), guide.expert_action], dim=1)]
         composed = guide.weights.unsqueeze(-1).unsqueeze(1)
-        single = torch.eye(experts, device=latent.device).unsqueeze(-1).expand(len(latent), -1, -1, composed.shape[-1])
+        single = (
+            torch.eye(experts, device=latent.device).unsqueeze(-1).expand(latent.shape[0], -1, -1, composed.shape[-1])
+        )
         weights = torch.cat([composed, single], dim=1)
         z = latent.unsqueeze(1).expand(-1, 1 + experts, -1)
         for _ in range(1, self.horizon):
@@ -217,12 +219,12 @@ class MPPIPlanner:
                 actions.append(self.model.policy(z, base).action)
                 if t < self.horizon - 1:
                     z = self.model.next(z, actions[-1])
-            sequences.append(torch.stack(actions).unflatten(1, (len(latent), count)))
+            sequences.append(torch.stack(actions).unflatten(1, (latent.shape[0], count)))
         if len(self.candidates):
-            shape = (self.horizon, len(latent), -1, -1)
+            shape = (self.horizon, latent.shape[0], -1, -1)
             sequences.append(self.candidates.to(latent.device).expand(*shape))
         if not sequences:
-            return latent.new_zeros(self.horizon, len(latent), 0, self.model.action_size)
+            return latent.new_zeros(self.horizon, latent.shape[0], 0, self.model.action_size)
         return torch.cat(sequences, dim=2)
 
 
@@ -260,4 +262,4 @@ def _pick(first: Tensor, mean: Tensor, value: Tensor, score: Tensor, pick: str) 
     if pick == "mean":
         return mean
     index = value.argmax(dim=1) if pick == "best" else torch.multinomial(score, 1).squeeze(1)
-    return first[torch.arange(len(first), device=first.device), index]
+    return first[torch.arange(first.shape[0], device=first.device), index]

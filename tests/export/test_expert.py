@@ -9,10 +9,10 @@ import torch
 
 from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput, MissingFile
-from mwl.experts.export import export_onnx
 from mwl.experts.library import Expert
 from mwl.experts.network import PolicyNetwork, network_of
 from mwl.experts.spec import ExpertSpec
+from mwl.export.expert import export_onnx
 from mwl.robot.h1 import JOINT_NAMES, action_to_ctrl
 from mwl.simulation import get_task
 
