@@ -18,6 +18,7 @@ QUICK = [
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
+    "baselines/test_baselines.py::test_a_resumed_training_ends_as_the_uninterrupted_one",
     "selection/test_monte_carlo.py::test_it_resumes_as_if_never_stopped[3]",
 ]
 WHOLE = [
@@ -25,6 +26,9 @@ WHOLE = [
     "experts",
     "adaptation",
     "selection",
+    "baselines/test_baselines.py",
+    "--deselect=tests/baselines/test_baselines.py::test_no_loss_moves_the_weights_of_another",  # look at what has been
+    "--deselect=tests/baselines/test_baselines.py::test_a_time_limit_is_bootstrapped_and_an_end_is_not",  # moved back
     "semantics/test_encoder.py",
     "--deselect=tests/experts/test_cloning.py::test_memory_mapped_steps_are_the_same",  # files are the CPU's
 ]

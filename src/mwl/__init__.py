@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mwl import _gymnasium, _moved, _torchvision  # noqa: F401  # before anything that imports gymnasium or lightning
 
 if TYPE_CHECKING:
+    from mwl.baselines import load_agent
     from mwl.experts.library import ExpertLibrary
     from mwl.semantics import SemanticHead
     from mwl.simulation import make_env, register_task
-    from mwl.world_model import load_agent
 
 __all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env", "register_task"]
 
@@ -22,7 +22,7 @@ _ROOM_OF = {
     "register_task": "mwl.simulation",
     "ExpertLibrary": "mwl.experts.library",
     "SemanticHead": "mwl.semantics",
-    "load_agent": "mwl.world_model",
+    "load_agent": "mwl.baselines",
 }
 
 

@@ -25,6 +25,8 @@ from mutations import (
 from running import Target
 from walking_bvh import write_bvh
 
+from mwl import baselines
+from mwl.baselines.network import Actor
 from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_artifact
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.datasets.demonstrations import Demonstrations
@@ -53,6 +55,7 @@ from mwl.semantics.shipped import DATA, load_labelled, load_phrases
 from mwl.simulation import get_task
 from mwl.training.fit import resolved_config
 from mwl.world_model.agent import load_agent
+from mwl.world_model.observation import Observer
 
 ROOT = DATA.parent
 POSE = np.array([0, 0, 0.98, 1, 0, 0, 0] + [0.0] * 19)
@@ -360,6 +363,10 @@ def sound_head(head: SemanticHead) -> None:
     finite(head.picture_scores(np.zeros((32, 32, 3), np.uint8)))
 
 
+def sound_baseline(agent: Any) -> None:
+    finite(dict(agent.actor.state_dict()))
+
+
 def sound_agent(agent: Any) -> None:
     finite(dict(agent.planner.model.state_dict()))
 
@@ -609,6 +616,16 @@ def sound_joint_map(found: Any) -> None:
         assert isinstance(joint, str)
 
 
+def make_baseline(folder: Path) -> None:
+    settings = {"feature_size": 3, "action_size": 1, "hidden": [4, 4], "start_std": None}
+    agent = baselines.BaselineAgent(Actor(**settings), Observer(None))
+    entries = {"task": "gym:Pendulum-v1", "robot": None, "observation": {"size": 3}, "action": {"size": 1}}
+    made = write_artifact(folder / "made", stage="baseline", name="sac", checkpoint=agent.to_plain(settings), **entries)
+    for file in made.iterdir():
+        file.rename(folder / file.name)
+    made.rmdir()
+
+
 def make_agent(folder: Path) -> None:
     shipped("agents", "stand")(folder)
 
@@ -637,6 +654,7 @@ TARGETS = [
     Target("gate", make_gate, spoil_gate, lambda f: load_gate(f / "gate"), sound_gate),
     Target("head", make_head, spoil_artifact, SemanticHead.load, sound_head),
     Target("agent", make_agent, spoil_artifact, load_agent, sound_agent, 0.5),
+    Target("baseline", make_baseline, spoil_artifact, baselines.load_agent, sound_baseline, 0.5),
     Target("evaluation", make_record, spoil_json("evaluation.json"), Record.read, sound_record),
     Target("comparison", make_rows, spoil_json("comparison.json"), read_comparison, sound_rows),
     Target("checkpoint", make_checkpoint, rewritten(changed_bytes, "x.ckpt"), lambda f: load_checkpoint(f / "x.ckpt"),

@@ -157,7 +157,7 @@ def best_shipped(task: str) -> str:
 def _load(
     folder: Path, address: str, name: str | None, instruction: str | None, act: str | None, without: str | None
 ) -> NamedAgent:
-    from mwl.world_model import load_agent
+    from mwl.baselines import load_agent
 
     agent: Any = load_agent(folder)
     manifest = read_manifest(folder)
@@ -171,18 +171,19 @@ def _load(
         default = f"expert:{manifest['name']}"
     elif manifest["stage"] == "adaptation":
         default = "tuned"
+    elif manifest["stage"] == "baseline":
+        default = manifest["name"]
     else:
         default = "guided" if provenance.get("guided") else "tdmpc2"
+    kind = "a baseline" if manifest["stage"] == "baseline" else "an expert"
     if act is not None:
         if manifest["stage"] != "world_model":
-            raise BadInput(
-                f"{address}: an expert has one way of acting; only a world model can be told to act by {act!r}"
-            )
+            raise BadInput(f"{address}: {kind} has one way of acting; only a world model can be told to act by {act!r}")
         agent.act_by(act)
         default = f"{default} ({act})"
     if without is not None:
         if manifest["stage"] != "world_model":
-            raise BadInput(f"{address}: an expert has no {without} to leave out; name a world model's agent")
+            raise BadInput(f"{address}: {kind} has no {without} to leave out; name a world model's agent")
         agent.leave_out(without)
         default = f"{name or default} without {without}"
         name = None

@@ -416,6 +416,7 @@ def quieten() -> None:
         "LightningCLI's args parameter",
         "Checkpoint directory .* exists and is not empty",
         "The number of training batches",
+        "No target network updater has been associated",  # it is no reason to have one: two lines do it
         "Starting from v1.9.0, `tensorboardX`",
         "`isinstance.treespec, LeafSpec.` is deprecated",
     ):

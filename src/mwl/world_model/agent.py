@@ -277,9 +277,7 @@ class _Settings:
             )
         if self.pick not in ACTING:
             raise CorruptFile(f"world model: acts by {shown(self.pick)}; there are {', '.join(ACTING)}")
-        sizes = [1] if self.sizes is None else list(self.sizes.values())
-        if not sizes or min(sizes) < 1 or sum(sizes) > _WIDEST:
-            raise CorruptFile(f"world model: observes {shown(self.sizes)}")
+        check_sizes(self.sizes)
 
 
 def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent:
@@ -302,7 +300,7 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
     switches = GuidanceSwitches(**told)
     candidates = checkpoint.get("candidates")
     planner = MPPIPlanner(model, settings.planner, settings.horizon, settings.discount, unit, switches, candidates)
-    _check_reads(observer, settings.network["feature_size"])
+    check_reads(observer, settings.network["feature_size"])
     guidance: Guidance | Route | None = None
     skills = checkpoint.get("skills")
     space = None if skills is None else SkillSpace.from_plain(skills)
@@ -328,13 +326,19 @@ def _check_decides(space: SkillSpace, model: WorldModel, observer: Observer, hol
         )
 
 
-def _check_reads(observer: Observer, size: int) -> None:
+def check_sizes(sizes: Mapping[str, int] | None) -> None:
+    """Refuse parts of an observation that can't be: none, empty ones, or far more than any task shows."""
+    if sizes is not None and (not sizes or min(sizes.values()) < 1 or sum(sizes.values()) > _WIDEST):
+        raise CorruptFile(f"its agent observes {shown(sizes)}")
+
+
+def check_reads(observer: Observer, size: int) -> None:
     """Refuse a model that takes another number of features than its observer gives."""
     if observer.layout is None:
         return
     given = observer(torch.zeros(1, observer.layout.size)).shape[-1]
     if given != size:
-        raise CorruptFile(f"world model: takes {size} features, but its observations give {given}")
+        raise CorruptFile(f"its agent takes {size} features, but its observations give {given}")
 
 
 def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent:

@@ -1,0 +1,53 @@
+"""The settings of the baselines; defaults are those that their authors published."""
+
+from dataclasses import dataclass
+
+from mwl.core.errors import BadInput
+from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, Whole
+
+QUANTILES = 25  # of every critic of TQC
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig:
+    """Of SAC (arXiv 1812.05905) and TQC (arXiv 2005.04269)."""
+
+    hidden: tuple[Count, ...] = (256, 256)
+    """Widths of the hidden layers of policy and critics."""
+    critics: Count = 2
+    """SAC has two and takes the lower value, TQC five with 25 quantiles each."""
+    dropped: Whole = 2
+    """TQC: highest quantiles per critic that targets leave out."""
+    lr: Positive = 3e-4
+    batch_size: Count = 256
+    updates_per_step: Positive = 1.0
+    """Counted over all environments."""
+    learning_starts: Count = 5000
+    """Environment steps acted at random, before the first update."""
+    discount: Between0And1 = 0.99
+    target_rate: Share = 0.005
+    """Share by which the target critics follow per update."""
+
+    def __post_init__(self) -> None:
+        if self.dropped >= QUANTILES:
+            raise BadInput(f"learning.dropped is {self.dropped}, but a critic has {QUANTILES} quantiles")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Of PPO (arXiv 1707.06347)."""
+
+    hidden: tuple[Count, ...] = (64, 64)
+    """Widths of the hidden layers of policy and critic."""
+    lr: Positive = 3e-4
+    epochs: Count = 10
+    """Passes over the steps of a round."""
+    batch_size: Count = 64
+    clip: Positive = 0.2
+    """How far the probability of an action may move from 1 in ratio."""
+    discount: Between0And1 = 0.99
+    trace: Share = 0.95
+    """Lambda of the generalised advantages."""
+    entropy_weight: NonNegative = 0.0
+    start_std: Positive = 1.0
+    """Standard deviation of the actions at first, before the squashing."""

@@ -1,0 +1,252 @@
+"""Baselines: what an update changes, resuming, hand-over, evaluation, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from mwl.baselines import OffPolicyConfig, PPOConfig, load_agent
+from mwl.baselines.agent import BaselineAgent
+from mwl.baselines.data import BaselineData
+from mwl.baselines.module import BaselineModule, OffPolicyModule
+from mwl.baselines.ppo import PPOModule
+from mwl.core import keys
+from mwl.core.artifact import MODEL, write_artifact
+from mwl.core.errors import BadInput, CorruptFile, NonFiniteLoss, SpecMismatch
+from mwl.evaluation.agents import resolve
+from mwl.evaluation.config import EvaluationConfig
+from mwl.evaluation.run import evaluate
+from mwl.rollouts.external import ExternalEnv
+from mwl.training.callbacks import RandomState
+
+PENDULUM = "gym:Pendulum-v1"
+_SMALL: dict[str, Any] = {"hidden": (16, 16), "batch_size": 8}
+
+
+def off_policy(algorithm: Any) -> OffPolicyModule:
+    critics = 3 if algorithm == "tqc" else 2
+    return OffPolicyModule(
+        algorithm, OffPolicyConfig(**_SMALL, learning_starts=8, critics=critics, updates_per_step=0.6)
+    )
+
+
+MAKE: dict[str, Callable[[], BaselineModule]] = {
+    "sac": lambda: off_policy("sac"),
+    "tqc": lambda: off_policy("tqc"),
+    "ppo": lambda: PPOModule(PPOConfig(**_SMALL, epochs=2)),
+}
+
+
+class StopAfter(Callback):
+    """Saves after a number of rounds and ends the process of learning there, as a kill would."""
+
+    def __init__(self, rounds: int, path: Path) -> None:
+        self.rounds, self.path = rounds, path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.datamodule.rounds == self.rounds:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.path)
+            raise InterruptedError
+
+
+def fit(
+    module: BaselineModule,
+    steps: int = 40,
+    callbacks: tuple[Callback, ...] = (),
+    checkpoint: str | None = None,
+    **data: Any,
+) -> BaselineData:
+    collected = BaselineData(
+        **{"task": PENDULUM, "num_envs": 2, "steps_per_round": 4, "seed": 3, **data}, env_steps=steps
+    )
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[RandomState(), *callbacks],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=collected, ckpt_path=checkpoint, weights_only=True)
+    return collected
+
+
+def weights(module: BaselineModule) -> torch.Tensor:
+    return torch.cat([value.detach().cpu().flatten().double() for value in module.state_dict().values()])
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_resumed_training_ends_as_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    whole, first, resumed = (MAKE[name]() for _ in range(3))
+    pl.seed_everything(1)
+    fit(whole)
+    pl.seed_everything(1)
+    with pytest.raises(InterruptedError):
+        fit(first, callbacks=(StopAfter(3, tmp_path / "last.ckpt"),))
+    pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
+    assert fit(resumed, checkpoint=str(tmp_path / "last.ckpt")).rounds == 5
+    assert torch.equal(weights(resumed), weights(whole))
+    assert not torch.equal(weights(resumed), weights(first))
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_who_acts_is_who_learns(name: str) -> None:
+    """The actor that acts is the one that the loss improves, wherever Lightning moved both."""
+    pl.seed_everything(1)
+    module = MAKE[name]()
+    fit(module, 8)
+    before = {key: value.clone() for key, value in module.agent.actor.state_dict().items()}
+    again = MAKE[name]()
+    pl.seed_everything(1)
+    fit(again, 24)
+    after = again.agent.actor.state_dict()
+    learned = [key for key in before if key.startswith("head") and not torch.equal(before[key].cpu(), after[key].cpu())]
+    assert learned == [key for key in before if key.startswith("head")]
+    assert again.loss is not None
+    assert {id(value) for value in again.actor.head.parameters()} <= {id(value) for value in again.loss.parameters()}
+
+
+def test_no_loss_moves_the_weights_of_another() -> None:
+    """Why one optimiser does for all three: what each loss has a gradient for."""
+    module = off_policy("sac")
+    data = fit(module, 16)
+    assert data.replay is not None
+    assert module.loss is not None
+    moved = {}
+    for part in ("loss_actor", "loss_qvalue", "loss_alpha"):
+        module.zero_grad(set_to_none=True)
+        module.loss(module.as_seen(data.replay.sample()[0]))[part].backward()
+        moved[part] = {name.split(".")[0] for name, value in module.loss.named_parameters() if value.grad is not None}
+    assert moved == {
+        "loss_actor": {"actor_network_params"}, "loss_qvalue": {"qvalue_network_params"}, "loss_alpha": {"log_alpha"},
+    }  # fmt: skip
+
+
+def test_target_critics_follow_by_their_rate() -> None:
+    """A target at 0 that follows a critic at 1 by 0.005 is at 0.005."""
+    module = off_policy("sac")
+    fit(module, 8)
+    assert module.loss is not None
+    for value in module.loss.qvalue_network_params.values(True, True):
+        value.data.fill_(1.0)
+    for value in module.loss.target_qvalue_network_params.values(True, True):
+        value.data.fill_(0.0)
+    module._follow()
+    assert all(
+        value.allclose(torch.full_like(value, 0.005))
+        for value in module.loss.target_qvalue_network_params.values(True, True)
+    )
+
+
+def test_critics_begin_apart() -> None:
+    module = off_policy("tqc")
+    fit(module, 8)
+    assert module.loss is not None
+    assert all(len(value.unique(dim=0)) == 3 for value in module.loss.qvalue_network_params.values(True, True))
+
+
+def test_a_time_limit_is_bootstrapped_and_an_end_is_not() -> None:
+    """Critics say 10 everywhere, without entropy: a target is 1 + 0.99 * 10 = 10.9, or 1 where the episode ended."""
+    module = off_policy("sac")
+    data = fit(module, 16)
+    assert data.replay is not None
+    assert module.loss is not None
+    rows = module.as_seen(data.replay.sample()[0])
+    rows[keys.NEXT, keys.REWARD] = torch.ones_like(rows[keys.NEXT, keys.REWARD])
+    ended = torch.arange(8).remainder(2).bool().unsqueeze(-1).to(rows.device or module.device)
+    rows[keys.NEXT, keys.TERMINATED] = ended
+    rows[keys.NEXT, keys.DONE] = torch.ones_like(ended)  # the others by the limit
+    for value in module.loss.target_qvalue_network_params.values(True, True):
+        value.data.fill_(0.0)
+    module.loss.target_qvalue_network_params["module", "4", "bias"].data.fill_(10.0)
+    module.loss.log_alpha.data.fill_(-100.0)
+    target = module.loss._compute_target_v2(rows)
+    assert target.cpu().tolist() == pytest.approx([10.9, 1.0] * 4)
+
+
+def test_ppo_learns_rewards_of_one_size() -> None:
+    """A thousandfold reward is divided by a thousandfold spread."""
+    plain, large = (PPOModule(PPOConfig(**_SMALL, epochs=1)) for _ in range(2))
+    frames = []
+    for module in (plain, large):
+        pl.seed_everything(1)
+        data = fit(module, 8)
+        frames.append(data.env.rollout(30, break_when_any_done=False))  # type: ignore[union-attr]
+        module.spread, module._sum = type(module.spread)(1), None
+    thousandfold = frames[0].clone()
+    thousandfold[keys.NEXT, keys.REWARD] = thousandfold[keys.NEXT, keys.REWARD] * 1000
+    assert float(large._spread(thousandfold)) == pytest.approx(1000 * float(plain._spread(frames[0])), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("task", [PENDULUM, "h1-stand"])
+def test_what_is_handed_over_acts_as_what_learned(name: str, task: str, tmp_path: Path) -> None:
+    module = MAKE[name]()
+    data = fit(module, 16, task=task)
+    write_artifact(tmp_path / name, **module.artifact())
+    agent = load_agent(tmp_path / name)
+    module.agent.explore = False
+    seen = data.env.rollout(3)[keys.OBSERVATION][:, 1]  # type: ignore[union-attr]
+    action = agent.act(seen)
+    assert torch.allclose(action, module.agent.act(seen), atol=1e-6)
+    assert action.shape == (2, data.spec.action_size)
+    assert torch.allclose(agent.act(seen[0]), action[0], atol=1e-6)
+    record = evaluate(EvaluationConfig(task, str(tmp_path / name), episodes=1))
+    assert (record.agent, record.env_steps, record.task) == (name, 16, task)
+
+
+@pytest.fixture
+def handed_over(tmp_path: Path) -> Path:
+    module = off_policy("sac")
+    fit(module, 16)
+    return write_artifact(tmp_path / "sac", **module.artifact())
+
+
+def test_it_is_refused_where_it_was_not_made_for(handed_over: Path) -> None:
+    with pytest.raises(SpecMismatch, match=f"made for {PENDULUM}"):
+        evaluate(EvaluationConfig("h1-walk", str(handed_over), episodes=1))
+    with pytest.raises(BadInput, match="a baseline has one way of acting"):
+        resolve(str(handed_over), act="mean")
+    with pytest.raises(BadInput, match="a baseline has no plan"):
+        resolve(str(handed_over), without="plan")
+    with pytest.raises(BadInput, match="cannot be told"):
+        resolve(str(handed_over), instruction="walk")
+
+
+def test_weights_of_another_size_are_refused(handed_over: Path) -> None:
+    checkpoint = torch.load(handed_over / MODEL, weights_only=True)
+    checkpoint["hyper_parameters"]["actor"]["hidden"] = [8, 8]
+    write_artifact(handed_over, stage="baseline", name="sac", checkpoint=checkpoint, task=PENDULUM)
+    with pytest.raises(SpecMismatch, match="weights"):
+        load_agent(handed_over)
+    del checkpoint["hyper_parameters"]["sizes"]
+    write_artifact(handed_over, stage="baseline", name="sac", checkpoint=checkpoint, task=PENDULUM)
+    with pytest.raises(CorruptFile, match="sizes"):
+        load_agent(handed_over)
+
+
+def test_other_environments_are_not_resumed(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        fit(off_policy("sac"), callbacks=(StopAfter(3, tmp_path / "last.ckpt"),))
+    with pytest.raises(BadInput, match=r"data\.task"):
+        fit(off_policy("sac"), checkpoint=str(tmp_path / "last.ckpt"), task="gym:MountainCarContinuous-v0")
+
+
+def test_a_broken_loss_stops_before_it_spoils_the_weights() -> None:
+    module = off_policy("sac")
+    fit(module, 16)
+    before = weights(module)
+    with pytest.raises(NonFiniteLoss, match=r"learning\.lr"):
+        module.step(torch.tensor(float("nan")), last=True)
+    assert torch.equal(before, weights(module))
+
+
+def test_more_quantiles_are_not_dropped_than_there_are() -> None:
+    with pytest.raises(BadInput, match=r"learning\.dropped"):
+        OffPolicyConfig(dropped=25)
+
+
+def mean_return(agent: BaselineAgent, episodes: int = 50) -> float:
+    from mwl.rollouts.episodes import run_episodes
+
+    return float(run_episodes(ExternalEnv(PENDULUM, episodes, seed=1000), agent).returns.mean())
