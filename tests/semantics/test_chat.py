@@ -262,6 +262,27 @@ def test_a_server_that_says_nothing_is_left_at_the_limit(head: SemanticHead, ser
     assert "no whole answer within" in planner.fallback
 
 
+def test_names_that_are_looked_up_slowly_count_into_the_limit(
+    head: SemanticHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, looked_up = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        looked_up.set()
+        ended.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    planner = ChatPlanner(head, ChatConfig("http://chat.invalid/v1", "any", timeout=LIMIT))
+    try:
+        assert planner.plan("walk forward") == head.plan("walk forward")
+        assert looked_up.is_set()
+        assert not ended.is_set(), "the head plans while the name is still looked up"
+    finally:
+        ended.set()
+    assert "no whole answer within" in planner.fallback
+
+
 def test_a_redirect_takes_neither_key_nor_question_to_another_address(
     head: SemanticHead, server: _Server, key: str
 ) -> None:

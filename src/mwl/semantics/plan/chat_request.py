@@ -7,12 +7,15 @@ what went wrong.
 
 import http.client
 import io
+import queue
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
@@ -77,9 +80,14 @@ def ask(address: str, request: bytes, key: str, limit: float) -> str:
     deadline = time.monotonic() + limit
     proxies = [urllib.request.ProxyHandler({})] if _is_here(address) else []
     opener = urllib.request.build_opener(_NoRedirects, _Http(deadline), _Https(deadline), *proxies)
-    try:
+
+    def read() -> bytes:
         with opener.open(asked, timeout=limit) as response:
-            content = response.read(MAX_ANSWER + 1)
+            content: bytes = response.read(MAX_ANSWER + 1)
+            return content
+
+    try:
+        content = _at_most(limit, read)
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(error.code, error.headers, bool(key)) from None
@@ -88,6 +96,30 @@ def ask(address: str, request: bytes, key: str, limit: float) -> str:
     if len(content) > MAX_ANSWER:
         raise Unanswered(f"the answer is larger than {MAX_ANSWER >> 20} MiB")
     return _message(content)
+
+
+def _at_most(limit: float, call: Callable[[], bytes]) -> bytes:
+    """What a call returns or raises; the names and the addresses of a host know no limit, so another thread waits.
+
+    Raises:
+        TimeoutError: nothing after `limit` s; the call is left to itself.
+    """
+    answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answer.put(call())
+        except Exception as error:  # handed over, whatever it is
+            answer.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        got = answer.get(timeout=limit)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(got, Exception):
+        raise got
+    return got
 
 
 def parsed(text: str) -> dict[str, Any]:
