@@ -210,6 +210,20 @@ def test_a_step_ends_by_what_was_asked_and_says_how() -> None:
     assert _ends(Parameters(distance=9.0), [_at(0.0)] * 200)[0] == ("failed", "no progress")
 
 
+def test_a_touch_for_a_time_is_over_when_it_has_lasted() -> None:
+    """Held for two steps, then lost, then held for the five of 0.1 s: the sixth sight of it says that they are over."""
+    clause = Clause("touch", REACHING, "hand_at_goal", steps=5, parameters=Parameters(duration=0.1))
+    sequencer = Sequencer([clause, Clause("stand", STAND)], SequencerConfig(timeout=20, retries=0))
+    for step, gap in enumerate([1.0] * 3 + [0.0] * 2 + [1.0] + [0.0] * 7):
+        sequencer.update(_observation(gap=gap), REACH, step)
+    assert sequencer.states()[0] == ("done", "the hand is at the target for 0.1 s")
+    assert sequencer.decisions[0].step == 3 + 2 + 1 + 5
+    lost = Sequencer([clause, Clause("stand", STAND)], SequencerConfig(timeout=20, retries=0))
+    for step in range(30):
+        lost.update(_observation(gap=float(step % 4 == 0)), REACH, step)
+    assert lost.states()[0] == ("timed out", "time is up")
+
+
 def test_a_step_is_passed_over_unless_its_condition_holds() -> None:
     steps = [Clause("reach", REACHING, when=when) for when in ("hand_at_goal", "not hand_at_goal")]
     sequencer = Sequencer([*steps, Clause("stand", STAND)])

@@ -83,6 +83,11 @@ def _allowance(clause: Clause) -> int:
     return round(CONTROL_HZ * seconds) if told.distance or told.angle or told.footsteps else 0
 
 
+def holding(clause: Clause) -> int:
+    """Control steps for which the end of a step has to hold: a touch "for 3 seconds" is over when it has lasted."""
+    return clause.steps if clause.until == "hand_at_goal" and clause.parameters.duration else 0
+
+
 class Sequencer:
     """Weights of the current step of a plan, for every environment by itself.
 
@@ -107,6 +112,7 @@ class Sequencer:
         self.odometer: Odometer
         self._elapsed: Tensor
         self._tries: Tensor
+        self._held: Tensor  # [N] control steps since when the end of the step holds
         self._stalled: Tensor
         self._anchor: Tensor
         self._at_risk: Tensor
@@ -150,7 +156,7 @@ class Sequencer:
             self._cross(environment, skills[min(old, len(skills) - 1)], place, step)
         if self._place is not None:
             self._place[:] = place
-            self._elapsed[:], self._stalled[:], self._tries[:] = 0, 0, 0
+            self._elapsed[:], self._stalled[:], self._tries[:], self._held[:] = 0, 0, 0, 0
 
     def note(self, step: int, reason: str) -> None:
         """Keep with the decisions why there was none."""
@@ -171,7 +177,12 @@ class Sequencer:
         self._low = torch.tensor([skill in self.config.low for skill in self._skills])
         self._waiting = torch.tensor([clause.until != "never" for clause in plan])
         self._measured = torch.tensor([measured(p) for p in told])
-        self._limits = torch.tensor([clause.steps or self.config.timeout + _allowance(clause) for clause in plan])
+        self._limits = torch.tensor(
+            [
+                holding(c) + self.config.timeout if holding(c) else c.steps or self.config.timeout + _allowance(c)
+                for c in plan
+            ]
+        )
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again, everywhere or in environments `done [N]`."""
@@ -245,7 +256,10 @@ class Sequencer:
             )
             here = here & ~begins | begins & met(clause.when, observation, layout)
         if clause.until != "never":
-            self._leave(here & met(clause.until, observation, layout), where, step, said(clause.until))
+            holds, wanted = here & met(clause.until, observation, layout), holding(clause)
+            self._held = torch.where(here, torch.where(holds, self._held + 1, 0), self._held)
+            lasted = f" for {wanted / CONTROL_HZ:g} s" if wanted else ""
+            self._leave(holds & (self._held > wanted), where, step, f"{said(clause.until)}{lasted}")
         done, reason = self._reached(clause)
         self._leave(here & done, where, step, reason)
 
@@ -280,12 +294,13 @@ class Sequencer:
             self.odometer = Odometer(part(observation, layout, "robot_qpos"))
             self._place = torch.full((len(where),), -1)
             self._elapsed = torch.zeros(len(where), dtype=torch.long)
-            self._tries = torch.zeros_like(self._elapsed)
+            self._tries, self._held = torch.zeros_like(self._elapsed), torch.zeros_like(self._elapsed)
             self._stalled, self._anchor = torch.zeros_like(self._elapsed), where.clone()
             self._at_risk = torch.zeros(len(where), dtype=torch.bool)
             self._between, self._between_by = torch.zeros_like(self._elapsed), torch.zeros_like(self._elapsed)
         fresh = self._place < 0
-        self._place[fresh], self._elapsed[fresh], self._stalled[fresh], self._tries[fresh] = 0, 0, 0, 0
+        for count in (self._place, self._elapsed, self._stalled, self._tries, self._held):
+            count[fresh] = 0
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
         if fresh.any():
             self.odometer.update(part(observation, layout, "robot_qpos"))
@@ -304,6 +319,7 @@ class Sequencer:
         self._place = self._place + mask.long()
         self._elapsed = torch.where(mask, 0, self._elapsed)
         self._stalled, self._tries = torch.where(mask, 0, self._stalled), torch.where(mask, 0, self._tries)
+        self._held = torch.where(mask, 0, self._held)
         self._anchor = torch.where(mask[:, None], where, self._anchor)
         self.odometer.begin(mask, heading)
 
