@@ -163,3 +163,32 @@ def test_a_grammar_may_be_extended(tmp_path: Path) -> None:
     file.write_text("units: 3")
     with pytest.raises(CorruptFile, match="not a grammar"):
         load_grammar(file)
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "walk inf metres",
+        "walk nan m",
+        "walk for -infinity seconds",
+        "walk 1e999 metres",
+        "take an infinite number of steps",
+    ],
+)
+def test_a_number_without_end_is_refused_by_name(clause: str) -> None:
+    with pytest.raises(BadInput, match="no number that a robot can count to"):
+        parse(clause)
+
+
+@pytest.mark.parametrize(
+    ("text", "until", "duration"),
+    [
+        ("stand by the door", "at_door", None),
+        ("wait next to the door for two seconds", "at_door", 2.0),
+        ("please stand in front of the target", "at_goal", None),
+    ],
+)
+def test_who_stands_by_a_thing_goes_there_first(text: str, until: str, duration: float | None) -> None:
+    way, stay = SemanticHead.load("embedded").plan(text)
+    assert [max(step.weights, key=step.weights.__getitem__) for step in (way, stay)] == ["walk", "stand"]
+    assert (way.until, stay.until, stay.parameters.duration) == (until, "never", duration)

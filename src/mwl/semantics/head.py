@@ -416,6 +416,10 @@ class SemanticHead:
             weights = self._of_verb(text, parsed.skill)
         else:
             weights = self.weights(parsed.core)
+        if parsed.skill == "stand" and told.target:  # beside a thing: there first
+            way = [replace(step, when=when) for step in self._unfold(f"walk to the {told.target}", frame, before)]
+            stay = Clause(text, weights, until, steps, parameters=replace(told, target=""), when=when)
+            return [*way, stay]
         if told.target and until == "never" and told.distance is None and told.duration is None:
             until = TARGETS.get(told.target, until)
         return [Clause(text, weights, _natural_end(until, weights), steps, parameters=told, when=when)]

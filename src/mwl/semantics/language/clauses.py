@@ -11,7 +11,8 @@ _BEFORE = re.compile(r"^\s*before\s+(?P<second>.+?)\s*,\s*(?P<first>.+)$", re.IG
 _LATE_AFTER = re.compile(r"^(?P<second>.+?)\s*,?\s+after\s+(?P<first>.+)$", re.IGNORECASE)
 _LATE_BEFORE = re.compile(r"^(?P<first>.+?)\s*,?\s+before\s+(?P<second>.+)$", re.IGNORECASE)
 _JOINTS = re.compile(
-    r"\s*(?:(?:^|(?<=\s))\d+[.)](?=\s)|[;!]+|\.+(?!\d)|,?\s*\b(?:and\s+then|then|and\s+afterwards|afterwards|and\s+finally|finally|next|after\s+that)\b)\s*,?\s*",
+    r"\s*(?:(?:^|(?<=\s))\d+[.)](?=\s)|[;!]+|\.+(?!\d)|,?\s*\b(?:and\s+then|then|and\s+afterwards|afterwards"
+    r"|and\s+finally|finally|next(?! to\b)|after\s+that)\b)\s*,?\s*",
     re.IGNORECASE,
 )
 _LEADING = re.compile(

@@ -51,7 +51,8 @@ class Grammar:
     def quantity(self) -> re.Pattern[str]:
         """A number or amount followed by a unit."""
         units = [unit for table in self.units.values() for unit in table]
-        signed = r"(?<![\w.])[-\u2212]?\d+(?:[.,]\d+)?(?:e\d+)?"
+        endless = r"(?:inf(?:init[ey])?|nan|\u221e)(?: number of)?"  # found, to be refused
+        signed = rf"(?<![\w.])[-\u2212]?(?:\d+(?:[.,]\d+)?(?:e\d+)?|{endless})"
         return re.compile(
             rf"(?:(?P<number>{signed})(?P<dash>\s*-?\s*)|(?P<amount>{_any_of(self.numbers['amounts'])})\s+)"
             rf"(?P<unit>{_any_of(units, after=True)})"

@@ -24,6 +24,9 @@ _THING = re.compile(
     r"(?:(?:the|that|this|your|my|our)\s+)(?P<thing>[a-z][a-z -]*)$"
 )
 _TO_DOOR = re.compile(r"(?:\b(?:to|towards?|up)\s+)*(?:\b(?:to|towards?)\s+)(?:the|that|this)\s+door(?:way)?$")
+_BESIDE = re.compile(
+    r"\b(?:by|at|near|beside|next to|close to|in front of|before)\s+(?:the|that|this)\s+(?P<thing>[a-z ]+)$"
+)
 _STRONG = {"to the left", "to the right", "to your left", "to your right", "backwards", "backward", "in reverse"}
 
 
@@ -141,6 +144,13 @@ def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
         and "walk" in verbs.values()
     ):
         return Parsed(clause, "walk", replace(told, target="door"))
+    if (
+        "stand" in verbs.values()
+        and (by := _BESIDE.search(rest))
+        and not _without(rest[: by.start()], "fillers", grammar)
+        and (beside := _thing(by["thing"], grammar)) in grammar.names["things"].values()
+    ):
+        return Parsed(clause, "stand", replace(told, target=beside))
     strong = {way for phrase, way in ways.items() if phrase in _STRONG}
     if len(strong) == 1 and "turn" not in verbs.values():
         told, text = replace(told, direction=strong.pop()), _without_all(text, _STRONG)
@@ -241,8 +251,12 @@ def _quantities(text: str, grammar: Grammar) -> tuple[str, dict[str, float]]:
         kind, one = kinds[match["unit"]]
         before = text[end : match.start()]
         number = match["number"].replace("\u2212", "-").replace(",", ".") if match["number"] else None
+        if number and (not number[-1].isdigit() or math.isinf(float(number))):
+            raise BadInput(
+                f"{match[0]!r}: is no number that a robot can count to; say one, such as `2 {match['unit']}`"
+            )
         value = one * (float(number) if number else grammar.numbers["amounts"][match["amount"]])
-        if not math.isfinite(value) or value <= 0:
+        if value <= 0:
             way = "; say a direction in words, such as `backwards`" if value < 0 else ""
             raise BadInput(f"{match[0]!r}: must be above 0{way}")
         if kind == "duration" and _WITHIN.search(before):
