@@ -24,7 +24,7 @@ PATIENCE = 120.0  # s for what takes some seconds where nothing else runs
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    command = [str(Path(sys.executable).parent / "mwl"), "playground", "--port", "8765"]
+    command = [str(Path(sys.executable).parent / "mwl"), "playground", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         found = next((m for line in process.stderr if (m := re.search(r"http://\S+", line))), None)
@@ -83,11 +83,14 @@ def test_a_visitor_tells_pushes_and_moves_it(page: Any) -> None:
     until(page, lambda text: "refused: " not in text and place(page)[3] > 0.3)
     tell(page, "stop")
     until(page, lambda text: "✓ stop" in text)
-    page.get_by_role("button", name="Push").click()
+    page.get_by_role("tab", name="Push").click()
+    page.get_by_role("button", name="Push forwards").click()
+    until(page, lambda text: "pushed by 0.5 m/s" in text)
     time.sleep(3)
     assert "lies on the floor" not in page.inner_text("body")
     page.get_by_role("button", name="Begin anew").click()
     until(page, lambda text: "told nothing yet" in text and max(map(abs, place(page)[:2])) < 0.2)
+    page.get_by_role("tab", name="World").click()
     page.get_by_label("Scene").click()
     page.get_by_role("option", name="h1-reach").click()
     tell(page, "walk over to the target")

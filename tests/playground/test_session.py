@@ -51,6 +51,8 @@ def test_new_words_take_over_at_once_and_refused_ones_change_nothing(session: Se
     after = session.status()
     assert (after.instruction, after.plan) == (before.instruction, before.plan)
     assert after.refused
+    session.tell("bake a cake")
+    assert len(session.status().nearest) == 3
     assert session.tell("stop") == ""
     status = live(session, 4)
     assert status.speed < 0.3, "slower than a walk"

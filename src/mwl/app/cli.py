@@ -184,10 +184,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_force(sub)
 
     sub = command("playground", _playground, "a page in the browser: tell the robot what to do", as_json=False)
-    sub.add_argument("--task", default="h1-walk", help="whose world it begins in")
+    sub.add_argument("--task", help="whose world it begins in; default: h1-walk, or that of the agent")
+    sub.add_argument("--agent", help="a guided agent for all of its skills, as agent:reach")
     sub.add_argument("--agents", default=[], nargs="+", metavar="SKILL=AGENT", help="default: all experts that ship")
-    sub.add_argument("--host", default="127.0.0.1", help="address to listen at; others than this let anybody in")
-    sub.add_argument("--port", type=int, default=8080, help="the next free one from here on")
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    sub.add_argument("--port", type=int, help="default: the first free one from 8080 on")
+    sub.add_argument(
+        "--token",
+        action="store_true",
+        help="ask visitors for a secret: MWL_PLAYGROUND_TOKEN, or one that is made up; without, none from elsewhere",
+    )
+    sub.add_argument("--robots", type=int, default=0, metavar="N", help="visitors with one of their own; default: none")
     sub.add_argument("--seed", type=int, default=0)
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
@@ -488,12 +495,19 @@ def _agents_of(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _playground(options: argparse.Namespace) -> int:
-    from mwl.playground.page import serve
+    from mwl.playground.serve import serve
     from mwl.playground.session import Session
 
-    if not 0 < options.port < 2**16:
-        raise BadInput(f"--port {options.port}: it must be from 1 to {2**16 - 1}")
-    serve(Session(options.task, _agents_of(options.agents), options.seed), options.host, options.port)
+    if options.agent and options.agents:
+        raise BadInput("--agent and --agents: name the one, or who carries out which skill")
+    agents = _agents_of(options.agents)
+    serve(
+        lambda: Session(options.task, agents, options.seed, options.agent),
+        options.host,
+        options.port,
+        options.token,
+        options.robots,
+    )
     return 0
 
 

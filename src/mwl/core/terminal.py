@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from rich.text import Text
 
-_SECRETS = ("MWL_CHAT_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_SECRETS = ("MWL_CHAT_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MWL_PLAYGROUND_TOKEN")
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MWL_CHAT_URL")  # may hold a password
 _HIDDEN = "***"
 _ACTING = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of what acts instead of being shown

@@ -24,7 +24,7 @@ from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
-from mwl.world_model.planner import GuidanceSwitches, MPPIPlan, MPPIPlanner, ReferenceActions, shifted
+from mwl.world_model.planner import GuidanceSwitches, Imagined, MPPIPlan, MPPIPlanner, ReferenceActions, shifted
 
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
@@ -152,6 +152,26 @@ class WorldModelAgent:
             action = act(observation, reference)
         guide[keys.ACTION] = action
         return action
+
+    @torch.no_grad()
+    def imagine(self, observation: Tensor, steps: int) -> Imagined:
+        """What the model expects from observations `[N, O]` on, by what the experts last said there."""
+        assert self.last is not None
+        guide = None
+        if self.guidance is not None:
+            said = (self.last[key] for key in (keys.REFERENCE_ACTION, keys.EXPERT_ACTION, keys.FUSED_WEIGHTS))
+            guide = ReferenceActions(*said).to(self.model.device)
+        with self.model.autocast():
+            latents = [self._encoded(observation)]
+            _, sequences = self.planner.expert_sequences(latents[0], guide)
+            value = self.planner.value(latents[0], sequences, self.model.draw(), guide)
+            action = self.last[keys.ACTION].to(self.model.device)
+            for _ in range(steps):
+                latents.append(self.model.next(latents[-1], action))
+                base = self.planner.imagined_reference(latents[-1], guide)
+                action = self.model.policy(latents[-1], base).mean
+                action = action if base is None else self.planner.trusted(action, base, self.trust_radius)
+        return Imagined(value.float().cpu(), torch.stack(latents).float().cpu())
 
     def by_policy(self, observation: Tensor, guide: ReferenceActions | None) -> Tensor:
         """Action `[N, A]` of the policy prior at observations `[N, O]`, within the trust region of what experts do."""

@@ -47,6 +47,13 @@ class MPPIPlan(NamedTuple):
         return MPPIPlan(*(part.to(device) for part in self))
 
 
+class Imagined(NamedTuple):
+    """What the model expects where nothing is done about it."""
+
+    value: Tensor  # [N, 1 + K] discounted return under the reference, and under each expert alone
+    latent: Tensor  # [T + 1, N, D] along the policy prior, from the present one on
+
+
 class MPPIPlanner:
     """MPPI as in TD-MPC2, with two changes that guidance needs and that vanish without it.
 
@@ -111,7 +118,7 @@ class MPPIPlanner:
     ) -> MPPIPlan:
         """`plan` with the largest standard deviation `top` `[A]`; tensors alone change from call to call."""
         config, members = self.config, self.model.draw()
-        reference, experts = self._expert_sequences(latent, guide)
+        reference, experts = self.expert_sequences(latent, guide)
         base = reference if guide is not None and self.switches.base else torch.zeros_like(deviation)
         if guide is None and config.around_policy:
             base = self._policy_sequence(latent)
@@ -158,12 +165,12 @@ class MPPIPlanner:
             z, reward = self.model.step(z, action)
             total = total + weight * reward
             weight = weight * self.discount * torch.sigmoid(-self.model.termination_logit(z))
-        last = self.model.policy(z, self._imagined_reference(z, guide)).action
+        last = self.model.policy(z, self.imagined_reference(z, guide)).action
         end = self.model.q(z, last, members).mean(dim=0)
         total = total + weight * end
         return total.nan_to_num(0.0).view(envs, count)
 
-    def _imagined_reference(self, z: Tensor, guide: ReferenceActions | None) -> Tensor | None:
+    def imagined_reference(self, z: Tensor, guide: ReferenceActions | None) -> Tensor | None:
         """Reference `[R, A]` at imagined latents `[R, D]`, R a multiple of N with environments outermost."""
         if guide is None or not self.switches.policy_base:
             return None
@@ -171,7 +178,7 @@ class MPPIPlanner:
         weights = guide.weights.unsqueeze(-1).repeat_interleave(repeats, dim=0)
         return (weights * self.model.expert_actions(z)).sum(dim=-2)
 
-    def _expert_sequences(self, latent: Tensor, guide: ReferenceActions | None) -> tuple[Tensor, Tensor]:
+    def expert_sequences(self, latent: Tensor, guide: ReferenceActions | None) -> tuple[Tensor, Tensor]:
         """The reference sequence `[H, N, A]` and those of it and every expert `[H, N, 1 + K, A]`.
 
         The first actions come from the present observation and are exact; the later ones are predicted along the
@@ -214,7 +221,7 @@ class MPPIPlanner:
                 base = (
                     guide.reference.repeat_interleave(count, dim=0)  # type: ignore[union-attr]
                     if exact
-                    else self._imagined_reference(z, guide)
+                    else self.imagined_reference(z, guide)
                 )
                 actions.append(self.model.policy(z, base).action)
                 if t < self.horizon - 1:
