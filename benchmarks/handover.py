@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from mwl.core import keys
-from mwl.evaluation.agents import Agent, resolve
+from mwl.evaluation.agents import resolve
 from mwl.evaluation.table import report
-from mwl.rollouts import rollout
+from mwl.rollouts import Agent, rollout
 from mwl.simulation import HumanoidEnv, make_env
 
 _FROM, _TO, _WATCHED = 100, 200, 300  # control steps

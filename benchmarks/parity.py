@@ -21,8 +21,9 @@ from tensordict import TensorDict
 
 from mwl.core import keys
 from mwl.core.errors import MissingDependency
-from mwl.evaluation.agents import Agent, resolve
+from mwl.evaluation.agents import resolve
 from mwl.evaluation.table import report
+from mwl.rollouts import Agent
 from mwl.simulation import HumanoidEnv, make_env
 
 Array = NDArray[np.float64]

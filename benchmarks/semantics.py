@@ -22,20 +22,23 @@ import torch
 import yaml
 
 import mwl
+from mwl._places import SHIPPED
 from mwl.core import keys
 from mwl.core.errors import NoSkillFits
 from mwl.evaluation.table import report
 from mwl.semantics import Card
 from mwl.semantics.calibration import SHORT_CARD, auroc, expected_calibration_error
 from mwl.semantics.scenes import CAMERAS, differ
-from mwl.semantics.shipped import DATA
 from mwl.simulation import make_env
 
 SCENES = {"h1-walk": "walk", "h1-reach": "reach", "h1-door": "open_door"}
 PHRASES = ("go on", "do the task")
 SEED = 70_000  # no training seed comes near
 SIZES = ((480, 320), (160, 160), (64, 64))  # pixels
-LABELLED = {"development": DATA / "semantics/development.yaml", "held out": Path("tests/semantics/data/held_out.yaml")}
+LABELLED = {
+    "development": SHIPPED / "data" / "semantics/development.yaml",
+    "held out": Path("tests/semantics/data/held_out.yaml"),
+}
 Printed = tuple[Sequence[str], list[list[str]]]  # titles and rows
 
 

@@ -49,8 +49,9 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes the cache of the user who runs it."""
+    """No test reads or writes the cache of the user who runs it, nor finds what lies in that user's data folder."""
     pytest.MonkeyPatch().setenv("MWL_CACHE", str(tmp_path_factory.mktemp("cache")))
+    pytest.MonkeyPatch().setenv("MWL_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mwl.semantics import SemanticHead
     from mwl.simulation import make_env, register_task
 
+__version__ = "0.1.0"
 __all__ = ["ExpertLibrary", "SemanticHead", "load_agent", "make_env", "register_task"]
 
 _ROOM_OF = {

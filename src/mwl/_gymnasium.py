@@ -10,6 +10,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+from mwl.core.errors import UnknownTask, did_you_mean
+
 TASK_NAMES = [
     "h1-stand",
     "h1-walk",
@@ -43,6 +45,12 @@ def register() -> None:
                 vector_entry_point="mwl.simulation.gym:HumanoidVectorEnv",
                 kwargs={"task": task},
             )
+
+
+def unknown_task(name: str) -> UnknownTask:
+    """What to say of a task that there is not."""
+    hint = did_you_mean(name, TASK_NAMES) or f"; tasks: {', '.join(TASK_NAMES)}"
+    return UnknownTask(f"no task {name!r:.80} in the embedded suite{hint} (--import FILE.py for your own)")
 
 
 def add(task: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mwl.app.cli import main
+import mwl
+from mwl.app.cli import _progress, main
 from mwl.core.artifact import write_artifact
 
 
@@ -35,6 +36,12 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert "Traceback" not in shown.err
     assert not Path("runs").exists()
     return shown.err
+
+
+@pytest.fixture
+def folder(place: Path) -> None:
+    """A folder `a`, as of an agent: what is not there is told before all else."""
+    (place / "a").mkdir()
 
 
 def manifest(folder: str, **entries: object) -> str:
@@ -92,7 +99,7 @@ def test_unknown_run(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (),
         ("walk",),
-        ("evaluate", "--task", "h1-walk"),
+        ("evaluate",),
         (*EVALUATE, "expert:walk", "--epsiodes", "3"),
         (*EVALUATE, "expert:walk", "--episodes", "many"),
         (*EVALUATE, "expert:walk", "--episodes", "0"),
@@ -147,6 +154,7 @@ INTERRUPTED = {  # command: function of it, and whether it leaves a checkpoint
 }
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("command", INTERRUPTED)
 def test_interrupt_promises_to_go_on_only_where_a_checkpoint_is_left(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
@@ -155,6 +163,7 @@ def test_interrupt_promises_to_go_on_only_where_a_checkpoint_is_left(
         raise KeyboardInterrupt
 
     function, goes_on = INTERRUPTED[command]
+    Path("a.yaml").touch()
     monkeypatch.setattr(function, interrupt)
     assert main(command.split()) == 130
     shown = capfd.readouterr().err
@@ -176,16 +185,19 @@ def test_a_long_bad_value_is_cut_and_acts_on_no_terminal(capfd: pytest.CaptureFi
             assert "\x07" not in line
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("seed", ["-1", str(10**30), str(2**63)])
 def test_seeds_out_of_bounds(capfd: pytest.CaptureFixture[str], seed: str) -> None:
     assert "seed" in refused(capfd, *EVALUATE, "a", "--seed", seed)
     assert "seed" in refused(capfd, "play", "walk", "--agents", "walk=a", "--seed", seed)
 
 
+@pytest.mark.usefixtures("folder")
 def test_more_episodes_than_fit_into_memory(capfd: pytest.CaptureFixture[str]) -> None:
     assert "GiB" in refused(capfd, *EVALUATE, "a", "--episodes", "10000000000")
 
 
+@pytest.mark.usefixtures("folder")
 def test_films_that_can_not_be_written_are_refused_before_the_work(
     capfd: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +223,7 @@ def test_films_that_can_not_be_written_are_refused_before_the_work(
     assert main([*EVALUATE, "a", "--video", "there.mp4", "--force"]) == 1, "the work was started"
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_film_that_nobody_named_replaces_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = []
 
@@ -235,13 +248,94 @@ def test_running_out_of_memory_is_one_line(capfd: pytest.CaptureFixture[str], mo
     assert capfd.readouterr().err.startswith("mwl: out of memory")
 
 
-def test_help_needs_none_of_the_heavy_packages() -> None:
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("--help", "mwl"),
+        ("--version", f"mwl {mwl.__version__}"),
+        ("list agents", "agent:walk"),
+        ("evaluat", "did you mean 'evaluate'?"),
+        ("motion imprt", "did you mean 'import'"),
+        ("evaluate --task h1-walk --epsiodes 3", "did you mean '--episodes'"),
+        ("evaluate --task h1-walk --act mena", "did you mean 'mean'?"),
+        ("evaluate --task h1-wlak", "did you mean 'h1-walk'"),
+        ("evaluate --task h1-walk --agent expert:wlak", "did you mean 'walk'?"),
+        ("evaluate --task h1-walk --agent agent:reech", "did you mean 'reach'?"),
+        ("evaluate --task h1-walk --agent expert-walk", "did you mean 'expert:walk'"),
+        ("play walk --agents walk=expert:wlak", "did you mean 'walk'?"),
+        ("run conf/pipelines/dmo.yaml", "did you mean 'conf/pipelines/demo.yaml'"),
+        ("fit --config conf/gte.yaml", "did you mean 'conf/gate.yaml'"),
+        ("fit --help", "conf:gate.yaml"),
+        ("motion train conf/teachers/wlak.yaml --out x", "did you mean 'conf/teachers/walk.yaml'"),
+    ],
+)
+def test_what_is_answered_at_once_needs_none_of_the_heavy_packages(command: str, says: str, place: Path) -> None:
     program = (
-        "import sys; from mwl.app.cli import build_parser; build_parser().format_help();"
-        "print([name for name in ('torch', 'lightning', 'mlflow', 'mujoco') if name in sys.modules])"
+        "import sys\nfrom mwl.app.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'lightning', 'mlflow', 'mujoco', 'scipy') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
-    assert found.stdout.strip() == "[]"
+    run = [sys.executable, "-c", program, *command.split()]
+    found = subprocess.run(run, capture_output=True, text=True, check=True, env=os.environ)
+    assert says in found.stdout + found.stderr
+    assert found.stdout.splitlines()[-1] == "[]"
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        ("tasks", "h1-maze"),
+        ("experts", "expert:stop"),
+        ("agents", "agent:door"),
+        ("pipelines", "conf:pipelines/tiny.yaml"),
+    ],
+)
+def test_lists_name_what_ships(what: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", what]) == 0
+    rows = capfd.readouterr().out.splitlines()
+    assert any(row.split()[0] == name for row in rows[1:])
+    assert main(["list", what, "--json"]) == 0
+    (entries,) = json.loads(capfd.readouterr().out).values()
+    assert [entry["name"] for entry in entries] == [row.split()[0] for row in rows[1:]]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("mwl ", {"fit", "playground", "list", "--version"}),
+        ("mwl evaluate --task h1-s", {"h1-stand", "h1-stair"}),
+        ("mwl evaluate --agent agent:", {"agent:reach"}),
+        ("mwl run conf/pipelines/t", {"conf/pipelines/tiny.yaml"}),
+        ("mwl fit --config conf/ga", {"conf/gate.yaml"}),
+    ],
+)
+def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], place: Path) -> None:
+    told = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    told |= {"COMP_TYPE": "9", "_ARGCOMPLETE_STDOUT_FILENAME": str(place / "told"), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    told |= {"_ARGCOMPLETE_COMP_WORDBREAKS": ""}  # or what follows a colon is offered without what is before it
+    subprocess.run([sys.executable, "-m", "mwl"], env={**os.environ, **told}, check=False, capture_output=True)
+    assert offered <= {word.strip() for word in (place / "told").read_text().split("\n")}
+
+
+def test_help_of_a_stage_names_the_flags_of_its_model_and_its_data(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", "conf/expert.yaml", "--help"]) == 0
+    shown = capfd.readouterr().out
+    assert "--model.init_args.hidden" in shown
+    assert "--data.init_args.batch_size" in shown
+    assert "--trainer.max_epochs" not in shown.replace("as --trainer.max_epochs=3", "")
+
+
+def test_progress_that_no_terminal_shows_is_a_line_from_time_to_time(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mwl.app.cli._LINE_S", 0.0)
+    with _progress("walking") as report:
+        report(0.25, "step 5")
+    assert capfd.readouterr().err == "mwl: walking: 25% step 5\n"
+    monkeypatch.setattr("mwl.app.cli._LINE_S", 1e9)
+    with _progress("walking") as report:
+        report(0.5, "step 10")
+    assert capfd.readouterr().err == ""
 
 
 def test_doctor_prints_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:

@@ -33,8 +33,9 @@ def test_store_and_artifacts_lie_together(store: str, place: Path) -> None:
     assert not list(place.iterdir()), "no mlruns folder where the command happens to run"
 
 
-def test_default_store_is_in_the_mlflow_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_store_is_in_the_mlflow_folder_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    Path("mlflow").mkdir()  # as the repository has one
     assert tracking.tracking_uri() == "sqlite:///mlflow/mlflow.db"
     assert tracking.ui_command() == "mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db"
 
@@ -95,5 +96,5 @@ def test_shipped_experts_come_before_fitted_ones(place: Path) -> None:
     assert find_expert("walk") == fitted.relative_to(place)
     shipped = artifact(place / "data" / "experts" / "walk", "expert")
     assert find_expert("walk") == shipped.relative_to(place)
-    with pytest.raises(UnknownAgent, match="known experts: walk"):
+    with pytest.raises(UnknownAgent, match=r"known experts: .*walk"):
         find_expert("fly")

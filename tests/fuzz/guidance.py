@@ -7,6 +7,7 @@ import torch
 from running import Target
 from targets import copied, finite, shipped, spoil_artifact, spoil_yaml, texts
 
+from mwl._places import SHIPPED
 from mwl.adaptation.step_profile import StepProfile
 from mwl.core.artifact import write_artifact
 from mwl.experts.library import ExpertLibrary
@@ -14,7 +15,6 @@ from mwl.selection.config import TUNED, Tuned, tuned_at
 from mwl.semantics.language.grammar import Grammar, load_grammar
 from mwl.semantics.language.parameters import parse
 from mwl.semantics.refusal import Refusal
-from mwl.semantics.shipped import DATA
 from mwl.world_model.agent import load_agent
 
 
@@ -61,7 +61,7 @@ def sound_tuned(tuned: Tuned) -> None:
 
 
 GUIDANCE = [
-    Target("grammar", copied(DATA / "semantics/grammar.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("grammar", copied(SHIPPED / "data" / "semantics/grammar.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_grammar(f / "x.yaml"), sound_grammar),
     Target("refusal", shipped("semantics", "refusal"), spoil_artifact, Refusal.load, sound_refusal),
     Target("tuned", make_tuned, lambda rng, f: spoil_artifact(rng, f / "tuned"), load_tuned, sound_tuned, 0.5),

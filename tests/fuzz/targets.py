@@ -26,6 +26,7 @@ from running import Target
 from walking_bvh import write_bvh
 
 from mwl import baselines
+from mwl._places import SHIPPED
 from mwl.baselines.network import Actor
 from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_artifact
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
@@ -51,13 +52,13 @@ from mwl.semantics.language.connectors import load_connectors
 from mwl.semantics.language.recipes import load_recipes
 from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
 from mwl.semantics.plan.chat_request import _message
-from mwl.semantics.shipped import DATA, load_labelled, load_phrases
+from mwl.semantics.shipped import load_labelled, load_phrases
 from mwl.simulation import get_task
 from mwl.training.fit import resolved_config
 from mwl.world_model.agent import load_agent
 from mwl.world_model.observation import Observer
 
-ROOT = DATA.parent
+ROOT = SHIPPED
 POSE = np.array([0, 0, 0.98, 1, 0, 0, 0] + [0.0] * 19)
 
 
@@ -291,7 +292,7 @@ def shipped(*parts: str) -> Callable[[Path], None]:
 
     def make(folder: Path) -> None:
         for file in (MODEL, MANIFEST):
-            (folder / file).write_bytes(DATA.joinpath(*parts, file).read_bytes())
+            (folder / file).write_bytes(SHIPPED.joinpath("data", *parts, file).read_bytes())
 
     return make
 
@@ -597,7 +598,7 @@ def sound_manifest(manifest: Any) -> None:
 
 
 def make_cycle(folder: Path) -> None:
-    copied(DATA / "motion" / "walk.json", "x.json")(folder)
+    copied(SHIPPED / "data" / "motion" / "walk.json", "x.json")(folder)
 
 
 def sound_cycle(cycle: GaitCycle) -> None:
@@ -659,15 +660,15 @@ TARGETS = [
     Target("comparison", make_rows, spoil_json("comparison.json"), read_comparison, sound_rows),
     Target("checkpoint", make_checkpoint, rewritten(changed_bytes, "x.ckpt"), lambda f: load_checkpoint(f / "x.ckpt"),
            finite),
-    Target("cards", copied(DATA / "semantics/cards.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("cards", copied(SHIPPED / "data" / "semantics/cards.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_cards(f / "x.yaml"), sound_cards),
-    Target("recipes", copied(DATA / "semantics/recipes.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("recipes", copied(SHIPPED / "data" / "semantics/recipes.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_recipes(f / "x.yaml"), sound_recipes),
-    Target("transitions", copied(DATA / "semantics/transitions.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("transitions", copied(SHIPPED / "data" / "semantics/transitions.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_connectors(f / "x.yaml", ["walk", "slow_down"]), sound_transitions),
-    Target("phrases", copied(DATA / "semantics/phrases.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("phrases", copied(SHIPPED / "data" / "semantics/phrases.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_phrases(f / "x.yaml"), sound_phrases, 0.3),
-    Target("labelled", copied(DATA / "semantics/development.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("labelled", copied(SHIPPED / "data" / "semantics/development.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_labelled(f / "x.yaml"), sound_labelled, 0.3),
     Target("pipeline", copied(ROOT / "conf/pipelines/sample_efficiency.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_pipeline(f / "x.yaml"), sound_pipeline, 0.5),

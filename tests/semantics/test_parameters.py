@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from mwl._places import SHIPPED
 from mwl.core.errors import BadInput, CorruptFile, NoSkillFits
 from mwl.instructions.told import checked, shipped_manifests
 from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.grammar import load_grammar
 from mwl.semantics.language.parameters import Parameters, parse
-from mwl.semantics.shipped import DATA
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_robot_told_to_stop_stands(head: SemanticHead, text: str) -> None:
 
 
 def test_a_grammar_may_be_extended(tmp_path: Path) -> None:
-    content = (DATA / "semantics" / "grammar.yaml").read_text()
+    content = (SHIPPED / "data" / "semantics" / "grammar.yaml").read_text()
     file = tmp_path / "grammar.yaml"
     file.write_text(content.replace("1609.344: [mile, miles]", "1609.344: [mile, miles]\n    201.168: [furlong]"))
     assert parse("walk a furlong", load_grammar(file)).parameters.distance == pytest.approx(201.168)

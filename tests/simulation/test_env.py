@@ -263,7 +263,7 @@ def test_a_collector_runs_on_it() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UnknownTask, match="did you mean h1-walk"):
+    with pytest.raises(UnknownTask, match="did you mean 'h1-walk'"):
         make_env("h1-wlak")
     with pytest.raises(BadInput, match="unknown suite"):
         make_env("h1-walk", suite="other")  # type: ignore[arg-type]

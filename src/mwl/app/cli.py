@@ -10,21 +10,26 @@ import argparse
 import errno
 import json
 import os
+import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mwl import __version__
 from mwl._extensions import import_files
-from mwl.core.errors import BadInput, MwlError, WriteFailed
+from mwl.app import early
+from mwl.core.errors import BadInput, MwlError, WriteFailed, did_you_mean
 from mwl.core.files import FILM_ENDINGS, output_file, shown, unused
-from mwl.core.terminal import plain, printable, redacted, told
+from mwl.core.terminal import plain, printable, redacted, tell, told
 from mwl.experiments import tracking
 
 _INTERRUPTED = 130
 NOT_ACHIEVED = 3
+_LINE_S = 10.0  # between two lines of progress that no terminal shows
 _LONGEST = 1000  # characters of a message
 _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
     "fit": "the same command with --resume goes on from the last checkpoint",
@@ -33,16 +38,29 @@ _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
 }
 _PLAY_VIDEO = Path("runs/play.mp4")
 _DATA_SETS = ("minari", "lerobot")
+_INVALID = re.compile(r"invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)$", re.DOTALL)
+_WORD = re.compile(r"[^\s,']+")
 _IMPORT = "--import FILE.py, with any command, first runs a Python file of yours, which adds tasks and classes"
 _DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
+    """Reports a mistake in one line, with what may have been meant."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line."""
+        if wrong := _INVALID.search(message):
+            message += did_you_mean(wrong["word"], _WORD.findall(wrong["known"]))
         self.exit(2, f"{self.prog}: {_one_line(message)} (see `{self.prog} --help`)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; what is left over is refused by the command that it was said to."""
+        options, others = super().parse_known_args(args, namespace)
+        if others:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            unknown = next((word for word in others if word.startswith("-")), others[0])
+            self.error(f"unrecognized arguments: {' '.join(others)}{did_you_mean(unknown.partition('=')[0], flags)}")
+        return options, others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,9 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         own, arguments = _own_files(arguments)
         import_files(own)
-        if arguments[:1] == ["fit"]:  # its flags are those of LightningCLI, which parses them itself
+        completing = "_ARGCOMPLETE" in os.environ
+        if arguments[:1] == ["fit"] and not completing:  # LightningCLI parses its flags
             return _fit(arguments[1:])
-        options = build_parser().parse_args(arguments)
+        parser = build_parser()
+        if completing:
+            from mwl.app.completion import complete
+
+            complete(parser)
+        options = parser.parse_args(arguments)
         code: int = options.run(options)
         return code
     except MwlError as error:
@@ -114,6 +138,7 @@ def _is_memory(error: Exception) -> bool:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `fit` is listed, but parses its own flags."""
     parser = Parser(prog="mwl", description=_DESCRIPTION, epilog=_IMPORT)
+    parser.add_argument("--version", action="version", version=f"mwl {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *, as_json: bool = True) -> Any:
@@ -123,7 +148,9 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
         return sub
 
-    command("fit", _unreachable, "fit one stage: --config conf/<stage>.yaml [--resume]", as_json=False)
+    sub = command("fit", _unreachable, "fit one stage: --config conf/<stage>.yaml [--resume]", as_json=False)
+    for flag in ("--config", "--output", "--resume", "--force", "--help-all"):  # for the shell; see `fit_help`
+        sub.add_argument(flag)
 
     sub = command("run", _run, "carry out a pipeline, skipping what did not change", as_json=False)
     sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
@@ -199,6 +226,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
     _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
+    sub = command("list", _list, "tasks, experts, agents or pipelines that can be named")
+    sub.add_argument("what", choices=("tasks", "experts", "agents", "pipelines"))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
 
@@ -284,10 +313,21 @@ def _unreachable(options: argparse.Namespace) -> int:
 
 
 def _fit(arguments: Sequence[str]) -> int:
-    from mwl.training.fit import fit
-
     if not arguments:
         raise BadInput("fit needs --config conf/<stage>.yaml (see `mwl fit --help`)")
+    asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    asked.add_argument("-c", "--config", action="append", default=[])
+    configs: list[str] = asked.parse_known_args(list(arguments))[0].config
+    for config in configs:
+        early.check_file(config, "conf")
+    if "-h" in arguments or "--help" in arguments:
+        from mwl.app.fit_help import fit_help
+
+        print(fit_help(configs))
+        return 0
+    from mwl.training.fit import fit
+
+    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
     folder = fit(arguments)
     done = "tried out; nothing was kept" if folder is None else f"finished; artifact in {folder}"
     print(f"mwl: {done}", file=sys.stderr)
@@ -295,6 +335,7 @@ def _fit(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    early.check_file(str(options.pipeline), "conf/pipelines")
     from mwl.app.report import print_report
     from mwl.pipeline.runner import run_pipeline
 
@@ -305,6 +346,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from mwl.evaluation.agents import best_shipped
+
+    early.check_task(options.task, options.suite)
+    if options.agent is not None:
+        early.check_agents([options.agent])
     from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
     from mwl.evaluation.table import record_table
     from mwl.rollouts.external import is_external
@@ -373,6 +418,10 @@ def _instruct(options: argparse.Namespace) -> int:
 
 
 def _play(options: argparse.Namespace) -> int:
+    agents = _agents_of(options.agents)
+    early.check_agents(agents.values())
+    if options.task:
+        early.check_task(options.task)
     from mwl.instructions.config import FollowStage
     from mwl.instructions.follow import follow
     from mwl.instructions.view import decisions
@@ -384,7 +433,7 @@ def _play(options: argparse.Namespace) -> int:
         semantic=options.head,
         encoder=options.encoder,
         pretrained=options.pretrained,
-        agents=_agents_of(options.agents),
+        agents=agents,
         task=options.task,
         steps_per_clause=options.steps_per_clause,
         look_every=options.look_every,
@@ -453,12 +502,14 @@ def _lines(report: dict[str, Any]) -> str:
 
 
 def _motion_train(options: argparse.Namespace) -> int:
+    early.check_file(options.config, "conf/teachers")
     from mwl.teachers.train import train
 
     return _wrote(train(options.config, options.out, force=options.force))
 
 
 def _motion_demonstrate(options: argparse.Namespace) -> int:
+    early.check_file(options.config, "conf/demonstrators")
     from mwl.demonstrators.record import demonstrate
 
     return _wrote(demonstrate(options.config, options.out, force=options.force))
@@ -511,6 +562,14 @@ def _playground(options: argparse.Namespace) -> int:
     return 0
 
 
+def _list(options: argparse.Namespace) -> int:
+    from mwl.app.listing import columns, listed
+
+    entries = listed(options.what)
+    print(json.dumps({options.what: entries}) if options.json else columns(entries))
+    return 0
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from mwl.doctor import diagnose
     from mwl.evaluation.table import diagnosis_table
@@ -532,7 +591,7 @@ def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> N
 
 
 class _progress:  # reads as a function where it is used
-    """A progress bar on stderr; gives a function (fraction, text)."""
+    """A progress bar on stderr, or lines where that is no terminal; gives a function (fraction, text)."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -546,12 +605,16 @@ class _progress:  # reads as a function where it is used
             TextColumn("{task.fields[text]}", markup=False),
         )
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task = self.bar.add_task(printable(title)[:40], total=1.0, text="")
+        self.title, self.said = printable(title)[:40], time.monotonic()
+        self.task = self.bar.add_task(self.title, total=1.0, text="")
 
     def __enter__(self) -> Callable[[float, str], None]:
         self.bar.start()
 
         def report(fraction: float, text: str = "") -> None:
+            if self.bar.disable and time.monotonic() - self.said > _LINE_S:
+                self.said = time.monotonic()
+                tell(f"{self.title}: {fraction:.0%} {text}")
             self.bar.update(self.task, completed=fraction, text=printable(text))
 
         return report

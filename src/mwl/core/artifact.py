@@ -20,15 +20,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor, nn
-
+from mwl._places import find
 from mwl._renamed import present_keys
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import read_json, shown, write_errors, write_json
 from mwl.core.plain import from_plain
+
+if TYPE_CHECKING:  # a manifest is read without torch, whose import takes a second
+    from torch import Tensor, nn
 
 try:
     import fcntl
@@ -42,7 +43,7 @@ MAX_MANIFEST_BYTES = 8 * 2**20
 _MAX_ENTRIES = 200_000  # tensors, numbers and texts in a checkpoint
 _RECORDED_VERSIONS = ("torch", "lightning", "torchrl", "tensordict", "mujoco", "mwl")
 _OTHER_WEIGHTS = {".onnx": "an ONNX file", ".safetensors": "a safetensors file", ".ckpt": "a checkpoint file"}
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,8 @@ def write_artifact(target: Path | str, *, stage: str, name: str, checkpoint: dic
         entries: further manifest entries (`robot`, `task`, `observation`, `action`, `card`, `upstream`, `metrics`,
             `provenance`), each JSON-serialisable.
     """
+    import torch
+
     with atomic_folder(target) as folder:
         content = io.BytesIO()  # not straight to the file: a full disk is then an error of the file's own kind
         torch.save(checkpoint, content)
@@ -239,7 +242,7 @@ def read_manifest(
             sha256 is not the recorded one, or a file is a link.
         SpecMismatch: another schema, stage or robot than expected.
     """
-    folder = Path(folder)
+    folder = find(folder)
     path = folder / MANIFEST
     try:
         if not path.is_file():
@@ -300,7 +303,13 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
 
 
 def update_manifest(folder: Path | str, **entries: Any) -> None:
-    """Add or renew entries in the manifest of a verified artifact; its files stay as they are."""
+    """Add or renew entries in the manifest of a verified artifact; its files stay as they are.
+
+    Raises:
+        MissingFile: it is not there; what ships elsewhere is read, and never written.
+    """
+    if not (Path(folder) / MANIFEST).is_file():
+        raise MissingFile(_nothing_there(Path(folder)))
     write_json(Path(folder) / MANIFEST, _finite_or_none({**read_manifest(folder), **entries}))
 
 
@@ -310,7 +319,9 @@ def read_checkpoint(folder: Path | str) -> dict[str, Any]:
     Raises:
         CorruptFile: not a checkpoint, it needs more than tensors and plain values, or a number in it is not finite.
     """
-    path = Path(folder) / MODEL
+    import torch
+
+    path = find(folder) / MODEL
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
@@ -339,6 +350,8 @@ class _Sound:
         self.where, self.count = shown(path), 0
 
     def copy(self, value: Any, name: str) -> Any:
+        from torch import Tensor
+
         self.count += 1
         if self.count > _MAX_ENTRIES:
             raise CorruptFile(f"{self.where}: holds more than {_MAX_ENTRIES} entries")
@@ -360,7 +373,9 @@ class _Sound:
             raise self._refused(name, f"has a {type(key).__name__} for a name")
         return key
 
-    def _tensor(self, value: Tensor, name: str) -> Tensor:
+    def _tensor(self, value: "Tensor", name: str) -> "Tensor":
+        import torch
+
         if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
             raise self._refused(name, "is no plain tensor")
         if value.numel() * value.element_size() > max(2**20, value.untyped_storage().nbytes()):
@@ -409,6 +424,8 @@ def load_module(make: Callable[[], M], weights: Any, where: str) -> M:
     Raises:
         SpecMismatch: the settings are of no such module, or the weights differ from it in names, shapes or types.
     """
+    import torch
+
     try:
         with torch.device("meta"):
             wanted = make().state_dict()
@@ -423,12 +440,14 @@ def load_module(make: Callable[[], M], weights: Any, where: str) -> M:
     return module
 
 
-def check_weights(wanted: Mapping[str, Tensor], weights: Any, where: str) -> None:
+def check_weights(wanted: "Mapping[str, Tensor]", weights: Any, where: str) -> None:
     """Refuse weights that differ from those that are wanted in names, shapes or types, or don't fit into these.
 
     Raises:
         SpecMismatch: they do.
     """
+    from torch import Tensor
+
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise SpecMismatch(f"{where}: holds no weights; fit the stage again")
     for name in sorted(wanted.keys() | weights.keys(), key=str):

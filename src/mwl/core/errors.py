@@ -4,7 +4,11 @@ The command line prints the message alone, without a traceback, and exits with `
 bad (nothing has been started), 1 when a run that had started failed.
 """
 
+import difflib
+from collections.abc import Iterable
+
 MAX_MESSAGE = 500  # characters; a message may repeat a bad value, and that may be a megabyte
+_LONGEST_WORD = 100  # that is worth a comparison
 
 
 class MwlError(Exception):
@@ -80,3 +84,9 @@ class NonFiniteLoss(MwlError):
 
 class StageFailed(MwlError):
     """A stage of a pipeline did not finish; the message names the stage and its log."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the known words nearest to a misspelt one, else the empty string."""
+    close = difflib.get_close_matches(word[:_LONGEST_WORD], list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mwl._places import find
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, WriteFailed
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -211,7 +212,7 @@ def read_text(path: Path | str, *, limit: int = MAX_JSON_BYTES) -> str:
         MissingFile: no such file.
         CorruptFile: larger, no UTF-8, or it can't be read.
     """
-    path = Path(path)
+    path = find(path)
     try:
         if not path.is_file():
             raise MissingFile(f"{shown(path)}: no such file")
@@ -361,7 +362,7 @@ def read_npz(
         MissingFile: no such file.
         CorruptFile: no such archive, damaged, too large, or it holds something else than numbers and texts.
     """
-    path = Path(path)
+    path = find(path)
     try:
         if not path.is_file():
             raise MissingFile(f"{shown(path)}: no such file")

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mwl._places import find
 from mwl._renamed import present_keys
 from mwl.core import keys
 from mwl.core.artifact import sha256_of
@@ -179,7 +180,7 @@ class Demonstrations:
             CorruptFile: content differs from the manifest's sha256, or isn't demonstration data.
             SpecMismatch: see `check_arrays`.
         """
-        path = with_ending(path, ".npz")
+        path = find(with_ending(path, ".npz"))
         for file in (path, manifest_of(path)):
             if not file.is_file():
                 raise MissingFile(f"{shown(file)}: no such demonstrations; record them with `mwl motion demonstrate`")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mwl._places import find
 from mwl.core.artifact import MANIFEST, read_manifest, sha256_of
 from mwl.core.errors import MwlError
 from mwl.core.files import read_json, shown
@@ -43,10 +44,9 @@ def mlflow_store() -> Iterator[Finding]:
 
 def data() -> Iterator[Finding]:
     """Whether the shipped files are what they were."""
-    if not _DATA.is_dir():
-        yield Finding("data", True, "no data/ folder here; run from the repository to use the shipped data")
-        return
-    yield _looked_through("data", _unsound(_DATA), "git checkout -- data; what is foreign there: move it away")
+    place = find(_DATA)
+    remedy = "git checkout -- data; what is foreign there: move it away" if place == _DATA else "pip install mwl again"
+    yield _looked_through("data", _unsound(place), remedy)
 
 
 def runs() -> Iterator[Finding]:

@@ -3,20 +3,22 @@
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mwl._extensions import import_class
+from mwl._places import find_each, places
 from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
-from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent
+from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent, did_you_mean
 from mwl.core.files import shown
 from mwl.evaluation.record import Record
 from mwl.experiments import tracking
-from mwl.rollouts.episodes import Agent
 
 if TYPE_CHECKING:
     from mwl.experts.library import ExpertLibrary
+    from mwl.rollouts.episodes import Agent
 
 _log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/transitions", "runs")
@@ -29,7 +31,7 @@ _CLOSE = 0.5  # share of the best skill's weight from which one of the agent's o
 class NamedAgent:
     """An agent with what tables and records say about it."""
 
-    agent: Agent
+    agent: "Agent"
     name: str
     address: str
     env_steps: int = 0
@@ -79,11 +81,11 @@ def resolve(
     return _load(Path(address), address, name, instruction, act, without)
 
 
-def find_expert(name: str) -> Path:
-    """Folder of the expert of that name: shipped ones first, then fitted ones, each in the order of their paths.
+def find_expert(name: str, *, say: bool = True) -> Path:
+    """Folder of the expert of that name: of the working folder (`data/`, then `runs/`), of the user, or shipped.
 
     A folder that is damaged, half-written or of another program is passed over; which, and which others have the name
-    as well, is logged as a warning.
+    as well, is logged as a warning, unless one is found and `say` is false.
 
     Raises:
         UnknownAgent: there is none; the message lists the names that exist.
@@ -105,25 +107,28 @@ def find_expert(name: str) -> Path:
             sound.append(folder)
         except BadInput as error:
             unsound.append(str(error))
-    if unsound:
+    if unsound and (say or not sound):
         more = f" (and {len(unsound) - 1} more)" if len(unsound) > 1 else ""
         _log.warning("expert:%s: passed over %s%s", shown(Path(name)), unsound[0], more)
     if not sound:
-        known = f"known experts: {', '.join(sorted(found))}" if found else "none is fitted yet; run `make demo`"
-        raise UnknownAgent(f"no expert named {shown(name)} in {', '.join(EXPERT_FOLDERS)}; {known}")
-    if len(sound) > 1:
+        hint = did_you_mean(name, found) or f"; known experts: {', '.join(sorted(found))}"
+        raise UnknownAgent(f"no expert named {shown(name)} in {', '.join(EXPERT_FOLDERS)}{hint}")
+    if len(sound) > 1 and say:
         others = ", ".join(map(str, sound[1:4])) + (", ..." if len(sound) > 4 else "")
         _log.warning("expert:%s is %s; of the same name: %s (name a folder to choose)", name, sound[0], others)
     return sound[0]
 
 
 def _artifacts() -> Iterator[Path]:
-    """Folders with a manifest, in order; none that is hidden or being worked on."""
-    for place in EXPERT_FOLDERS:
-        for path in sorted(Path(place).glob(f"**/{MANIFEST}")):
-            inside = path.relative_to(place)
-            if "_work" not in inside.parts and not is_scratch(inside):
-                yield path.parent
+    """Folders with a manifest, in order; none that is hidden or being worked on, nor what ships where it is again."""
+    seen: set[Path] = set()
+    for place in places():
+        for name in EXPERT_FOLDERS if place == Path() else EXPERT_FOLDERS[:-1]:
+            for path in sorted((place / name).glob(f"**/{MANIFEST}")):
+                inside = path.relative_to(place)
+                if "_work" not in inside.parts and not is_scratch(inside) and inside not in seen:
+                    seen.add(inside)
+                    yield path.parent
 
 
 def find_agent(task: str) -> Path:
@@ -132,11 +137,11 @@ def find_agent(task: str) -> Path:
     Raises:
         UnknownAgent: there is none; the message lists those that exist.
     """
-    folder = Path(AGENT_FOLDER) / task.removeprefix("h1-")
-    if Path(task).name != task or not (folder / MANIFEST).is_file():
-        known = ", ".join(sorted(path.parent.name for path in Path(AGENT_FOLDER).glob(f"*/{MANIFEST}"))) or "none"
-        raise UnknownAgent(f"no agent for {shown(task)} in {AGENT_FOLDER}; known: {known}")
-    return folder
+    known = {name.parent.name: file.parent for name, file in find_each(AGENT_FOLDER, f"*/{MANIFEST}").items()}
+    if (name := task.removeprefix("h1-")) not in known:
+        hint = did_you_mean(name, known) or f"; known: {', '.join(known) or 'none'}"
+        raise UnknownAgent(f"no agent for {shown(task)} in {AGENT_FOLDER}{hint}")
+    return known[name]
 
 
 def best_shipped(task: str) -> str:
@@ -145,9 +150,10 @@ def best_shipped(task: str) -> str:
     Raises:
         UnknownAgent: nothing that ships was measured there.
     """
-    if (Path(AGENT_FOLDER) / task.removeprefix("h1-") / MANIFEST).is_file():
+    with suppress(UnknownAgent):
+        find_agent(task)
         return f"agent:{task.removeprefix('h1-')}"
-    records = [Record.read(file) for file in sorted(Path(RESULTS_FOLDER).glob("*.json"))]
+    records = [Record.read(file) for file in find_each(RESULTS_FOLDER, "*.json").values()]
     usual = [record for record in records if record.task == task and record.row.order[2:] == ("embedded", "", "", "")]
     if not usual:
         raise UnknownAgent(f"nothing that ships was measured on {shown(task)}; name an agent with --agent")

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from mwl.core.errors import MissingFile
 from mwl.core.files import read_text
-from mwl.semantics.shipped import DATA
 
-FOLDER = DATA / "published"
+FOLDER = Path("data/published")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mwl.core import keys
 from mwl.core.errors import WriteFailed
-from mwl.evaluation.agents import Agent
 from mwl.robot import CONTROL_HZ
+from mwl.rollouts import Agent
 from mwl.simulation.rendering.films import Film
 
 if TYPE_CHECKING:

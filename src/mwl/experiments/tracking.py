@@ -26,7 +26,7 @@ KIND_TAG = "mwl.kind"
 SUPERSEDED_TAG = "mwl.superseded"
 ARTIFACT = "artifact"
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
-_STORE = Path("mlflow")
+_STORE, _RUNS = Path("mlflow"), Path("runs/mlflow")
 _LOCAL_S, _REMOTE_S = 60.0, 10.0  # a local store may have to be made first, under load
 _RECORDING_S = 120.0
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # MLflow's own: minutes
@@ -36,8 +36,8 @@ T = TypeVar("T")
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI` where it is set, else the sqlite store `mlflow/mlflow.db` below the current folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{store.SCHEME}{_STORE / 'mlflow.db'}"
+    """`MLFLOW_TRACKING_URI`, else a sqlite store: in `mlflow/`, or in `runs/mlflow/` where there is no such folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{store.SCHEME}{_STORE if _STORE.is_dir() else _RUNS}/mlflow.db"
 
 
 def shown_uri() -> str:

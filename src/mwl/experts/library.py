@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mwl._places import find
 from mwl.core.artifact import MANIFEST, check_entries, is_scratch, load_module, read_checkpoint, read_manifest
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import shown
@@ -300,6 +301,7 @@ def infer_layout(size: int) -> Layout:
 
 
 def _expert_folders(path: Path) -> list[Path]:
+    path = find(path)
     if path.is_file() or (path / MANIFEST).is_file():  # a file is refused by name when it is read
         return [path]
     found = [file.parent for file in sorted(path.glob(f"*/{MANIFEST}")) if not is_scratch(file.relative_to(path))]

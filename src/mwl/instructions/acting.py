@@ -8,11 +8,11 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from mwl.core.errors import BadInput
-from mwl.evaluation.agents import Agent
 from mwl.instructions.steering import Steering
 from mwl.instructions.told import Told, checked, told
 from mwl.instructions.views import mirrored, turned
 from mwl.robot.symmetry import mirror_joints
+from mwl.rollouts import Agent
 from mwl.semantics import Clause, Director
 from mwl.semantics.language.parameters import Parameters
 

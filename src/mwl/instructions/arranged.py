@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mwl.core.errors import BadInput, NoSkillFits
@@ -10,7 +9,7 @@ from mwl.evaluation.agents import find_expert
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
-from mwl.semantics.shipped import shipped_connectors
+from mwl.semantics.shipped import expert_folders, shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
 APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
@@ -85,11 +84,7 @@ def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:
     Args:
         plan: None needs all, as where a picture is to decide.
     """
-    skills = (
-        set(map(heaviest, plan))
-        if plan
-        else {path.parent.name for path in Path("data/experts").glob("*/manifest.json")}
-    )
+    skills = set(map(heaviest, plan)) if plan else {folder.name for folder in expert_folders()}
     needed = sorted({"stand", "walk"} | skills | ({APPROACH} if REACH in skills else set()))
     found = {skill: f"expert:{skill}" for skill in needed if _is_expert(skill)}
     between = {way.by for way in shipped_connectors(TRANSITIONS)} if RUN in found else set()

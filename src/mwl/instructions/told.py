@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from mwl.core.artifact import MANIFEST, read_manifest
+from mwl.core.artifact import read_manifest
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.sequencer import SequencerConfig
-from mwl.semantics.shipped import DATA
+from mwl.semantics.shipped import expert_folders
 from mwl.skills.commands import Command, command_of
 
 CIRCLE = 1.2  # m, radius of a circle of which the words do not say the size
@@ -136,9 +136,9 @@ def checked(plan: list[Clause], manifests: Mapping[str, Mapping[str, Any]]) -> l
 def shipped_manifests() -> dict[str, dict[str, Any]]:
     """Manifests of the shipped experts by skill, those that are sound."""
     found = {}
-    for file in sorted((DATA / "experts").glob(f"*/{MANIFEST}")):
+    for folder in expert_folders():
         with suppress(BadInput):
-            manifest = read_manifest(file.parent, stage="expert", files=False)
+            manifest = read_manifest(folder, stage="expert", files=False)
             found[str(manifest["name"])] = manifest
     return found
 

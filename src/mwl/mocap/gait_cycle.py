@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mwl._places import find
 from mwl.core.errors import CorruptFile, MissingFile
 from mwl.core.files import read_json, shown
 from mwl.core.plain import from_plain
@@ -134,7 +135,7 @@ class GaitCycle:
             CorruptFile: not a gait cycle of this robot.
         """
         where = shown(Path(path))
-        if not Path(path).is_file():
+        if not find(path).is_file():
             raise MissingFile(f"{where}: no such gait cycle")
         stored = from_plain(_Stored, read_json(path, limit=MAX_BYTES), where, unknown=True)
         count = stored.harmonics

@@ -10,13 +10,14 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from mwl._places import find
 from mwl._renamed import present_keys
 from mwl.core import files as disk
-from mwl.core.errors import ConfigError, CorruptFile
+from mwl.core.errors import ConfigError, CorruptFile, did_you_mean
 from mwl.core.ranges import Count, Seed, Whole
 from mwl.evaluation.config import EvaluationConfig
 from mwl.instructions.config import FollowStage
-from mwl.training.config_errors import did_you_mean, explain, locate
+from mwl.training.config_errors import explain, locate
 from mwl.training.schedule import Part, parts, split, with_overrides
 from mwl.training.seeds import spread_seeds
 from mwl.training.stage_files import check_sections, default_file, merge, read_yaml
@@ -29,7 +30,7 @@ class FitStage:
     """Fit a LightningModule on a LightningDataModule."""
 
     config: str
-    """Stage configuration as for `mwl fit --config`, path relative to the current folder. One with a `schedule` becomes
+    """Stage configuration as for `mwl fit --config`, or a part of it. One with a `schedule` becomes
     a stage for each part, `<stage>.<part>`, the last of which is the stage itself."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Merged over the stage configuration, over every part of it; below `schedule` over the parts named."""
@@ -42,7 +43,7 @@ class TeacherStage:
     """Train a teacher, as `mwl motion train`."""
 
     config: str
-    """YAML of the teacher, path relative to the current folder; of several parts as for `fit`."""
+    """YAML of the teacher; of several parts as for `fit`."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Merged over the YAML, as for `fit`."""
     before: str | None = None
@@ -54,7 +55,7 @@ class DemonstrationsStage:
     """Record a demonstrator, as `mwl motion demonstrate`; the folder holds `recording.npz` and `demonstrator.yaml`."""
 
     config: str
-    """YAML of the demonstrator, path relative to the current folder."""
+    """YAML of the demonstrator."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Merged over the YAML, for example `{teacher: "${teacher_walk}"}`."""
 
@@ -100,7 +101,7 @@ class Pipeline:
     experiment: str | None = None
     """MLflow experiment; default the pipeline's name."""
     imports: list[str] = field(default_factory=list)
-    """Python files of one's own, paths relative to the current folder, executed first; every stage depends on them."""
+    """Python files of one's own, executed first; every stage depends on them."""
     max_parallel: Whole = 0
     """Stages that run at the same time; 0: one per CPU core, at most 4."""
 
@@ -137,13 +138,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
     """Read a pipeline and check everything that can be checked without importing what its stages name.
 
     Args:
-        path: YAML file; its key `extends` names another one beside it, over which it is merged.
+        path: YAML file, found as `mwl._places.find` does; its key `extends` names another one beside it, over which it
+            is merged. Paths in it are relative to its folder, where something lies there, else to the working folder.
         overrides: `a.b=value` assignments, values in YAML.
 
     Raises:
         MissingFile: the file does not exist.
         ConfigError: unknown key, kind or reference, bad value, circular references.
     """
+    path = find(path)
     raw = read_yaml(path)
     files = [path]
     while "extends" in raw:
@@ -221,9 +224,9 @@ def _spread_parts(stages: Mapping[str, Any]) -> dict[str, Any]:
 def _schedule(spec: Mapping[str, Any]) -> dict[str, Part]:
     """Parts of a stage's configuration; none for one that is misconfigured, which is told where it is read."""
     file = spec.get("config")
-    if spec.get("kind") not in ("fit", "teacher") or not isinstance(file, str) or not Path(file).is_file():
+    if spec.get("kind") not in ("fit", "teacher") or not isinstance(file, str) or not split(file)[0].is_file():
         return {}
-    return parts(read_yaml(Path(file)), file)
+    return parts(read_yaml(split(file)[0]), file)
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:

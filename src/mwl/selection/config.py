@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from mwl._places import find
 from mwl.core.artifact import MANIFEST, checkpoint_of, read_checkpoint, read_manifest
 from mwl.core.ranges import NonNegative, Share
 from mwl.experts.features import Layout
@@ -57,7 +58,7 @@ def tuned_at(experts: str | list[str]) -> Tuned | None:
         MissingFile, CorruptFile, SpecMismatch: the artifact is incomplete, or of no adaptation of this version.
     """
     folders = [experts] if isinstance(experts, str) else experts
-    if len(folders) != 1 or not (Path(folders[0]) / MANIFEST).is_file():
+    if len(folders) != 1 or not (find(folders[0]) / MANIFEST).is_file():
         return None
     manifest = read_manifest(folders[0], robot=ROBOT)
     return load_tuned(folders[0], manifest) if manifest["stage"] == TUNED else None

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.stats import mannwhitneyu
 
 from mwl.semantics.language.negation import without_negation
 
@@ -47,6 +45,7 @@ def calibrate(
 def _fit(
     before: "Calibration", scores: torch.Tensor, labels: torch.Tensor, near: np.ndarray, away: np.ndarray
 ) -> tuple["Calibration", dict[str, float]]:
+    from scipy.optimize import minimize_scalar
 
     def negative_log_likelihood(log_temperature: float) -> float:
         return float(torch.nn.functional.cross_entropy(scores / np.exp(log_temperature), labels))
@@ -98,6 +97,8 @@ def between(near: np.ndarray, away: np.ndarray) -> tuple[float, float]:
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     """Chance that a positive scores above a negative, ties counting half."""
+    from scipy.stats import mannwhitneyu  # its import takes half a second, and only fits need it
+
     return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mwl._places import find
 from mwl.core.artifact import read_checkpoint, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.files import shown
@@ -25,7 +26,7 @@ from mwl.semantics.language.parameters import START, Parameters, Parsed, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.refusal import OWNERS, Refusal
-from mwl.semantics.shipped import DATA, shipped_cards, verbs
+from mwl.semantics.shipped import shipped_cards, verbs
 from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
@@ -127,7 +128,7 @@ class SemanticHead:
             MissingDependency: the sentence encoder is not installed.
         """
         name = str(name_or_path)
-        folder = DATA / "semantics" / EMBEDDED if name in SHIPPED else Path(name)
+        folder = find(f"data/semantics/{EMBEDDED}") if name in SHIPPED else Path(name)
         read_manifest(folder, stage=STAGE)
         stored = read_stored(read_checkpoint(folder), shown(folder))
         if stored.clip != SENTENCE:
@@ -135,9 +136,9 @@ class SemanticHead:
             pretrained = pretrained or os.environ.get("MWL_ENCODER_WEIGHTS")
         own = make_encoder(encoder, pretrained) if isinstance(encoder, str) else encoder
         head = cls.from_stored(stored, own, shown(folder))
-        head.recipes = load_recipes(DATA / "semantics" / "recipes.yaml")
-        if stored.clip == SENTENCE and (DATA / "semantics" / REFUSAL).is_dir():
-            head.refusal = Refusal.load(DATA / "semantics" / REFUSAL)
+        head.recipes = load_recipes(find("data/semantics/recipes.yaml"))
+        if stored.clip == SENTENCE and (refusal := find(f"data/semantics/{REFUSAL}")).is_dir():
+            head.refusal = Refusal.load(refusal)
         if name in SHIPPED and (cards := shipped_cards()):
             head.set_cards(cards)
         return head

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mwl._places import find
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput, MissingFile
 from mwl.core.ranges import NonNegative, Positive, Whole
@@ -57,7 +58,7 @@ class SemanticModule(pl.LightningModule):
         self.save_hyperparameters()
         self.clip, self.pretrained, self.lr, self.temperature = clip, pretrained, lr, temperature
         for file in (cards, development, phrases):
-            if not Path(file).is_file():
+            if not find(file).is_file():
                 raise MissingFile(f"{file}: no such file (named in model.init_args)")
         self.cards = load_cards(cards)
         self.development = load_labelled(development)

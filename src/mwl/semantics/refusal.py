@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional as F
 
+from mwl._places import find
 from mwl.core.artifact import read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import CorruptFile
 from mwl.core.files import shown
 from mwl.semantics import entries
 from mwl.semantics.cards import Card
 from mwl.semantics.encoders.towers import ClipEncoder
-from mwl.semantics.shipped import DATA, load_phrases
+from mwl.semantics.shipped import load_phrases
 
 STAGE = "refusal"
 NONE = "none"
@@ -78,13 +77,13 @@ def load_sentences(path: Path, source: str) -> Labelled:
 
 def people() -> Labelled:
     """Sentences that people wrote, without the kind `dir`, which are commands."""
-    found = load_sentences(DATA / "semantics" / "people.tsv", "people")
+    found = load_sentences(find("data/semantics/people.tsv"), "people")
     return found.chosen([i for i, kind in enumerate(found.kinds) if kind != "dir"])
 
 
 def background(cards: Sequence[Card]) -> Labelled:
     """Everything else that is learned from: sentences of our own, the phrase bank, phrases of cards."""
-    found = load_sentences(DATA / "semantics" / "sentences.tsv", "sentences")
+    found = load_sentences(find("data/semantics/sentences.tsv"), "sentences")
     bank = load_phrases()
     groups = [(BANK.get(name, NONE), phrases) for name, phrases in bank["skills"].items()]
     groups += [(NONE, phrases) for phrases in bank["other"].values()]
@@ -165,6 +164,9 @@ class Refusal:
 
     def _against(self, seen: Tensor, phrases: Sequence[str], encode: Callable[[Sequence[str]], Tensor]) -> Tensor:
         """Weight and bias `[E + W + 1]` of a class of phrases against what was learned from, features `[T, E + W]`."""
+        from scipy.optimize import minimize  # half a second, for cards of one's own alone
+        from scipy.special import expit
+
         framed = [phrase + frame for phrase in phrases for frame in FRAMES]
         x = F.pad(torch.cat([seen, self.features(framed, encode(framed))]), (0, 1), value=1.0)
         rivals = (x[:, :-1] @ self.weight.T + self.bias).logsumexp(dim=-1).numpy().astype(float)

@@ -2,11 +2,11 @@
 
 import functools
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mwl._places import find, find_each
 from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput
 from mwl.core.files import read_yaml
@@ -16,13 +16,16 @@ from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.grammar import shipped_grammar
 
 _log = logging.getLogger(__name__)
-DATA = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[3] / "data")
 
 
 def shipped_cards() -> list[Card]:
     """Cards of the experts in `data/experts`, so that an expert put there is understood at once."""
-    folders = sorted(path.parent for path in (DATA / "experts").glob("*/manifest.json"))
-    return [card for folder in folders if (card := _card(folder)) is not None]
+    return [card for folder in expert_folders() if (card := _card(folder)) is not None]
+
+
+def expert_folders() -> list[Path]:
+    """Folders of the experts in `data/experts`, by name."""
+    return [file.parent for file in find_each("data/experts", f"*/{MANIFEST}").values()]
 
 
 def _card(folder: Path) -> Card | None:
@@ -38,7 +41,7 @@ def _card(folder: Path) -> Card | None:
 
 def shipped_connectors(skills: Collection[str]) -> tuple[Connector, ...]:
     """The shipped connectors, those by skills that somebody can carry out."""
-    return load_connectors(DATA / "semantics" / "transitions.yaml", skills)
+    return load_connectors(find("data/semantics/transitions.yaml"), skills)
 
 
 def load_phrases(path: Path | None = None) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def load_phrases(path: Path | None = None) -> dict[str, Any]:
         MissingFile: no such file.
         CorruptFile: not a phrase bank.
     """
-    path = path or DATA / "semantics" / "phrases.yaml"
+    path = path or find("data/semantics/phrases.yaml")
     content = read_yaml(path)
     with entries.of_file(path, "a phrase bank"):
         bank = entries.mapping(content, "it", ("skills", "other", "deictic"))

@@ -1,12 +1,17 @@
 """The physical world: the robot, its tasks, and environments to act in. Knows nothing of learning."""
 
+from typing import TYPE_CHECKING
+
+from mwl._lazy import lazy
 from mwl.robot.h1 import ROBOT, build_model
 from mwl.simulation.engine import Simulation
-from mwl.simulation.env import HumanoidEnv
 from mwl.simulation.shift import Shift, Shifts
-from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import ObservationLayout, Task, TaskSpec
 from mwl.simulation.tasks import TASKS, get_task, register_task
+
+if TYPE_CHECKING:
+    from mwl.simulation.env import HumanoidEnv
+    from mwl.simulation.suites import Suite
 
 __all__ = [
     "ROBOT",
@@ -24,15 +29,17 @@ __all__ = [
     "register_task",
 ]
 
+__getattr__, __dir__ = lazy(__name__, {"HumanoidEnv": "mwl.simulation.env", "Suite": "mwl.simulation.suites"})
+
 
 def make_env(
     task: str | TaskSpec,
     num_envs: int = 1,
-    suite: Suite = "embedded",
+    suite: "Suite" = "embedded",
     seed: int | None = 0,
     num_threads: int | None = None,
     shift: Shifts | None = None,
-) -> HumanoidEnv:
+) -> "HumanoidEnv":
     """A TorchRL environment of batch size `[num_envs]`.
 
     Args:
@@ -50,4 +57,7 @@ def make_env(
             than fit into memory; shifts that are not one for each environment, or of the official suite.
         MissingDependency: the official package isn't installed; the message names the command.
     """
+    from mwl.simulation.env import HumanoidEnv
+    from mwl.simulation.suites import make_world
+
     return HumanoidEnv(make_world(task, num_envs, suite, seed, num_threads, shift))

@@ -1,6 +1,5 @@
 """Turns what the configuration parser says about a bad key or value into one line that names key, file and remedy."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mwl._renamed import GONE, names_of
+from mwl.core.errors import did_you_mean
 from mwl.core.files import shown
 
 _UNKNOWN_KEY = (
@@ -30,12 +30,6 @@ _OUT_OF_RANGE = re.compile(
 )
 _CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 _BAD_CLASS = re.compile(r"No module named '[^']+'|module '[^']+' has no attribute '[^']+'")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known words nearest to a misspelt one, else the empty string."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
 
 
 def locate(key: str, files: Sequence[Path]) -> str:

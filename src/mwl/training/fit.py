@@ -25,6 +25,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mwl._renamed import parser_mode, present_keys, present_option
+from mwl.core import files as disk
 from mwl.core.artifact import MANIFEST
 from mwl.core.errors import BadInput, ConfigError, MwlError
 from mwl.core.files import output_folder, read_text, shown
@@ -316,7 +317,7 @@ def _fit_parts(args: Sequence[str], address: str) -> Path | None:
     options = parser.parse_known_args(list(args))[0]
     options.output = str(Path(options.output))
     folder: Path | None = None
-    schedule = parts(read_yaml(Path(address)), address)
+    schedule = parts(read_yaml(split(address)[0]), address)
     last = list(schedule)[-1]
     for name, part in schedule.items():
         output = options.output if name == last else f"{options.output}.{name}"
@@ -444,7 +445,7 @@ def _schedule(args: Sequence[str]) -> str | None:
     Raises:
         ConfigError: there are several.
     """
-    found = [name for name in _addresses(args) if "#" not in name and parts(read_yaml(Path(name)), name)]
+    found = [name for name in _addresses(args) if "#" not in name and parts(read_yaml(split(name)[0]), name)]
     if len(found) > 1:
         raise ConfigError(
             f"--config: {' and '.join(found)} have a schedule each; name a part of one, as {found[0]}#PART"
@@ -459,7 +460,7 @@ def _output(addresses: Sequence[str]) -> str:
 
 
 def _opened(args: Sequence[str], addresses: Sequence[str]) -> list[str]:
-    """Arguments in which the content of a part stands for its address, or of a file for one with variants."""
+    """Arguments in which the content stands for the address of a file that the parser would not read as it is meant."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--output", default=_output(addresses))
     output = parser.parse_known_args(list(args))[0].output
@@ -467,7 +468,7 @@ def _opened(args: Sequence[str], addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         file, part = split(address)
         content = read_part(address, output.removesuffix(f".{part}") if part else None)
-        if part or content != read_yaml(file):
+        if part or str(file) != address or content != disk.read_yaml(file):
             text = yaml.safe_dump(content, sort_keys=False)
             opened = [text if arg == address else arg.replace(f"={address}", f"={text}") for arg in opened]
     return opened

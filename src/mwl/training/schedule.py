@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mwl.core.errors import ConfigError
-from mwl.training.config_errors import did_you_mean
+from mwl._places import find
+from mwl.core.errors import ConfigError, did_you_mean
 from mwl.training.stage_files import merge, read_yaml
 
 BEFORE = "${before}"  # stands for the result folder of the part that a part goes on from
@@ -40,9 +40,9 @@ def read_part(address: Path | str, output: Path | str | None = None) -> dict[str
 
 
 def split(address: Path | str) -> tuple[Path, str]:
-    """File and part of an address, the latter empty where it names none."""
+    """File, where it lies, and part of an address, the latter empty where it names none."""
     file, _, part = str(address).partition("#")
-    return Path(file), part
+    return find(file), part
 
 
 def part_of(content: Mapping[str, Any], name: str, where: str) -> Part:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwl._places import find, from_folder
 from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile
@@ -12,6 +13,8 @@ from mwl.core.errors import ConfigError, CorruptFile
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping, its keys by their present names; those of stages are the user's own.
+
+    Paths in it are relative to its folder, where something lies there, else to the working folder.
 
     Raises:
         MissingFile: no such file.
@@ -23,6 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
+    content = from_folder(content, find(path).parent)
     return {key: entry if key == "stages" else present_keys(entry) for key, entry in content.items()}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mwl._places import find
 from mwl.core.files import read_yaml
 from mwl.semantics import entries
 
@@ -103,5 +104,4 @@ def _by_phrase(named: dict[str, tuple[str, ...]]) -> dict[str, str]:
 @functools.cache
 def shipped_grammar() -> Grammar:
     """The grammar in `data/semantics`, or that of the file in `MWL_GRAMMAR`."""
-    data = Path(os.environ.get("MWL_DATA") or Path(__file__).resolve().parents[4] / "data")
-    return load_grammar(Path(os.environ.get("MWL_GRAMMAR") or data / "semantics" / "grammar.yaml"))
+    return load_grammar(find(os.environ.get("MWL_GRAMMAR") or "data/semantics/grammar.yaml"))

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.semantics.head import Clause, SemanticHead
 from mwl.semantics.plan.sequencer import Decision, Sequencer, SequencerConfig
-from mwl.simulation.task import ObservationLayout
+
+if TYPE_CHECKING:
+    from mwl.simulation.task import ObservationLayout
 
 Look = Callable[[], Any]
 
@@ -94,7 +96,7 @@ class Director:
         """What was decided, when and why."""
         return self.sequencer.decisions
 
-    def update(self, observation: Tensor, layout: ObservationLayout, step: int, seen: Tensor | None = None) -> Tensor:
+    def update(self, observation: Tensor, layout: "ObservationLayout", step: int, seen: Tensor | None = None) -> Tensor:
         """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode.
 
         `seen` `[O]` is what progress is judged by, where that is its mirror image.

@@ -1,6 +1,7 @@
 """Progress predicates: what an observation says about how far a step of a plan has come."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from mwl.core.errors import BadInput
 from mwl.robot import frames
 from mwl.robot.standoff import STANDOFF
 from mwl.rollouts.falls import AT_RISK
-from mwl.simulation.task import ObservationLayout
+
+if TYPE_CHECKING:
+    from mwl.simulation.task import ObservationLayout
 
 REACHED = 0.05  # m, hand to target
 BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
@@ -19,7 +22,7 @@ DOOR_OPEN = 1.0  # rad
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
 
 
-def part(observation: Tensor, layout: ObservationLayout, name: str) -> Tensor:
+def part(observation: Tensor, layout: "ObservationLayout", name: str) -> Tensor:
     """One named part `[N, P]` of observations `[N, O]`.
 
     Raises:
@@ -30,23 +33,23 @@ def part(observation: Tensor, layout: ObservationLayout, name: str) -> Tensor:
     return observation[:, layout.slices[name]]
 
 
-def position(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def position(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Root position `[N, 3]` in the world frame, m."""
     return part(observation, layout, "robot_qpos")[:, :3]
 
 
-def fall_risk(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def fall_risk(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the robot is going down or leans by more than 60 degrees `[N]`."""
     return AT_RISK.lost(part(observation, layout, "robot_qpos"))
 
 
-def hand_at_goal(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def hand_at_goal(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the left hand is at the target `[N]`."""
     gap = part(observation, layout, "left_hand") - part(observation, layout, "goal")
     return gap.norm(dim=-1) < REACHED
 
 
-def at_goal(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def at_goal(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the robot has come to rest where its left hand reaches the target without a further step `[N]`."""
     root, velocity = part(observation, layout, "robot_qpos"), part(observation, layout, "robot_qvel")[:, :2]
     yaw = frames.heading(frames.rotation_matrix(root[:, 3:7]))
@@ -54,29 +57,29 @@ def at_goal(observation: Tensor, layout: ObservationLayout) -> Tensor:
     return (off.norm(dim=-1) < BESIDE) & (velocity.norm(dim=-1) < SLOW)
 
 
-def at_door(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def at_door(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the handle of the door is in reach `[N]`; who has turned it reached it, from wherever."""
     near = position(observation, layout)[:, 0] >= AT_DOOR
     return near | handle_turned(observation, layout) if "door_qpos" in layout.slices else near
 
 
-def handle_turned(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def handle_turned(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the latch no longer holds the door `[N]`."""
     hinge, hatch = part(observation, layout, "door_qpos").unbind(dim=-1)
     return (hatch >= HANDLE_TURNED) | (hinge >= AJAR)
 
 
-def door_open(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def door_open(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the door stands open `[N]`."""
     return part(observation, layout, "door_qpos")[:, 0] >= DOOR_OPEN
 
 
-def through_door(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def through_door(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the doorway lies behind the robot `[N]`."""
     return position(observation, layout)[:, 0] >= THROUGH_DOOR
 
 
-def never(observation: Tensor, layout: ObservationLayout) -> Tensor:
+def never(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """A step that only time ends `[N]`."""
     return torch.zeros(len(observation), dtype=torch.bool)
 
@@ -112,12 +115,12 @@ def opposite(name: str) -> str:
     return name.removeprefix("not ") if name.startswith("not ") else f"not {name}"
 
 
-def known(name: str, layout: ObservationLayout) -> bool:
+def known(name: str, layout: "ObservationLayout") -> bool:
     """Whether a task shows what a predicate asks about."""
     return all(needed in layout.slices for needed in _NEEDS.get(name.removeprefix("not "), ()))
 
 
-def met(name: str, observation: Tensor, layout: ObservationLayout) -> Tensor:
+def met(name: str, observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether a predicate, or `not` a predicate, holds `[N]`; never, where the task does not show what it is about."""
     if not known(name, layout):
         return never(observation, layout)
@@ -125,7 +128,7 @@ def met(name: str, observation: Tensor, layout: ObservationLayout) -> Tensor:
     return ~holds if name.startswith("not ") else holds
 
 
-PREDICATES: dict[str, Callable[[Tensor, ObservationLayout], Tensor]] = {
+PREDICATES: dict[str, "Callable[[Tensor, ObservationLayout], Tensor]"] = {
     "hand_at_goal": hand_at_goal,
     "at_goal": at_goal,
     "at_door": at_door,

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +15,11 @@ from mwl.robot import CONTROL_HZ
 from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
 from mwl.semantics.language.parameters import START, Parameters
-from mwl.semantics.plan.odometer import Odometer
 from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, opposite, part, position, said
-from mwl.simulation.task import ObservationLayout
+
+if TYPE_CHECKING:
+    from mwl.semantics.plan.odometer import Odometer
+    from mwl.simulation.task import ObservationLayout
 
 _log = logging.getLogger(__name__)
 
@@ -191,7 +194,7 @@ class Sequencer:
         else:
             self._place[done] = -1
 
-    def update(self, observation: Tensor, layout: ObservationLayout, step: int, seen: Tensor | None = None) -> Tensor:
+    def update(self, observation: Tensor, layout: "ObservationLayout", step: int, seen: Tensor | None = None) -> Tensor:
         """Weights `[N, K]` (`[K]` for one observation `[O]`) over `names` that hold now.
 
         Args:
@@ -234,7 +237,7 @@ class Sequencer:
         return self._place.clamp(max=len(self.plan) - 1)
 
     def _check(
-        self, clause: Clause, here: Tensor, where: Tensor, observation: Tensor, layout: ObservationLayout, step: int
+        self, clause: Clause, here: Tensor, where: Tensor, observation: Tensor, layout: "ObservationLayout", step: int
     ) -> None:
         """Leave a step whose end has come, that cannot come to an end, or on whose condition it is passed over."""
         if clause.until != "never" and not known(clause.until, layout):
@@ -289,8 +292,10 @@ class Sequencer:
         self._elapsed, self._stalled = torch.where(again, 0, self._elapsed), torch.where(again, 0, self._stalled)
         self._leave(mask & ~again, where, step, reason, state)
 
-    def _begin(self, where: Tensor, observation: Tensor, layout: ObservationLayout) -> None:
+    def _begin(self, where: Tensor, observation: Tensor, layout: "ObservationLayout") -> None:
         if self._place is None or len(self._place) != len(where):
+            from mwl.semantics.plan.odometer import Odometer  # and the simulation, which a plan alone does not need
+
             self.odometer = Odometer(part(observation, layout, "robot_qpos"))
             self._place = torch.full((len(where),), -1)
             self._elapsed = torch.zeros(len(where), dtype=torch.long)
@@ -342,7 +347,7 @@ class Sequencer:
                 self._note(Decision(step, environment, place, place, reason))
                 return
 
-    def _guarded(self, observation: Tensor, layout: ObservationLayout, step: int) -> Tensor:
+    def _guarded(self, observation: Tensor, layout: "ObservationLayout", step: int) -> Tensor:
         """The step's weights, those of a skill in between, or all weight on recovering while a fall is near."""
         between = one_hot(self._between_by, len(self.names)).to(self._weights.dtype)
         weights = torch.where(self._between[:, None] > 0, between, self._weights[self._now])

@@ -1,10 +1,10 @@
 """The tasks of the embedded suite, by name."""
 
-import difflib
 import re
 
 from mwl import _gymnasium
-from mwl.core.errors import BadInput, UnknownTask
+from mwl._gymnasium import unknown_task
+from mwl.core.errors import BadInput
 from mwl.core.files import shown
 from mwl.simulation.task import Task
 from mwl.simulation.tasks.balance import BALANCE_HARD, BALANCE_SIMPLE
@@ -53,6 +53,4 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    close = difflib.get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"tasks: {', '.join(TASKS)}"
-    raise UnknownTask(f"no task {shown(name)} in the embedded suite; {hint} (--import FILE.py for your own)")
+    raise unknown_task(name)

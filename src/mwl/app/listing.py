@@ -1,0 +1,76 @@
+"""What can be named on the command line: tasks, experts, agents and pipelines, wherever they lie."""
+
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from mwl._places import find_each
+from mwl.core.artifact import MANIFEST, read_manifest
+from mwl.core.errors import BadInput
+from mwl.core.files import read_text
+
+
+def listed(what: str) -> list[dict[str, Any]]:
+    """The entries of a list, each of the same keys: what it is called, what it is, where it lies."""
+    return {"tasks": _tasks, "experts": _experts, "agents": _agents, "pipelines": _pipelines}[what]()
+
+
+def _tasks() -> list[dict[str, Any]]:
+    from mwl.simulation.tasks import TASKS
+
+    return [
+        {"name": task.name, "asks": task.instruction, "success from": task.success_bar, "steps": task.max_episode_steps}
+        for task in TASKS.values()
+    ]
+
+
+def _experts() -> list[dict[str, Any]]:
+    entries = []
+    for folder, manifest in [*_manifests("data/experts"), *_manifests("data/transitions")]:
+        card = manifest.get("card") or {}
+        entries.append(
+            {"name": f"expert:{manifest['name']}", "does": card.get("description", ""), "folder": str(folder)}
+        )
+    return entries
+
+
+def _agents() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"agent:{folder.name}",
+            "task": manifest.get("task") or "",
+            "is": manifest["stage"],
+            "folder": str(folder),
+        }
+        for folder, manifest in _manifests("data/agents")
+    ]
+
+
+def _pipelines() -> list[dict[str, Any]]:
+    entries = []
+    for name, file in find_each("conf/pipelines", "*.yaml").items():
+        first = read_text(file).partition("\n")[0].lstrip("# ")
+        entries.append({"name": f"conf:pipelines/{name}", "does": shorten(first, 70), "file": str(file)})
+    return entries
+
+
+def _manifests(place: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Folders of artifacts, with their manifests; those that are none are left out."""
+    found = []
+    for file in find_each(place, f"*/{MANIFEST}").values():
+        try:
+            found.append((file.parent, read_manifest(file.parent, files=False)))
+        except BadInput:  # `mwl doctor` tells
+            continue
+    return found
+
+
+def columns(entries: list[dict[str, Any]]) -> str:
+    """The entries as plain columns, with their keys above."""
+    if not entries:
+        return "none"
+    rows = [list(entries[0]), *([str(value) for value in entry.values()] for entry in entries)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
