@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-EVALUATE = ["evaluate", "--task", "h1-stand", "--agent", "x", "--episodes", "2", "--json"]
+EVALUATE = ["evaluate", "--task", "h1-stand", "--agent", "class:x.Still", "--episodes", "2", "--json"]
 
 
 def broken_store(kind: str, place: Path) -> str:
