@@ -9,9 +9,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from mwl.baselines import OffPolicyConfig, PPOConfig, load_agent
+from mwl.baselines import DreamerConfig, OffPolicyConfig, PPOConfig, load_agent
 from mwl.baselines.agent import BaselineAgent
 from mwl.baselines.data import BaselineData
+from mwl.baselines.dreamer import DreamerAgent, DreamerModule, DreamerNetwork
 from mwl.baselines.module import BaselineModule, OffPolicyModule
 from mwl.baselines.ppo import PPOModule
 from mwl.core import keys
@@ -22,6 +23,7 @@ from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
 from mwl.rollouts.external import ExternalEnv
 from mwl.training.callbacks import RandomState
+from mwl.world_model.observation import Observer
 
 PENDULUM = "gym:Pendulum-v1"
 _SMALL: dict[str, Any] = {"hidden": (16, 16), "batch_size": 8}
@@ -38,6 +40,9 @@ MAKE: dict[str, Callable[[], BaselineModule]] = {
     "sac": lambda: off_policy("sac"),
     "tqc": lambda: off_policy("tqc"),
     "ppo": lambda: PPOModule(PPOConfig(**_SMALL, epochs=2)),
+    "dreamer_v3": lambda: DreamerModule(
+        DreamerConfig(units=32, batch_size=2, length=4, train_ratio=1.0, lr=1e-3, learning_starts=8)
+    ),
 }
 
 
@@ -102,8 +107,8 @@ def test_who_acts_is_who_learns(name: str) -> None:
     after = again.agent.actor.state_dict()
     learned = [key for key in before if key.startswith("head") and not torch.equal(before[key].cpu(), after[key].cpu())]
     assert learned == [key for key in before if key.startswith("head")]
-    assert again.loss is not None
-    assert {id(value) for value in again.actor.head.parameters()} <= {id(value) for value in again.loss.parameters()}
+    stepped = {id(value) for group in again.optimizers().param_groups for value in group["params"]}  # type: ignore[union-attr]
+    assert {id(value) for value in again.agent.actor.head.parameters()} <= stepped
 
 
 def test_no_loss_moves_the_weights_of_another() -> None:
@@ -131,7 +136,7 @@ def test_target_critics_follow_by_their_rate() -> None:
         value.data.fill_(1.0)
     for value in module.loss.target_qvalue_network_params.values(True, True):
         value.data.fill_(0.0)
-    module._follow()
+    module.follow(module.loss, "qvalue_network", 0.005)
     assert all(
         value.allclose(torch.full_like(value, 0.005))
         for value in module.loss.target_qvalue_network_params.values(True, True)
@@ -186,11 +191,15 @@ def test_what_is_handed_over_acts_as_what_learned(name: str, task: str, tmp_path
     write_artifact(tmp_path / name, **module.artifact())
     agent = load_agent(tmp_path / name)
     module.agent.explore = False
-    seen = data.env.rollout(3)[keys.OBSERVATION][:, 1]  # type: ignore[union-attr]
-    action = agent.act(seen)
-    assert torch.allclose(action, module.agent.act(seen), atol=1e-6)
-    assert action.shape == (2, data.spec.action_size)
-    assert torch.allclose(agent.act(seen[0]), action[0], atol=1e-6)
+    seen = data.env.rollout(3)[keys.OBSERVATION]  # type: ignore[union-attr]
+    actions = []
+    for each in (agent, module.agent):
+        torch.manual_seed(0)  # a latent is drawn
+        each.reset()
+        actions.append([each.act(seen[:, t]) for t in range(3)])
+    assert torch.allclose(*(torch.stack(each) for each in actions), atol=1e-5)
+    assert actions[0][0].shape == (2, data.spec.action_size)
+    assert agent.act(seen[0, 0]).shape == (data.spec.action_size,)
     record = evaluate(EvaluationConfig(task, str(tmp_path / name), episodes=1))
     assert (record.agent, record.env_steps, record.task) == (name, 16, task)
 
@@ -239,6 +248,67 @@ def test_a_broken_loss_stops_before_it_spoils_the_weights() -> None:
     with pytest.raises(NonFiniteLoss, match=r"learning\.lr"):
         module.step(torch.tensor(float("nan")), last=True)
     assert torch.equal(before, weights(module))
+
+
+def dreamer(explore: bool = False) -> DreamerAgent:
+    torch.manual_seed(5)
+    return DreamerAgent(DreamerNetwork(3, 1, 32), Observer(None), explore)
+
+
+def test_dreamer_remembers_its_episode_and_forgets_where_a_new_one_begins() -> None:
+    """Three alike steps of an episode give other actions; where it begins anew, the first one again."""
+    agent = dreamer()
+    for parameter in agent.actor.head.parameters():
+        torch.nn.init.normal_(parameter)  # it begins nearly without an opinion
+    agent.actor.posterior.unimix, seen = 0.0, torch.tensor([[0.3, -0.5, 1.0]] * 2)
+    for parameter in agent.actor.posterior.parameters():
+        parameter.data *= 50  # as good as certain: what is drawn is the same every time
+    first, second = agent.act(seen), agent.act(seen)
+    assert not torch.allclose(first, second)
+    agent.reset(torch.tensor([True, False]))
+    third = agent.act(seen)
+    assert torch.allclose(third[0], first[0])
+    assert not torch.allclose(third[1], first[1])
+
+
+def test_dreamers_memory_is_carried() -> None:
+    agent, other, seen = dreamer(), dreamer(), torch.randn(2, 3)
+    agent.act(seen)
+    other.load_state_dict(agent.state_dict())
+    torch.manual_seed(0)
+    ahead = agent.act(seen)
+    torch.manual_seed(0)
+    assert torch.equal(ahead, other.act(seen))
+
+
+def test_dreamers_actions_are_as_uncertain_as_the_authors_let_them_be() -> None:
+    network = dreamer().actor
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter, std=100.0)
+    mean, std = network.distribution(torch.randn(50, network.state_size), torch.randn(50, network.belief_size))
+    assert mean.abs().max() <= 1
+    assert (std.min().item(), std.max().item()) == pytest.approx((0.1, 1.0), abs=1e-3)
+
+
+def test_a_sequence_begins_as_an_episode_does() -> None:
+    """The first latent comes of the first observation alone; each row then holds what was acted and what it led to."""
+    module = MAKE["dreamer_v3"]()
+    data = fit(module, 24)
+    assert data.replay is not None
+    rows = data.replay.sample()
+    sequences = module._sequences(rows)  # type: ignore[attr-defined]
+    assert torch.equal(sequences[keys.ACTION].cpu(), rows[keys.ACTION].transpose(0, 1))
+    assert torch.equal(sequences[keys.NEXT, keys.OBSERVATION].cpu(), rows[keys.NEXT, keys.OBSERVATION].transpose(0, 1))
+    assert not sequences["is_init"].any()
+    belief = module.agent.actor.seen(rows[keys.OBSERVATION][0])["belief"]
+    assert torch.allclose(sequences["belief"][:, 0], belief, atol=1e-6)
+
+
+def test_sequences_that_no_episode_holds_are_refused() -> None:
+    with pytest.raises(BadInput, match="an episode has 200"):
+        fit(DreamerModule(DreamerConfig(units=32, length=300)), 1000)
+    with pytest.raises(BadInput, match="multiple of 16"):
+        DreamerConfig(units=20)
 
 
 def test_more_quantiles_are_not_dropped_than_there_are() -> None:

@@ -27,6 +27,7 @@ from walking_bvh import write_bvh
 
 from mwl import baselines
 from mwl._places import SHIPPED
+from mwl.baselines.dreamer import DreamerAgent, DreamerNetwork
 from mwl.baselines.network import Actor
 from mwl.core.artifact import MANIFEST, MODEL, read_manifest, sha256_of, write_artifact
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
@@ -619,7 +620,15 @@ def sound_joint_map(found: Any) -> None:
 
 def make_baseline(folder: Path) -> None:
     settings = {"feature_size": 3, "action_size": 1, "hidden": [4, 4], "start_std": None}
-    agent = baselines.BaselineAgent(Actor(**settings), Observer(None))
+    hand_over(baselines.BaselineAgent(Actor(**settings), Observer(None)), settings, folder)
+
+
+def make_dreamer(folder: Path) -> None:
+    settings = {"feature_size": 3, "action_size": 1, "units": 16}
+    hand_over(DreamerAgent(DreamerNetwork(**settings), Observer(None)), settings, folder)
+
+
+def hand_over(agent: baselines.BaselineAgent, settings: dict, folder: Path) -> None:
     entries = {"task": "gym:Pendulum-v1", "robot": None, "observation": {"size": 3}, "action": {"size": 1}}
     made = write_artifact(folder / "made", stage="baseline", name="sac", checkpoint=agent.to_plain(settings), **entries)
     for file in made.iterdir():
@@ -656,6 +665,7 @@ TARGETS = [
     Target("head", make_head, spoil_artifact, SemanticHead.load, sound_head),
     Target("agent", make_agent, spoil_artifact, load_agent, sound_agent, 0.5),
     Target("baseline", make_baseline, spoil_artifact, baselines.load_agent, sound_baseline, 0.5),
+    Target("dreamer", make_dreamer, spoil_artifact, baselines.load_agent, sound_baseline, 0.5),
     Target("evaluation", make_record, spoil_json("evaluation.json"), Record.read, sound_record),
     Target("comparison", make_rows, spoil_json("comparison.json"), read_comparison, sound_rows),
     Target("checkpoint", make_checkpoint, rewritten(changed_bytes, "x.ckpt"), lambda f: load_checkpoint(f / "x.ckpt"),

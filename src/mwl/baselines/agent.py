@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from tensordict import TensorDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from mwl.baselines.network import Actor
 from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
@@ -29,6 +29,8 @@ class BaselineAgent:
         explore: draw actions instead of taking the middle of their distribution.
     """
 
+    kind = "actor"
+    network: ClassVar[type[nn.Module]] = Actor
     last: TensorDict | None = None
 
     def __init__(self, actor: Actor, observer: Observer, explore: bool = False) -> None:
@@ -46,12 +48,19 @@ class BaselineAgent:
         action: Tensor = self.actor(features, self.explore).to(observation.device)
         return action
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is remembered from one step to the next: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where `state_dict` was taken."""
+
     def to_plain(self, actor: dict[str, Any]) -> dict[str, Any]:
         """Everything acting needs, as plain values and tensors; `actor` are the arguments of `Actor`."""
         layout = self.observer.layout
         sizes = None if layout is None else dict(layout.sizes)
         return {
-            "hyper_parameters": {"actor": actor, "sizes": sizes, "position": self.observer.position},
+            "hyper_parameters": {"kind": self.kind, "actor": actor, "sizes": sizes, "position": self.observer.position},
             "state_dict": {name: value.cpu() for name, value in self.actor.state_dict().items()},
         }
 
@@ -64,9 +73,9 @@ class BaselineAgent:
         """
         told = from_plain(_Settings, checkpoint["hyper_parameters"], "hyper_parameters")
         world_model.check_sizes(told.sizes)
-        actor = load_module(lambda: Actor(**told.actor), checkpoint["state_dict"], "baseline")
+        actor: Any = load_module(lambda: cls.network(**told.actor), checkpoint["state_dict"], "baseline")
         observer = Observer(told.sizes, told.position)
-        world_model.check_reads(observer, len(actor.norm.mean))
+        world_model.check_reads(observer, told.actor["feature_size"])
         return cls(actor.eval(), observer)
 
 
@@ -74,6 +83,7 @@ class BaselineAgent:
 class _Settings:
     """Those of `BaselineAgent.to_plain`, for their types."""
 
+    kind: Literal["actor", "dreamer"]
     actor: dict[str, Any]
     sizes: dict[str, int] | None
     position: bool
@@ -91,4 +101,9 @@ def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAge
         return world_model.load_agent(folder)
     read_manifest(folder, stage=STAGE)
     with checkpoint_of("a baseline", folder):
-        return BaselineAgent.from_plain(read_checkpoint(folder))
+        checkpoint = read_checkpoint(folder)
+        if checkpoint["hyper_parameters"]["kind"] == BaselineAgent.kind:
+            return BaselineAgent.from_plain(checkpoint)
+        from mwl.baselines.dreamer import DreamerAgent  # which is built on this one
+
+        return DreamerAgent.from_plain(checkpoint)

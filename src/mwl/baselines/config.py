@@ -51,3 +51,27 @@ class PPOConfig:
     entropy_weight: NonNegative = 0.0
     start_std: Positive = 1.0
     """Standard deviation of the actions at first, before the squashing."""
+
+
+@dataclass(frozen=True)
+class DreamerConfig:
+    """Of DreamerV3 (arXiv 2301.04104); what is not here is fixed as in the authors' code."""
+
+    units: Count = 64
+    """Width: 64 is the authors' 1M for vectors, 256 their 12M; belief and classes grow with it."""
+    batch_size: Count = 16
+    """Sequences per update."""
+    length: Count = 64
+    """Steps of a sequence."""
+    train_ratio: Positive = 1024.0
+    """Steps replayed per environment step."""
+    lr: Positive = 4e-5
+    learning_starts: Count = 1024
+    """Environment steps acted at random, before the first update."""
+
+    def __post_init__(self) -> None:
+        if self.units % 16 or self.length < 2:
+            raise BadInput(
+                f"learning.units is {self.units} and learning.length {self.length}; units are a multiple of 16, and a "
+                "sequence has at least 2 steps"
+            )

@@ -9,6 +9,7 @@ from tensordict.nn import TensorDictModuleBase
 
 from mwl.baselines.agent import BaselineAgent
 from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, Seed
 from mwl.rollouts.experience import Experience
 from mwl.world_model.learning.replay import Replay
@@ -45,11 +46,12 @@ class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
 
     def memory(self) -> dict[str, Any]:
         """What is remembered between rounds, as plain values and tensors."""
-        return {"episode": self.episode.clone(), "seeding": self.seeding}
+        return {"episode": self.episode.clone(), "seeding": self.seeding, "agent": self.agent.state_dict()}
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Go on where `memory` was taken."""
         self.episode, self.seeding = memory["episode"].clone(), bool(memory["seeding"])
+        self.agent.load_state_dict(memory["agent"])
 
 
 class BaselineData(Experience):
@@ -88,7 +90,17 @@ class BaselineData(Experience):
         self.behaviour = self.policy = behaviour
 
     def keep(self, steps: int, batch_size: int) -> Replay:
-        """Keep what is collected, to be drawn as slices of so many steps; returns the replay buffer."""
+        """Keep what is collected, to be drawn as slices of so many steps; returns the replay buffer.
+
+        Raises:
+            BadInput: it never holds as many steps of an episode as are drawn at once.
+        """
+        kept, longest = max(self.capacity // self.num_envs, 1), self.spec.episode_steps
+        if min(kept, longest) < steps:
+            raise BadInput(
+                f"{steps} steps of an episode are drawn at once, but of each of {self.num_envs} environments {kept} "
+                f"are kept (data.capacity and data.env_steps over data.num_envs), and an episode has {longest}"
+            )
         self.replay = Replay(self.capacity, self.num_envs, steps, batch_size)
         return self.replay
 

@@ -37,6 +37,7 @@ class BaselineModule(pl.LightningModule):
         self.automatic_optimization = False
         self.algorithm = algorithm
         self.loss: LossModule | None = None
+        self._owed_updates = 0.0
         self._returns: list[float] = []
         self._return_so_far: Tensor | None = None
 
@@ -48,20 +49,24 @@ class BaselineModule(pl.LightningModule):
         spec = data.spec
         self.observer = Observer(spec.layout, spec.position)
         size = self.observer(torch.zeros(1, spec.observation_size)).shape[-1]
-        self.actor_arguments = {"feature_size": size, "action_size": spec.action_size, **self.actor_settings()}
+        self.agent, self.loss = self.build(size, spec.action_size)
+        # made where it computes: it holds parameters in several places, which not every device can move
+        self.loss._apply = lambda *_, **__: self.loss  # type: ignore[method-assign, assignment]
+        data.connect(Behaviour(self.agent, data.num_envs, spec.action_size))
+
+    def build(self, feature_size: int, action_size: int) -> tuple[BaselineAgent, LossModule]:
+        """Who acts while it learns, and TorchRL's loss; their networks lie where they will compute."""
+        self.actor_arguments = {"feature_size": feature_size, "action_size": action_size, **self.actor_settings()}
         self.actor = Actor(**self.actor_arguments).to(self.place)
         policy = ProbabilisticActor(
             TensorDictModule(self.actor.head, in_keys=[keys.OBSERVATION], out_keys=["loc", "scale"]),
             in_keys=["loc", "scale"],
-            spec=Bounded(-1.0, 1.0, (spec.action_size,)),
+            spec=Bounded(-1.0, 1.0, (action_size,)),
             distribution_class=TanhNormal,
             return_log_prob=True,
         )
-        self.loss = self.make_loss(policy, size, spec.action_size)
-        # made where it computes: it holds parameters in several places, which not every device can move
-        self.loss._apply = lambda *_, **__: self.loss  # type: ignore[method-assign, assignment]
-        self.agent = BaselineAgent(self.actor, self.observer, explore=True)
-        data.connect(Behaviour(self.agent, data.num_envs, spec.action_size))
+        loss = self.make_loss(policy, feature_size, action_size)
+        return BaselineAgent(self.actor, self.observer, explore=True), loss
 
     @property
     def place(self) -> torch.device:
@@ -103,12 +108,16 @@ class BaselineModule(pl.LightningModule):
         frames = data.collect()
         self._count_returns(frames)
         metrics = {f"train/{name}": value for name, value in self.learn(frames).items()}
-        self.actor.norm.update(self.observer(frames[keys.OBSERVATION].flatten(0, 1)).to(self.device))
+        self.see(self.observer(frames[keys.OBSERVATION].flatten(0, 1)).to(self.device))
         metrics["train/reward"] = float(frames[keys.NEXT, keys.REWARD].mean())
         self.log_dict({**metrics, "step": float(data.env_steps)})
         if self._returns:
             self.log("train/return", sum(self._returns) / len(self._returns), prog_bar=True)
             self._returns.clear()
+
+    def see(self, features: Tensor) -> None:
+        """Take features `[N, F]` of a round into account once it has been learned from."""
+        self.actor.norm.update(features)
 
     def _count_returns(self, frames: TensorDictBase) -> None:
         for t in range(frames.shape[1]):
@@ -126,8 +135,25 @@ class BaselineModule(pl.LightningModule):
             seen[keys.NEXT, keys.DONE] = after[keys.TERMINATED]  # what is kept is not drawn in order
         seen = seen.to(self.device)
         for place, part in ((seen, rows), (seen[keys.NEXT], after)):
-            place[keys.OBSERVATION] = self.actor.norm(self.observer(part[keys.OBSERVATION]).to(self.device))
+            place[keys.OBSERVATION] = self.standardised(self.observer(part[keys.OBSERVATION]).to(self.device))
         return seen
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features as the networks take them."""
+        return self.actor.norm(features)
+
+    @torch.no_grad()
+    def follow(self, loss: LossModule, network: str, rate: float) -> None:
+        """Let the target copy of a network follow it by a share."""
+        own, targets = (getattr(loss, f"{name}{network}_params") for name in ("", "target_"))
+        for value, target in zip(own.values(True, True), targets.values(True, True), strict=True):
+            target.data.lerp_(value.data, rate)
+
+    def owed(self, updates: float) -> int:
+        """Whole updates that are due after more of them are called for; what is left is owed."""
+        self._owed_updates += updates
+        due, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
+        return due
 
     def step(self, loss: Tensor, last: bool) -> None:
         """Step along the gradient of a loss; Lightning counts the last of a round.
@@ -151,7 +177,8 @@ class BaselineModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is neither weight nor data."""
-        checkpoint["round_state"] = {"returns": list(self._returns), "return_so_far": self._return_so_far}
+        state = {"returns": list(self._returns), "return_so_far": self._return_so_far}
+        checkpoint["round_state"] = {**state, "owed_updates": self._owed_updates}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the checkpoint was written.
@@ -161,8 +188,9 @@ class BaselineModule(pl.LightningModule):
         """
         data = self.data()
         data.check_resumable(checkpoint[type(data).__qualname__])  # Lightning restores the data after the weights
-        self._returns = list(checkpoint["round_state"]["returns"])
-        self._return_so_far = checkpoint["round_state"]["return_so_far"]
+        state = checkpoint["round_state"]
+        self._returns, self._return_so_far = list(state["returns"]), state["return_so_far"]
+        self._owed_updates = float(state["owed_updates"])
 
     def artifact(self) -> dict[str, Any]:
         """What the artifact holds: everything acting needs (arguments of `mwl.core.artifact.write_artifact`)."""
@@ -192,7 +220,6 @@ class OffPolicyModule(BaselineModule):
     def __init__(self, algorithm: Literal["sac", "tqc"] = "sac", learning: OffPolicyConfig = _OFF_POLICY) -> None:
         super().__init__(algorithm)
         self.learning, self.seed_steps = learning, learning.learning_starts
-        self._owed_updates = 0.0
 
     def setup(self, stage: str) -> None:
         """Have what is collected kept, too."""
@@ -239,30 +266,11 @@ class OffPolicyModule(BaselineModule):
         data.replay.extend(frames)
         if data.env_steps < self.learning.learning_starts:
             return {}
-        self._owed_updates += frames.numel() * self.learning.updates_per_step
-        updates, self._owed_updates = int(self._owed_updates), self._owed_updates % 1
+        updates = self.owed(frames.numel() * self.learning.updates_per_step)
         total = TensorDict()
         for i in range(updates):
             losses = self.loss(self.as_seen(data.replay.sample()[0]))
             self.step(losses["loss_actor"] + losses["loss_qvalue"] + losses["loss_alpha"], i == updates - 1)
-            self._follow()
+            self.follow(self.loss, "qvalue_network", self.learning.target_rate)
             total = losses.detach() if i == 0 else total + losses.detach()
         return {str(name): float(value) / updates for name, value in total.items()}
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Let the target critics follow."""
-        assert self.loss is not None
-        own, targets = (getattr(self.loss, f"{name}qvalue_network_params") for name in ("", "target_"))
-        for value, target in zip(own.values(True, True), targets.values(True, True), strict=True):
-            target.data.lerp_(value.data, self.learning.target_rate)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the updates that are owed."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["round_state"]["owed_updates"] = self._owed_updates
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on owing them."""
-        super().on_load_checkpoint(checkpoint)
-        self._owed_updates = float(checkpoint["round_state"]["owed_updates"])
