@@ -289,3 +289,10 @@ def test_shipped_cycles_come_out_of_their_clips_again(name, data_folder):
     expected = shipped.pose(phase, command).joints
     shifts = [(cycle.pose(phase + k / 64, command).joints - expected).abs().mean() for k in range(64)]
     assert min(shifts) < 0.05  # rad
+
+
+def test_a_cycle_of_an_imported_clip_loads_again(tmp_path, data_folder):
+    shipped = GaitCycle.load(data_folder / "motion/walk.json")
+    shipped.provenance = {"source": "mine", "read_as": {"fps": "50 (--fps)"}}  # what an import writes into a clip
+    shipped.save(tmp_path / "mine.json")
+    assert GaitCycle.load(tmp_path / "mine.json").provenance == shipped.provenance

@@ -7,7 +7,7 @@ stride time follow the commanded speed, so that one cycle serves a whole range o
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class GaitCycle:
         period: float,
         speed: float,
         stride: StrideLaw,
-        provenance: dict[str, str],
+        provenance: dict[str, Any],
     ) -> None:
         self.name, self.mean, self.cosine, self.sine = name, mean, cosine, sine
         self.period, self.speed, self.stride, self.provenance = period, speed, stride, provenance
@@ -170,7 +170,7 @@ class _Stored:
     period: float
     speed: float
     stride: StrideLaw
-    provenance: dict[str, str]
+    provenance: dict[str, Any]
     harmonics: int
     channels: dict[str, list[float]]
 
@@ -182,7 +182,7 @@ def fit_cycle(
     period: float,
     speed: float,
     stride: StrideLaw,
-    provenance: dict[str, str],
+    provenance: dict[str, Any],
     harmonics: int = 8,
 ) -> GaitCycle:
     """Fit a cycle to evenly spaced samples `[L, C]` of one stride, in the order of `CHANNELS`."""
