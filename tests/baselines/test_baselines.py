@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch import Callback
+from tensordict import TensorDict
 
 from mwl.baselines import DreamerConfig, OffPolicyConfig, PPOConfig, load_agent
-from mwl.baselines.agent import BaselineAgent
 from mwl.baselines.data import BaselineData
 from mwl.baselines.dreamer import DreamerAgent, DreamerModule, DreamerNetwork
 from mwl.baselines.module import BaselineModule, OffPolicyModule
@@ -21,7 +21,6 @@ from mwl.core.errors import BadInput, CorruptFile, NonFiniteLoss, SpecMismatch
 from mwl.evaluation.agents import resolve
 from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
-from mwl.rollouts.external import ExternalEnv
 from mwl.training.callbacks import RandomState
 from mwl.world_model.observation import Observer
 
@@ -304,6 +303,19 @@ def test_a_sequence_begins_as_an_episode_does() -> None:
     assert torch.allclose(sequences["belief"][:, 0], belief, atol=1e-6)
 
 
+def test_imagined_actions_are_clipped_as_an_environment_clips_them() -> None:
+    module = MAKE["dreamer_v3"]()
+    fit(module, 8)
+    imagine, network = module.loss.actor_loss.model_based_env.world_model, module.agent.actor  # type: ignore[union-attr]
+    latent = {"state": torch.zeros(1, network.state_size), "belief": torch.zeros(1, network.belief_size)}
+    beliefs = []
+    for action in (5.0, 1.0, 0.5):
+        rows = TensorDict({**latent, keys.ACTION: torch.full((1, 1), action)}, [1]).to(module.place)
+        beliefs.append(imagine(rows)["belief"])
+    assert torch.equal(beliefs[0], beliefs[1])
+    assert not torch.equal(beliefs[1], beliefs[2])
+
+
 def test_sequences_that_no_episode_holds_are_refused() -> None:
     with pytest.raises(BadInput, match="an episode has 200"):
         fit(DreamerModule(DreamerConfig(units=32, length=300)), 1000)
@@ -314,9 +326,3 @@ def test_sequences_that_no_episode_holds_are_refused() -> None:
 def test_more_quantiles_are_not_dropped_than_there_are() -> None:
     with pytest.raises(BadInput, match=r"learning\.dropped"):
         OffPolicyConfig(dropped=25)
-
-
-def mean_return(agent: BaselineAgent, episodes: int = 50) -> float:
-    from mwl.rollouts.episodes import run_episodes
-
-    return float(run_episodes(ExternalEnv(PENDULUM, episodes, seed=1000), agent).returns.mean())

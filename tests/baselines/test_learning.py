@@ -10,28 +10,41 @@ from mwl.evaluation.run import evaluate
 
 PENDULUM = "gym:Pendulum-v1"
 EPISODES = 50
-_PPO = ["lr=1e-3", "discount=0.9", "start_std=1.0"]  # of rl-baselines3-zoo
+_PPO = ["model.init_args.learning.lr=1e-3", "model.init_args.learning.discount=0.9"]  # of rl-baselines3-zoo, as the
+_PPO += ["data.init_args.num_envs=4", "data.init_args.steps_per_round=1024"]  # rounds are
 
-# Public returns over random starts: rl-baselines3-zoo measures SAC at -176 and TQC at -150, PPO at -172, standard
-# deviations of single episodes 66 to 104; acting at random returns about -1200. Over 50 episodes a mean scatters by at
-# most 104 / sqrt(50) = 15, so three of those below the lowest of them, -176 - 45 = -221, is still the same figure.
-THRESHOLD = -221.0
+# rl-baselines3-zoo (benchmark.md) measures SAC at -157, standard deviation of an episode 89, after 20k steps, and PPO at
+# -172 and 104 after 100k; acting at random returns about -1200. A mean over 50 episodes scatters by 89 / sqrt(50) = 13
+# and 15. Three of those below them it is still the same figure: -157 - 38 = -195, -172 - 44 = -216. It has no TQC there
+# and no TD-MPC2, which are held to SAC's.
+OFF_POLICY, ON_POLICY = -195.0, -216.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "steps", "settings"),
+    ("config", "steps", "settings", "threshold"),
     [
-        ("sac.yaml", 10_000, []),
-        ("tqc.yaml", 10_000, []),
-        ("ppo.yaml", 100_000, [*(f"--model.init_args.learning.{one}" for one in _PPO), "--data.init_args.num_envs=4"]),
-        ("tdmpc2.yaml#cpu", 10_000, []),
+        ("sac.yaml", 10_000, [], OFF_POLICY),
+        ("tqc.yaml", 10_000, [], OFF_POLICY),
+        ("ppo.yaml", 100_000, _PPO, ON_POLICY),
+        ("tdmpc2.yaml#cpu", 20_000, [], OFF_POLICY),
     ],
 )
-def test_it_swings_up_the_pendulum(config: str, steps: int, settings: list[str], tmp_path: Path) -> None:
+def test_it_swings_up_the_pendulum(
+    config: str, steps: int, settings: list[str], threshold: float, tmp_path: Path
+) -> None:
     folder = tmp_path / "agent"
-    asked = ["fit", "--config", f"conf/baselines/{config}", "--env", PENDULUM, "--steps", str(steps), *settings]
+    asked = [
+        "fit",
+        "--config",
+        f"conf/baselines/{config}",
+        "--env",
+        PENDULUM,
+        "--steps",
+        str(steps),
+        *(f"--{one}" for one in settings),
+    ]
     assert main([*asked, "--output", str(folder), "--trainer.logger=false"]) == 0
     returned = evaluate(EvaluationConfig(PENDULUM, str(folder), episodes=EPISODES, seed=1000)).return_mean
     print(f"{config}: {returned:.1f} after {steps} steps")
-    assert returned > THRESHOLD
+    assert returned > threshold

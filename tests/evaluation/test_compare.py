@@ -65,6 +65,16 @@ def log(experiment: str, record: Record, **tags: str) -> str:
     return run_id
 
 
+def test_environments_of_other_packages_are_rows_of_their_own_and_no_scores() -> None:
+    """Nothing says which return there counts as a success, so nothing is a share of it."""
+    figures = dict.fromkeys(("success_rate", "fall_rate", "action_rate", "jerk", "energy"))
+    pendulum = replace(RECORD, task="gym:Pendulum-v1", agent="sac", returns=[-150.0] * 4, **figures)
+    rows = rows_of([RECORD, replace(RECORD, agent="sac"), pendulum], {})
+    measured = [(row.task, row.agent, row.return_iqm) for row in rows if row.status == "measured"]
+    assert measured == [("gym:Pendulum-v1", "sac", -150.0), ("h1-walk", "guided", 850.0), ("h1-walk", "sac", 850.0)]
+    assert {(agent.agent, *agent.tasks) for agent in standings([RECORD, pendulum])} == {("guided", "h1-walk")}
+
+
 def test_rows_group_by_task_and_agent_over_seeds() -> None:
     other = replace(RECORD, address="runs/b", returns=[600.0, 610.0, 610.0, 620.0], expert_steps=1)
     rows = rows_of([RECORD, other, replace(RECORD, agent="tdmpc2")], {})

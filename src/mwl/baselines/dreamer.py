@@ -203,7 +203,11 @@ class DreamerModule(BaselineModule):
         model_loss.set_keys(pixels=keys.OBSERVATION, reco_pixels="decoded")
         imagined = DreamerEnv(
             WorldModelWrapper(
-                to(net.prior, inputs, "_", *_FEATURES),
+                # an environment clips what is beyond its bounds, and so what the model learns from is clipped
+                Sequence(
+                    to(lambda action: action.clamp(-1, 1), [keys.ACTION], "clipped"),
+                    to(net.prior, [*_FEATURES, "clipped"], "_", *_FEATURES),
+                ),
                 Sequence(to(reward, _FEATURES, "reward_logits"), to(scalar, ["reward_logits"], keys.REWARD)),
             ),
             prior_shape=(net.state_size,),

@@ -201,7 +201,7 @@ def _action_bounds(env: EnvBase, name: str) -> tuple[Tensor, Tensor]:
 def _limit(env: EnvBase, name: str) -> int:
     limit = getattr(env, "max_episode_steps", None)
     if isinstance(env, GymEnv):
-        limit = env._env.spec.max_episode_steps
+        limit = env._env.spec.max_episode_steps or getattr(env._env.unwrapped, "max_episode_steps", None)
     elif isinstance(env, DMControlEnv):
         limit = round(env._env._step_limit)
     if not isinstance(limit, int) or limit < 1:

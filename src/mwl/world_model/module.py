@@ -291,7 +291,7 @@ class WorldModelModule(pl.LightningModule):
             NonFiniteLoss: always.
         """
         steps = self._data().env_steps
-        path = Path(self.diagnostics) / f"non_finite_{self._data().task}_{steps}.pt"
+        path = Path(self.diagnostics) / f"non_finite_{self._data().task.replace('/', '_')}_{steps}.pt"
         batch = error.batch.to(torch.device("cpu"))._asdict()
         save_checkpoint(path, {name: value for name, value in batch.items() if value is not None})
         raise NonFiniteLoss(
