@@ -10,13 +10,13 @@ from mwl.evaluation.run import evaluate
 
 PENDULUM = "gym:Pendulum-v1"
 EPISODES = 50
-_PPO = ["model.init_args.learning.lr=1e-3", "model.init_args.learning.discount=0.9"]  # of rl-baselines3-zoo, as the
-_PPO += ["data.init_args.num_envs=4", "data.init_args.steps_per_round=1024"]  # rounds are
+_PPO = ["--model.init_args.learning.lr=1e-3", "--model.init_args.learning.discount=0.9"]  # of rl-baselines3-zoo, as is
+_PPO += ["--data.init_args.num_envs=4", "--data.init_args.steps_per_round=1024"]  # the size of a round
 
-# rl-baselines3-zoo (benchmark.md) measures SAC at -157, standard deviation of an episode 89, after 20k steps, and PPO at
-# -172 and 104 after 100k; acting at random returns about -1200. A mean over 50 episodes scatters by 89 / sqrt(50) = 13
-# and 15. Three of those below them it is still the same figure: -157 - 38 = -195, -172 - 44 = -216. It has no TQC there
-# and no TD-MPC2, which are held to SAC's.
+# rl-baselines3-zoo (benchmark.md) measures SAC at -157, standard deviation of an episode 89, after 20k steps, and PPO
+# at -172 and 104 after 100k; acting at random returns about -1200. A mean over 50 episodes scatters by
+# 89 / sqrt(50) = 13 and 15. Three of those below them it is still the same figure: -157 - 38 = -195 and
+# -172 - 44 = -216. It has no TQC there and no TD-MPC2, which are held to SAC's.
 OFF_POLICY, ON_POLICY = -195.0, -216.0
 
 
@@ -34,16 +34,7 @@ def test_it_swings_up_the_pendulum(
     config: str, steps: int, settings: list[str], threshold: float, tmp_path: Path
 ) -> None:
     folder = tmp_path / "agent"
-    asked = [
-        "fit",
-        "--config",
-        f"conf/baselines/{config}",
-        "--env",
-        PENDULUM,
-        "--steps",
-        str(steps),
-        *(f"--{one}" for one in settings),
-    ]
+    asked = ["fit", "--config", f"conf/baselines/{config}", "--env", PENDULUM, "--steps", str(steps), *settings]
     assert main([*asked, "--output", str(folder), "--trainer.logger=false"]) == 0
     returned = evaluate(EvaluationConfig(PENDULUM, str(folder), episodes=EPISODES, seed=1000)).return_mean
     print(f"{config}: {returned:.1f} after {steps} steps")
