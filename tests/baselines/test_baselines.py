@@ -233,11 +233,18 @@ def test_weights_of_another_size_are_refused(handed_over: Path) -> None:
         load_agent(handed_over)
 
 
-def test_other_environments_are_not_resumed(tmp_path: Path) -> None:
+def test_other_environments_and_networks_are_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         fit(off_policy("sac"), callbacks=(StopAfter(3, tmp_path / "last.ckpt"),))
     with pytest.raises(BadInput, match=r"data\.task"):
         fit(off_policy("sac"), checkpoint=str(tmp_path / "last.ckpt"), task="gym:MountainCarContinuous-v0")
+    wider = OffPolicyModule("sac", OffPolicyConfig(hidden=(32,), learning_starts=8, batch_size=8))
+    for other, changed in (
+        (off_policy("tqc"), "model.algorithm is 'tqc'"),
+        (wider, r"model.learning.hidden is \[32\]"),
+    ):
+        with pytest.raises(BadInput, match=changed):
+            fit(other, checkpoint=str(tmp_path / "last.ckpt"))
 
 
 def test_a_broken_loss_stops_before_it_spoils_the_weights() -> None:

@@ -156,7 +156,7 @@ class DreamerModule(BaselineModule):
     """
 
     def __init__(self, learning: DreamerConfig = _DREAMER) -> None:
-        super().__init__("dreamer_v3")
+        super().__init__("dreamer_v3", units=learning.units)
         self.learning, self.seed_steps = learning, learning.learning_starts
 
     def setup(self, stage: str) -> None:

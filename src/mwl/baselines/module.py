@@ -16,6 +16,7 @@ from mwl.baselines.config import QUANTILES, OffPolicyConfig
 from mwl.baselines.data import BaselineData, Behaviour
 from mwl.baselines.network import Actor
 from mwl.core import keys
+from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput, NonFiniteLoss
 from mwl.world_model.observation import Observer
 
@@ -28,12 +29,14 @@ class BaselineModule(pl.LightningModule):
 
     Args:
         algorithm: its name in records and tables.
+        settings: those of `learning` by which the networks are built, which can't change in the middle of a training.
     """
 
     seed_steps = 0  # environment steps acted at random at first
 
-    def __init__(self, algorithm: str) -> None:
+    def __init__(self, algorithm: str, **settings: Any) -> None:
         super().__init__()
+        self.fixed = {"algorithm": algorithm, **{f"learning.{name}": value for name, value in settings.items()}}
         self.automatic_optimization = False
         self.algorithm = algorithm
         self.loss: LossModule | None = None
@@ -178,17 +181,18 @@ class BaselineModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is neither weight nor data."""
         state = {"returns": list(self._returns), "return_so_far": self._return_so_far}
-        checkpoint["round_state"] = {**state, "owed_updates": self._owed_updates}
+        checkpoint["round_state"] = {**state, "owed_updates": self._owed_updates, "fixed": self.fixed}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the checkpoint was written.
 
         Raises:
-            BadInput: a setting changed that the environments or all that is counted in rounds depend on.
+            BadInput: a setting changed that the networks, the environments or what is counted in rounds depend on.
         """
         data = self.data()
         data.check_resumable(checkpoint[type(data).__qualname__])  # Lightning restores the data after the weights
         state = checkpoint["round_state"]
+        refuse_changed("model.", state["fixed"], self.fixed)
         self._returns, self._return_so_far = list(state["returns"]), state["return_so_far"]
         self._owed_updates = float(state["owed_updates"])
 
@@ -218,7 +222,7 @@ class OffPolicyModule(BaselineModule):
     """
 
     def __init__(self, algorithm: Literal["sac", "tqc"] = "sac", learning: OffPolicyConfig = _OFF_POLICY) -> None:
-        super().__init__(algorithm)
+        super().__init__(algorithm, hidden=list(learning.hidden), critics=learning.critics)
         self.learning, self.seed_steps = learning, learning.learning_starts
 
     def setup(self, stage: str) -> None:

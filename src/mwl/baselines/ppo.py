@@ -28,7 +28,7 @@ class PPOModule(BaselineModule):
     """
 
     def __init__(self, learning: PPOConfig = _PPO) -> None:
-        super().__init__("ppo")
+        super().__init__("ppo", hidden=list(learning.hidden))
         self.learning = learning
         self.spread = InputNorm(1)
         self._sum: Tensor | None = None  # discounted, of every environment
