@@ -121,6 +121,7 @@ def edit(pipeline: Path, change: dict[str, Any]) -> Path:
         ({3: 4}, ["toy.yaml", "3 is read as no text"]),
         ({"max_parallel": -1}, ["toy.yaml:", "'max_parallel'", "-1"]),
         ({"stages": {"look": {**LOOK, "task": "h1-stnad"}}}, ["toy.yaml:", "'look'", "h1-stnad"]),
+        ({"stages": {"look": {**LOOK, "task": "gym:NoSuch-v0"}}}, ["toy.yaml:", "'look'", "NoSuch"]),
         ({"stages": {"look": {**LOOK, "suite": "none"}}}, ["'look'", "none", "humanoid_bench"]),
         ({"stages": {"look": {**LOOK, "agent": "expert:nobody"}}}, ["'look'", "nobody"]),
         ({"stages": {"look": {**LOOK, "agent": "agent:nobody"}}}, ["'look'", "nobody"]),

@@ -159,7 +159,7 @@ def evaluate_to_folder(
 ) -> Record:
     """As `evaluate`, leaving `evaluation.json` and the film in a folder that appears when complete, and in MLflow."""
     with atomic_folder(output) as folder:
-        film = folder / VIDEO if video else None
+        film = folder / VIDEO if video and not is_external(config.task) else None
         record = evaluate(config, film, report, film_failed=lambda error: tell(str(error)))
         try:
             record = track(record, experiment, parent=parent, film=film, stage=output.name)

@@ -39,11 +39,14 @@ def check_stage(name: str, stage: Stage, stages: Mapping[str, Stage], where: str
 
 
 def _check_world(task: str, suite: str) -> None:
+    from mwl.rollouts.external import ExternalEnv, is_external
     from mwl.simulation import Suite, get_task
 
     if suite not in get_args(Suite):
         raise BadInput(f"unknown suite {shown(suite)}; there are: {', '.join(get_args(Suite))}")
-    if suite == "embedded":
+    if suite == "embedded" and is_external(task):
+        ExternalEnv(task).close()
+    elif suite == "embedded":
         get_task(task)
 
 
