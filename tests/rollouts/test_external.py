@@ -239,6 +239,11 @@ def test_the_robots_experts_are_refused_elsewhere(capsys: pytest.CaptureFixture[
     assert "needs --agent" in capsys.readouterr().err
 
 
+def test_a_configuration_with_a_logger_is_tried_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", "conf/baselines/sac.yaml", "--env", PENDULUM, "--trainer.fast_dev_run=true"]) == 0
+    assert "nothing was kept" in capsys.readouterr().err
+
+
 def test_stages_without_an_environment_take_no_env(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "conf/semantic.yaml", "--env", PENDULUM]) == 2
     assert "--env is of stages whose data have 'task'" in capsys.readouterr().err

@@ -179,7 +179,8 @@ class StageCLI(LightningCLI):
         logger = self.config.trainer.logger
         if not self.instantiate or getattr(logger, "class_path", None) not in _MLFLOW_LOGGERS:
             return
-        if self.config.trainer.fast_dev_run:  # Lightning takes no logger for it
+        if self.config.trainer.fast_dev_run:  # Lightning takes no logger for it, and this one would ask for its store
+            self.config.trainer.logger = False
             return
         tracking.check()  # makes the store; the logger itself makes no more before the training begins
         name = Path(self.config.output).name
