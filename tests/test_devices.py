@@ -27,8 +27,6 @@ WHOLE = [
     "adaptation",
     "selection",
     "baselines/test_baselines.py",
-    "--deselect=tests/baselines/test_baselines.py::test_no_loss_moves_the_weights_of_another",  # look at what has been
-    "--deselect=tests/baselines/test_baselines.py::test_a_time_limit_is_bootstrapped_and_an_end_is_not",  # moved back
     "semantics/test_encoder.py",
     "--deselect=tests/experts/test_cloning.py::test_memory_mapped_steps_are_the_same",  # files are the CPU's
 ]

@@ -72,6 +72,7 @@ def fit(
         enable_model_summary=False, callbacks=[RandomState(), *callbacks],
     )  # fmt: skip
     trainer.fit(module, datamodule=collected, ckpt_path=checkpoint, weights_only=True)
+    module.to(module.place)  # Lightning leaves it on the CPU
     return collected
 
 
@@ -168,6 +169,23 @@ def test_a_time_limit_is_bootstrapped_and_an_end_is_not() -> None:
     assert target.cpu().tolist() == pytest.approx([10.9, 1.0] * 4)
 
 
+def test_tqc_leaves_the_highest_quantiles_out_of_its_targets() -> None:
+    """Three critics say 0, 1, ..., 24 each; without the 3 x 2 highest the rest means 11, a target 1 + 0.99 * 11."""
+    module = off_policy("tqc")
+    data = fit(module, 16)
+    assert data.replay is not None
+    assert module.loss is not None
+    rows = module.as_seen(data.replay.sample()[0])
+    rows[keys.NEXT, keys.REWARD] = torch.ones_like(rows[keys.NEXT, keys.REWARD])
+    for value in module.loss.target_qvalue_network_params.values(True, True):
+        value.data.fill_(0.0)
+    module.loss.target_qvalue_network_params["module", "4", "bias"].data.copy_(torch.arange(25.0))
+    module.loss.log_alpha.data.fill_(-100.0)
+    target = module.loss.compute_target(rows)
+    assert target.shape == (8, 3 * 25 - 3 * 2)
+    assert target.mean(dim=-1).cpu().tolist() == pytest.approx([1 + 0.99 * 11] * 8)
+
+
 def test_ppo_learns_rewards_of_one_size() -> None:
     """A thousandfold reward is divided by a thousandfold spread."""
     plain, large = (PPOModule(PPOConfig(**_SMALL, epochs=1)) for _ in range(2))
@@ -176,7 +194,7 @@ def test_ppo_learns_rewards_of_one_size() -> None:
         pl.seed_everything(1)
         data = fit(module, 8)
         frames.append(data.env.rollout(30, break_when_any_done=False))  # type: ignore[union-attr]
-        module.spread, module._sum = type(module.spread)(1), None
+        module.spread, module._sum = type(module.spread)(1).to(module.place), None
     thousandfold = frames[0].clone()
     thousandfold[keys.NEXT, keys.REWARD] = thousandfold[keys.NEXT, keys.REWARD] * 1000
     assert float(large._spread(thousandfold)) == pytest.approx(1000 * float(plain._spread(frames[0])), rel=1e-4)
@@ -306,7 +324,7 @@ def test_a_sequence_begins_as_an_episode_does() -> None:
     assert torch.equal(sequences[keys.ACTION].cpu(), rows[keys.ACTION].transpose(0, 1))
     assert torch.equal(sequences[keys.NEXT, keys.OBSERVATION].cpu(), rows[keys.NEXT, keys.OBSERVATION].transpose(0, 1))
     assert not sequences["is_init"].any()
-    belief = module.agent.actor.seen(rows[keys.OBSERVATION][0])["belief"]
+    belief = module.agent.actor.seen(rows[keys.OBSERVATION][0].to(module.place))["belief"]
     assert torch.allclose(sequences["belief"][:, 0], belief, atol=1e-6)
 
 
