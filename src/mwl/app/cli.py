@@ -23,7 +23,7 @@ from mwl import __version__
 from mwl._extensions import import_files
 from mwl.app import early
 from mwl.core.errors import BadInput, MwlError, WriteFailed, did_you_mean
-from mwl.core.files import FILM_ENDINGS, output_file, shown, unused
+from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, with_ending
 from mwl.core.terminal import plain, printable, redacted, tell, told
 from mwl.experiments import tracking
 
@@ -502,6 +502,8 @@ def _lines(report: dict[str, Any]) -> str:
 
 
 def _motion_train(options: argparse.Namespace) -> int:
+    going_on = Path(f"{Path(options.out)}.training.ckpt").is_file()
+    output_folder(options.out, force=options.force or going_on)
     early.check_file(options.config, "conf/teachers")
     from mwl.teachers.train import train
 
@@ -509,6 +511,8 @@ def _motion_train(options: argparse.Namespace) -> int:
 
 
 def _motion_demonstrate(options: argparse.Namespace) -> int:
+    target = output_file(with_ending(options.out, ".npz"), force=options.force)
+    output_file(target.with_suffix(".json"), force=options.force)
     early.check_file(options.config, "conf/demonstrators")
     from mwl.demonstrators.record import demonstrate
 

@@ -109,10 +109,10 @@ def export_agent(folder: Path | str, out: Path | str, *, force: bool = False) ->
         MissingDependency: the `export` extra is not installed.
         MissingFile, CorruptFile, SpecMismatch, UnknownAgent: see `load_agent`.
     """
+    out = output_file(out, force=force, endings=(".onnx",))
     manifest = read_manifest(folder)
     if manifest["stage"] == "expert":
         return export_onnx(folder, out, force=force)
-    out = output_file(out, force=force, endings=(".onnx",))
     agent = load_agent(folder)
     try:
         policy = ExportedAgent(agent)

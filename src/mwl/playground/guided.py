@@ -9,8 +9,9 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from mwl.evaluation.agents import Agent, NamedAgent
+from mwl.evaluation.agents import NamedAgent
 from mwl.robot import CONTROL_HZ, frames
+from mwl.rollouts import Agent
 from mwl.selection import Guidance
 from mwl.world_model.agent import WorldModelAgent
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mwl.core import keys
 from mwl.core.errors import BadInput, NoSkillFits, SpecMismatch
-from mwl.evaluation.agents import Agent, NamedAgent, resolve
+from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.run import check_fits
 from mwl.instructions.acting import InstructedAgent
 from mwl.instructions.arranged import DEFAULT_TASK, TRANSITIONS, heaviest, shipped_agents
@@ -22,6 +22,7 @@ from mwl.instructions.follow import assign, instructed, understand
 from mwl.playground.guided import Imagination, Told, skills_of
 from mwl.robot import CONTROL_HZ, frames
 from mwl.robot.h1 import build_model
+from mwl.rollouts import Agent
 from mwl.rollouts.falls import AT_RISK
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import START
