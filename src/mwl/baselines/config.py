@@ -58,7 +58,7 @@ class DreamerConfig:
     """Of DreamerV3 (arXiv 2301.04104); what is not here is fixed as in the authors' code."""
 
     units: Count = 64
-    """Width: 64 is the authors' 1M for vectors, 256 their 12M; belief and classes grow with it."""
+    """Width: 64 is the authors' size1m, 256 their size12m; belief and classes grow with it."""
     batch_size: Count = 16
     """Sequences per update."""
     length: Count = 64
