@@ -21,6 +21,8 @@ from mwl.core.errors import BadInput, CorruptFile, NonFiniteLoss, SpecMismatch
 from mwl.evaluation.agents import resolve
 from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
+from mwl.rollouts.episodes import run_episodes
+from mwl.rollouts.external import ExternalEnv
 from mwl.training.callbacks import RandomState
 from mwl.world_model.observation import Observer
 
@@ -351,3 +353,41 @@ def test_sequences_that_no_episode_holds_are_refused() -> None:
 def test_more_quantiles_are_not_dropped_than_there_are() -> None:
     with pytest.raises(BadInput, match=r"learning\.dropped"):
         OffPolicyConfig(dropped=25)
+
+
+# (module, environment steps, steps per round of four environments)
+LEARNERS: dict[str, tuple[Callable[[], BaselineModule], int, int]] = {
+    name: (
+        lambda name=name, critics=critics: OffPolicyModule(  # type: ignore[misc]
+            name,
+            OffPolicyConfig(
+                hidden=(32, 32), critics=critics, lr=3e-3, batch_size=64, updates_per_step=0.5, learning_starts=100,
+                discount=0.9,
+            ),
+        ),
+        800,
+        4,
+    )
+    for name, critics in (("sac", 2), ("tqc", 3))
+}  # fmt: skip
+LEARNERS["ppo"] = lambda: PPOModule(PPOConfig(hidden=(32, 32), lr=3e-3, discount=0.9)), 3072, 128
+LEARNERS["dreamer_v3"] = (
+    lambda: DreamerModule(
+        DreamerConfig(units=32, batch_size=16, length=8, train_ratio=128, lr=3e-3, learning_starts=200)
+    ),
+    1296,
+    4,
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "dreamer_v3" else ()) for name in LEARNERS]
+)
+def test_it_learns_where_to_set_a_dial(name: str) -> None:
+    """Doing nothing pays 0.5 a step, acting at random 1 - 0.625 = 0.375: 5 and 3.75 in ten; the best is 10."""
+    make, steps, per_round = LEARNERS[name]
+    pl.seed_everything(0)
+    module = make()
+    fit(module, steps, task="class:dial.Dial", num_envs=4, steps_per_round=per_round)
+    module.agent.explore = False
+    assert run_episodes(ExternalEnv("class:dial.Dial", 20, seed=9), module.agent).returns.mean() > 8
