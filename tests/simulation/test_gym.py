@@ -105,18 +105,26 @@ def test_a_copy_steps_as_the_original(make: Any, copied: Any) -> None:
     np.testing.assert_array_equal(starts(env), starts(other))
 
 
+def said(info: dict[str, Any]) -> dict[str, Any]:
+    """What is told of success."""
+    return {name: value for name, value in info.items() if "success" in name}
+
+
 def test_success_is_told_from_the_step_in_which_the_bar_is_reached() -> None:
     env = gymnasium.make("mwl/h1-stand-v0")
     _, info = env.reset(seed=0)
-    assert info == {"success": False, "is_success": False}
+    assert said(info) == {"success": False, "is_success": False}
     total, task = 0.0, env.unwrapped.task  # type: ignore[attr-defined]
     env.unwrapped._score._returns[:] = task.success_bar - 2.0  # type: ignore[attr-defined]
     for _ in range(5):  # standing at its reset pose earns about 0.9 a step, so the bar is reached within these
         _, reward, _, _, info = env.step(HOLD)
         total += float(reward)
-        assert info == {"success": total >= 2.0, "is_success": total >= 2.0}
+        assert said(info) == {"success": total >= 2.0, "is_success": total >= 2.0}
+        terms = info["terms"]  # of standing still: the reward is their product
+        assert terms["standing"] * terms["stillness"] * terms["small_control"] == pytest.approx(reward)
+        assert terms["standing"] <= terms["upright"] <= 1
     assert total >= 2.0
-    assert env.reset()[1] == {"success": False, "is_success": False}
+    assert said(env.reset()[1]) == {"success": False, "is_success": False}
 
 
 def test_a_vector_environment_tells_success_of_each() -> None:
@@ -126,6 +134,9 @@ def test_a_vector_environment_tells_success_of_each() -> None:
     score._returns[1] = 1000.0
     info = vector.step(np.tile(HOLD, (2, 1)))[4]
     assert info["success"].tolist() == info["is_success"].tolist() == [False, True]
+    assert {name: value.shape for name, value in info["terms"].items()} == dict.fromkeys(
+        ("standing", "upright", "stillness", "small_control"), (2,)
+    )
 
 
 def test_bad_actions_and_modes() -> None:

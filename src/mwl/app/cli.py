@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from mwl import __version__
 from mwl._extensions import import_files
 from mwl.app import early
+from mwl.app.play import FILM
 from mwl.core.errors import BadInput, MwlError, WriteFailed, did_you_mean
 from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, with_ending
 from mwl.core.terminal import plain, printable, redacted, tell, told
@@ -36,7 +37,6 @@ _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
     "run": "the same command goes on from the last checkpoint",
     "motion train": "the same command goes on from the last checkpoint",
 }
-_PLAY_VIDEO = Path("runs/play.mp4")
 _DATA_SETS = ("minari", "lerobot")
 _INVALID = re.compile(r"invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)$", re.DOTALL)
 _WORD = re.compile(r"[^\s,']+")
@@ -205,9 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps-per-clause", type=int, default=250, help="a step is left after so many, done or not")
     sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument(
-        "--video", type=Path, metavar="FILE", help=f"default: {_PLAY_VIDEO}, or the next name that is free"
-    )
+    sub.add_argument("--video", type=Path, metavar="FILE", help=f"default: {FILM}, or the next name that is free")
     _add_force(sub)
 
     sub = command("playground", _playground, "a page in the browser: tell the robot what to do", as_json=False)
@@ -442,7 +440,7 @@ def _play(options: argparse.Namespace) -> int:
         chat_model=options.chat_model,
         seed=options.seed,
     )
-    video = output_file(options.video or unused(_PLAY_VIDEO), force=options.force, endings=FILM_ENDINGS)
+    video = output_file(options.video or unused(FILM), force=options.force, endings=FILM_ENDINGS)
     with _progress(options.instruction) as report:
         summary = follow(stage, video, report)
     _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))

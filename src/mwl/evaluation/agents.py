@@ -19,6 +19,7 @@ from mwl.experiments import tracking
 if TYPE_CHECKING:
     from mwl.experts.library import ExpertLibrary
     from mwl.rollouts.episodes import Agent
+    from mwl.rollouts.policy import AgentPolicy
 
 _log = logging.getLogger(__name__)
 EXPERT_FOLDERS = ("data/experts", "data/transitions", "runs")
@@ -79,6 +80,20 @@ def resolve(
             folder = tracking.download_artifact(address.removeprefix("run:"), Path(scratch))
             return _load(folder, address, name, instruction, act, without)
     return _load(Path(address), address, name, instruction, act, without)
+
+
+def load_agent(
+    address: str | Path, instruction: str | None = None, act: str | None = None, without: str | None = None
+) -> "Agent":
+    """The agent that an address names, as `agent:walk`, `expert:walk` or a folder; all else is as of `resolve`."""
+    return resolve(str(address), None, instruction, act, without).agent
+
+
+def load_policy(address: str | Path, instruction: str | None = None) -> "AgentPolicy":
+    """As `load_agent`, as a TensorDictModule: `policy=` of TorchRL's collectors and of `env.rollout`."""
+    from mwl.rollouts.policy import AgentPolicy
+
+    return AgentPolicy(load_agent(address, instruction))
 
 
 def find_expert(name: str, *, say: bool = True) -> Path:

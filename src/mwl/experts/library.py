@@ -37,6 +37,9 @@ class Expert:
     def __init__(self, spec: ExpertSpec, network: PolicyNetwork, manifest: Mapping[str, Any]) -> None:
         self.spec, self.network, self.manifest = spec, network.eval(), dict(manifest)
 
+    def __repr__(self) -> str:
+        return f"Expert({self.spec.name!r}, task={self.manifest.get('task')!r})"
+
     @classmethod
     def load(cls, folder: Path | str) -> "Expert":
         """Load an expert's artifact.
@@ -134,6 +137,9 @@ class ExpertLibrary:
         networks = [self.experts[k].network for k in self._stateless]
         columns = [self._columns[k] for k in self._stateless]
         self.stack = StackedPolicies(networks, columns, size) if networks else None
+
+    def __repr__(self) -> str:
+        return f"ExpertLibrary({', '.join(self.names)})"
 
     @classmethod
     def load(cls, path: Path | str | Sequence[Path | str]) -> "ExpertLibrary":

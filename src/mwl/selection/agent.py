@@ -26,6 +26,9 @@ class ExpertAgent:
         self.commands: Mapping[str, Tensor] | None = None
         self.last: TensorDict | None = None
 
+    def __repr__(self) -> str:
+        return f"ExpertAgent({self.guidance!r})"
+
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""
         self.state = restarted(self.state, done, self.guidance.begin)

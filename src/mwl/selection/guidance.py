@@ -64,6 +64,12 @@ class Guidance:
     card_embeddings: Tensor | None = field(init=False, default=None)
     """Of the experts' cards `[K, E]`, as the gate was told them."""
 
+    def __repr__(self) -> str:
+        weights = self.semantic_weights
+        told = None if weights is None else dict(zip(self.library.names, weights.tolist(), strict=True))  # type: ignore[union-attr]
+        gate = "gate" if self.gate is not None else "no gate"
+        return f"Guidance({self.library!r}, {gate}, weights={told}, alpha={self.alpha:g}, {self.mode})"
+
     def __post_init__(self) -> None:
         if self.gate is None and self.semantic_weights is None:
             raise BadInput("guidance needs a gate, semantic weights, or both; it has neither")

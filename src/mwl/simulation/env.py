@@ -60,6 +60,9 @@ class HumanoidEnv(EnvBase):
             {key: Binary(n=1, **flag) for key in (keys.DONE, keys.TERMINATED, keys.TRUNCATED)}, shape=(num_envs,)
         )
 
+    def __repr__(self) -> str:
+        return f"HumanoidEnv({self.task.name!r}, num_envs={self.num_envs})"
+
     @property
     def task(self) -> TaskSpec:
         """What to do."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mwl.core.errors import BadInput
 from mwl.core.files import shown
+from mwl.simulation import rewards
 from mwl.simulation.rendering.renderer import Image
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import TaskSpec
@@ -30,6 +31,12 @@ def _check_mode(render_mode: str | None) -> str | None:
     if render_mode not in (None, "rgb_array"):
         raise BadInput(f"render_mode is {shown(render_mode)}; it may be None or 'rgb_array'")
     return render_mode
+
+
+def _terms(world: World) -> dict[str, NDArray[np.float64]]:
+    """What the tasks' rewards have in common, each `[N]` in [0, 1]; how a task weighs them is its own."""
+    terms = (rewards.standing, rewards.upright, rewards.stillness, rewards.small_control)
+    return {term.__name__: term(world.measurement) for term in terms}
 
 
 class _Score:
@@ -61,7 +68,8 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
 
     Unlike gymnasium's wrappers, the environment counts its steps itself and truncates at the task's limit. Until a
     reset names a seed, episodes are random. `info` holds `success`, whether the return so far has reached the task's
-    bar, and the same as `is_success`. A copy (`copy.deepcopy`, `pickle`) steps on as the original does.
+    bar, the same as `is_success`, and `terms`: `standing`, `upright`, `stillness` and `small_control` in [0, 1], which
+    most rewards are products of. A copy (`copy.deepcopy`, `pickle`) steps on as the original does.
 
     Args:
         task: name, for example `h1-walk`, or the task itself.
@@ -124,7 +132,8 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
 
     def _info(self) -> dict[str, Any]:
         success = bool(self._score.success[0])
-        return {"success": success, "is_success": success}
+        terms = {name: float(value[0]) for name, value in _terms(self.world).items()}
+        return {"success": success, "is_success": success, "terms": terms}
 
     def render(self) -> Image | None:  # type: ignore[override]
         """Picture `[H, W, 3]`, or None without a render mode."""
@@ -197,7 +206,8 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
     def _info(self) -> dict[str, Any]:
         present = np.ones(self.num_envs, dtype=bool)  # gymnasium's way to say which environments gave an entry
         success = self._score.success
-        return {"success": success, "_success": present, "is_success": success, "_is_success": present}
+        told = {"success": success, "is_success": success, "terms": _terms(self.world)}
+        return told | {f"_{name}": present for name in told}
 
     def render(self) -> tuple[Image, ...] | None:  # type: ignore[override]
         """Pictures of all environments, or None without a render mode."""

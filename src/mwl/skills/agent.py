@@ -39,6 +39,9 @@ class SkillAgent:
         self.control: SkillControl | None = None
         self._age = torch.zeros(0, dtype=torch.int64)  # control steps since each episode began
 
+    def __repr__(self) -> str:
+        return f"SkillAgent({self.decider!r}, hold={self.hold})"
+
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds, everywhere if None."""
         self.decider.reset(done)

@@ -67,6 +67,10 @@ class WorldModelAgent:
         self._std: Tensor | None = None
         self._age = 0
 
+    def __repr__(self) -> str:
+        plans = f"plans by {self.pick}" if self.plans and self.pick != "policy" else "does not plan"
+        return f"WorldModelAgent({plans}, guidance={self.guidance!r})"
+
     def act_by(self, way: str) -> None:
         """Choose actions another way than it was fitted to.
 
