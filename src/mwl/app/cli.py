@@ -176,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--episodes", type=int, default=10)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(FILM_ENDINGS)})")
+    sub.add_argument("--scene", type=Path, metavar="FILE", help="write it as a page to move about in (.html), too")
     _add_force(sub)
     sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
@@ -369,9 +370,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     asked = ("task", "agent", "episodes", "seed", "suite", "instruction", "act", "without", "shift")
     config = EvaluationConfig(**{name: getattr(options, name) for name in asked})
     video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
+    scene = None if options.scene is None else output_file(options.scene, force=options.force, endings=(".html",))
     failures: list[WriteFailed] = []
     with _progress(options.agent) as report:
-        record = evaluate_with_film(config, options.experiment, video, report, failures.append)
+        record = evaluate_with_film(config, options.experiment, video, report, failures.append, scene)
     _print(options.json, record.printed(), lambda: record_table(record))
     if options.keep:
         keep(record, Path(options.agent))

@@ -20,7 +20,14 @@ def print_report(result: Result, console: Console | None = None) -> None:
     for folder in folders:
         if (folder / compare.JSON_FILE).is_file():
             console.print(comparison_table(*compare.read_comparison(folder)))
-    for title, name in (("plot", compare.PLOT_FILE), ("film of the instruction", follow.VIDEO), ("film", run.VIDEO)):
+    shown = {
+        "plot": compare.PLOT_FILE,
+        "film of the instruction": follow.VIDEO,
+        "scene of the instruction": follow.SCENE,
+        "film": run.VIDEO,
+        "scene": run.SCENE,
+    }
+    for title, name in shown.items():
         for folder in folders:
             if (folder / name).is_file():
                 console.print(plain(f"{title}: {folder / name}"), highlight=False, soft_wrap=True)

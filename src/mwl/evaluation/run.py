@@ -21,9 +21,10 @@ from mwl.experiments import tracking
 from mwl.rollouts.episodes import Episodes, run_episodes
 from mwl.rollouts.external import ExternalEnv, is_external
 from mwl.simulation import HumanoidEnv, Shift, make_env
+from mwl.simulation.rendering.scene import SceneRecorder, can_record
 
 Report = Callable[[float, str], None]
-VIDEO = "episode.mp4"
+VIDEO, SCENE = "episode.mp4", "episode.html"
 ASIDE = Path("runs/evaluations")  # for records that MLflow can't take
 FILM: dict[str, Any] = {"max_steps": 500}  # ten seconds, which take about as long to draw on one core
 
@@ -34,6 +35,7 @@ def evaluate(
     report: Report | None = None,
     ready: Callable[[], None] | None = None,
     film_failed: Callable[[WriteFailed], None] | None = None,
+    scene: Path | None = None,
 ) -> Record:
     """Run the episodes and measure; the same seed gives the same numbers.
 
@@ -43,6 +45,7 @@ def evaluate(
         report: called with (fraction done, text).
         ready: called when all that was named has been found to exist and to fit, before the first episode.
         film_failed: called where the film can't be written; the episodes go on. None lets the error end them.
+        scene: file for the first episode as a page, see `mwl.simulation.rendering.scene`.
 
     Raises:
         BadInput: fewer than one episode, an unknown suite, or a shift that there is not.
@@ -53,20 +56,31 @@ def evaluate(
     shift = None if config.shift is None else Shift.parse(config.shift)
     env = _make_env(config, shift)
     task = env.task
-    if video is not None and isinstance(env, ExternalEnv):
-        raise BadInput(f"--video {video}: films are of the robot; leave it out in {config.task}")
+    for flag, file in (("video", video), ("scene", scene)):
+        if file is not None and isinstance(env, ExternalEnv):
+            raise BadInput(f"--{flag} {file}: films are of the robot; leave it out in {config.task}")
+    if scene is not None and config.suite != "embedded":
+        raise BadInput(f"--scene {scene}: scenes are of the embedded suite; leave it out for {config.suite}")
     named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
     check_fits(named, config.task, task.layout.size)
     if ready is not None:
         ready()
     with ExitStack() as stack:
         stack.callback(env.close)
-        recorder = None
+        caption = [f"{named.name} on {config.task}", f"“{config.instruction or task.instruction}”"]
+        recorders: list[Recorder | SceneRecorder] = []
         if video is not None:
-            caption = [f"{named.name} on {config.task}", f"“{config.instruction or task.instruction}”"]
-            recorder = Recorder(video, caption, experts=named.expert_names, failed=film_failed, **FILM)
+            recorders.append(Recorder(video, caption, experts=named.expert_names, failed=film_failed, **FILM))
+        if scene is not None:
+            recorders.append(SceneRecorder(scene, ": ".join(caption), failed=film_failed))
+        for recorder in recorders:
             stack.enter_context(recorder)
-        episodes = run_episodes(env, named.agent, config.seed, recorder, report)
+
+        def record(step: int, env: Any, agent: Any) -> None:
+            for recorder in recorders:
+                recorder(step, env, agent)
+
+        episodes = run_episodes(env, named.agent, config.seed, record if recorders else None, report)
     return _summarise(config, named, episodes, task.success_bar)
 
 
@@ -118,9 +132,15 @@ def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, 
 
 
 def track(
-    record: Record, experiment: str, *, parent: str | None = None, film: Path | None = None, stage: str | None = None
+    record: Record,
+    experiment: str,
+    *,
+    parent: str | None = None,
+    film: Path | None = None,
+    stage: str | None = None,
+    scene: Path | None = None,
 ) -> Record:
-    """Record an evaluation in MLflow: the numbers, the record and the film; returns it with the run's id.
+    """Record an evaluation in MLflow: the numbers, the record, film and scene; returns it with the run's id.
 
     Raises:
         MwlError: the store did not take it.
@@ -142,8 +162,9 @@ def track(
         tracking.log_figures(run_id, [(name, value, record.env_steps) for name, value in figures.items()])
         tracking.log_figures(run_id, [("episode_return", value, i) for i, value in enumerate(record.returns)])
         tracking.client().log_text(run_id, tracked.to_json(), FILE)
-        if film is not None and film.is_file():
-            tracking.client().log_artifact(run_id, str(film), "videos")
+        for folder, file in (("videos", film), ("scenes", scene)):
+            if file is not None and file.is_file():
+                tracking.client().log_artifact(run_id, str(file), folder)
 
     tracking.record(experiment, stage or f"{record.agent} on {record.task}", log, parent=parent, tags=tags)
     return tracked
@@ -157,12 +178,13 @@ def evaluate_to_folder(
     video: bool,
     report: Report | None = None,
 ) -> Record:
-    """As `evaluate`, leaving `evaluation.json` and the film in a folder that appears when complete, and in MLflow."""
+    """As `evaluate`, leaving `evaluation.json`, film and scene in MLflow and a folder that appears when complete."""
     with atomic_folder(output) as folder:
         film = folder / VIDEO if video and not is_external(config.task) else None
-        record = evaluate(config, film, report, film_failed=lambda error: tell(str(error)))
+        scene = folder / SCENE if film is not None and can_record() and config.suite == "embedded" else None
+        record = evaluate(config, film, report, film_failed=lambda error: tell(str(error)), scene=scene)
         try:
-            record = track(record, experiment, parent=parent, film=film, stage=output.name)
+            record = track(record, experiment, parent=parent, film=film, stage=output.name, scene=scene)
         except MwlError as error:
             tell(f"{error}; the evaluation is not in MLflow, it lies in {output}")
         write_text(folder / FILE, record.to_json())
@@ -181,6 +203,7 @@ def evaluate_with_film(
     video: Path | None,
     report: Report,
     film_failed: Callable[[WriteFailed], None],
+    scene: Path | None = None,
 ) -> Record:
     """As `evaluate`, recorded in MLflow with a film; without a file for the film it is made for MLflow alone.
 
@@ -194,9 +217,9 @@ def evaluate_with_film(
 
     with tempfile.TemporaryDirectory() as scratch:
         film = video if is_external(config.task) else video or Path(scratch) / VIDEO
-        record = evaluate(config, film, report, try_store, film_failed)
+        record = evaluate(config, film, report, try_store, film_failed, scene)
         try:
-            return track(record, experiment, film=film)
+            return track(record, experiment, film=film, scene=scene)
         except MwlError as error:
             _put_aside(record, None if video else film, str(error))
     return record

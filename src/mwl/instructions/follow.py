@@ -31,13 +31,14 @@ from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, 
 from mwl.semantics.language import clauses
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
+from mwl.simulation.rendering.scene import SceneRecorder, can_record
 from mwl.simulation.world import valid_seed
 
 if TYPE_CHECKING:
     from mwl.simulation import HumanoidEnv
 
 Report = Callable[[float, str], None]
-VIDEO = "instruction.mp4"
+VIDEO, SCENE = "instruction.mp4", "instruction.html"
 LONGEST = 15_000  # control steps, five minutes
 FRAME_SIZE = (320, 240)  # pixels, width and height of the pictures that the director looks at
 
@@ -105,8 +106,10 @@ def assign(named: Mapping[str, NamedAgent]) -> None:
             found.agent.set_weights({skill: 1.0})  # type: ignore[attr-defined]
 
 
-def follow(stage: FollowStage, video: Path | None, report: Report | None = None) -> dict[str, Any]:
-    """Run the episode and film it, where `video` names a file.
+def follow(
+    stage: FollowStage, video: Path | None, report: Report | None = None, scene: Path | None = None
+) -> dict[str, Any]:
+    """Run the episode; film it where `video` names a file, and leave it as a page where `scene` does.
 
     Returns:
         instruction, return, steps, whether the plan was finished and all of it `achieved`, fell, distance walked in m,
@@ -117,8 +120,11 @@ def follow(stage: FollowStage, video: Path | None, report: Report | None = None)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(valid_seed(stage.seed))
         env, state, agent = begin(stage)
-        with Recorder(video, max_steps=LONGEST) if video else nullcontext() as recorder:
-            outcome, way = _episode(stage, env, state, agent, recorder, report)
+        with (
+            Recorder(video, max_steps=LONGEST) if video else nullcontext() as recorder,
+            SceneRecorder(scene, stage.instruction, max_steps=LONGEST) if scene else nullcontext() as page,
+        ):
+            outcome, way = _episode(stage, env, state, agent, recorder, report, page)
     director = agent.director
     steps = _steps(director, way, bool(outcome["fell"]))
     return {
@@ -214,6 +220,7 @@ def _episode(
     agent: InstructedAgent,
     recorder: Recorder | None,
     report: Report | None,
+    page: SceneRecorder | None,
 ) -> tuple[dict[str, Any], Way]:
     """Act until the plan is finished or the robot falls, beyond the time that the task gives for its reward, too."""
     director = agent.director
@@ -230,6 +237,8 @@ def _episode(
             recorder.caption = [f"“{stage.instruction}”", f"now ({skill}): {doing.text}", *_reason(director)]
             recorder.weights = agent.weights
             recorder(step, env, agent)
+        if page is not None:
+            page(step, env)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         total += float(after[keys.REWARD])
         fell = bool(after[keys.TERMINATED]) and not env.succeeded[0]
@@ -263,16 +272,18 @@ def _position(env: "HumanoidEnv") -> np.ndarray:
 def follow_to_folder(
     stage: FollowStage, output: Path, experiment: str, parent: str | None, report: Report
 ) -> dict[str, Any]:
-    """As `follow`, leaving the film in a folder that appears when complete, and in MLflow."""
+    """As `follow`, leaving film and scene in a folder that appears when complete, and in MLflow."""
     with atomic_folder(output) as folder:
-        summary = follow(stage, folder / VIDEO, report)
+        scene = folder / SCENE if can_record() and stage.suite == "embedded" else None
+        summary = follow(stage, folder / VIDEO, report, scene)
         write_json(folder / "follow.json", summary)
         figures = [(name, float(summary[name]), 0) for name in ("return", "steps", "distance_m")]
 
         def log(run_id: str) -> None:
             tracking.log_figures(run_id, figures)
-            if (folder / VIDEO).is_file():
-                tracking.client().log_artifact(run_id, str(folder / VIDEO), "videos")
+            for place, file in (("videos", folder / VIDEO), ("scenes", folder / SCENE)):
+                if file.is_file():
+                    tracking.client().log_artifact(run_id, str(file), place)
 
         tags = {tracking.KIND_TAG: "follow", tracking.STAGE_TAG: output.name}
         try:

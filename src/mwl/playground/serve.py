@@ -1,12 +1,11 @@
 """Serves the page: one robot for all visitors, or one each for some."""
 
 import asyncio
-import io
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 from mwl.core.errors import BadInput
@@ -15,16 +14,10 @@ from mwl.core.terminal import tell
 from mwl.playground.entrance import Entrance, listen, make_token
 from mwl.playground.page import Page, viser
 from mwl.playground.session import Session
+from mwl.simulation.rendering.scene import quiet_server
 
 MOST_ROBOTS = 8
 FULL = "All robots of this playground are taken. This page goes on by itself as soon as one is free."
-
-
-class Server(viser.ViserServer):
-    """A page that is never shown elsewhere: viser would publish it on a server of its own at a visitor's wish."""
-
-    def request_share_url(self, verbose: bool = True) -> None:
-        """Publish nothing."""
 
 
 class Visitors:
@@ -138,7 +131,8 @@ def served(
             tell(f"{shown(host)} can be reached from other machines; {who}")
         session = None if robots else make()
         visitors = Visitors(make, robots)
-        with _listening() as server:
+        warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # to one who has just gone
+        with quiet_server() as server:
             if session is None:
                 server.on_client_connect(visitors.come)
                 server.on_client_disconnect(visitors.go)
@@ -154,16 +148,3 @@ def served(
                 yield f"http://{named}:{entrance.port}/" + (f"?token={secret}" if secret else ""), live
             finally:
                 visitors.close()
-
-
-@contextmanager
-def _listening() -> Iterator[Server]:
-    """A server on any free port of this machine alone, which says nothing of that port: nobody shall go there."""
-    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # to a visitor who has just gone
-    with redirect_stdout(io.StringIO()):
-        server = Server(host="127.0.0.1", port=0, verbose=False)
-    try:
-        yield server
-    finally:
-        with redirect_stdout(io.StringIO()):
-            server.stop()
