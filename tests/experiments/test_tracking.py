@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mwl.core.artifact import write_artifact
-from mwl.core.errors import MissingFile, UnknownAgent
+from mwl.core.errors import MissingFile, StoreFailed, UnknownAgent
 from mwl.evaluation.agents import find_expert, resolve
 from mwl.experiments import tracking
 
@@ -38,6 +38,19 @@ def test_default_store_is_in_the_mlflow_folder_where_there_is_one(monkeypatch: p
     Path("mlflow").mkdir()  # as the repository has one
     assert tracking.tracking_uri() == "sqlite:///mlflow/mlflow.db"
     assert tracking.ui_command() == "mlflow ui --backend-store-uri sqlite:///mlflow/mlflow.db"
+
+
+def test_a_run_has_a_link_at_the_server_or_at_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracking.run("linked", "one") as run_id:
+        pass
+    where = f"/#/experiments/{tracking.experiment_id('linked')}/runs/{run_id}"
+    assert tracking.run_link(run_id) == f"http://127.0.0.1:5000{where}"
+    with pytest.raises(StoreFailed):
+        tracking.run_link("0" * 32)
+    opened = tracking.client()
+    monkeypatch.setattr(tracking, "client", lambda: opened)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://runs.example/")
+    assert tracking.run_link(run_id) == f"https://runs.example{where}"
 
 
 def test_a_run_that_breaks_is_marked_failed() -> None:

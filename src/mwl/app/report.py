@@ -1,20 +1,22 @@
 """What a pipeline says when it is done: the table, and where film, plot and MLflow are."""
 
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 
+from mwl.core.errors import MwlError
 from mwl.core.terminal import plain
 from mwl.evaluation import compare, run
 from mwl.evaluation.table import comparison_table
 from mwl.experiments import tracking
 from mwl.instructions import follow
-from mwl.pipeline.runner import Result
+from mwl.pipeline.runner import PARENT, Result
 from mwl.training.fit import WORK
 
 
 def print_report(result: Result, console: Console | None = None) -> None:
-    """Print the comparison, the places of the films and the plot, the MLflow command and the time taken."""
+    """Print the comparison, where films, plot and the run in MLflow are, and the time taken."""
     console = console or Console(width=None if sys.stdout.isatty() else 120)
     folders = sorted(path for path in result.folder.iterdir() if path.is_dir() and path.name != WORK)
     for folder in folders:
@@ -32,5 +34,10 @@ def print_report(result: Result, console: Console | None = None) -> None:
             if (folder / name).is_file():
                 console.print(plain(f"{title}: {folder / name}"), highlight=False, soft_wrap=True)
     console.print(plain(f"MLflow: {tracking.ui_command()}"), highlight=False, soft_wrap=True)
+    parent = result.folder / WORK / PARENT
+    if parent.is_file():
+        with suppress(MwlError):  # a store that is gone; the results lie in the folder
+            link = tracking.run_link(parent.read_text(encoding="utf-8").strip())
+            console.print(plain(f"this run: {link}"), highlight=False, soft_wrap=True)
     ran = f"{len(result.ran)} stages run, {len(result.skipped)} unchanged and skipped"
     console.print(f"{ran}, {result.seconds / 60:.1f} min", highlight=False)

@@ -31,6 +31,7 @@ _LOCAL_S, _REMOTE_S = 60.0, 10.0  # a local store may have to be made first, und
 _RECORDING_S = 120.0
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # MLflow's own: minutes
 _LOGGERS = ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3.connectionpool")
+_UI = "http://127.0.0.1:5000"  # of `mlflow ui` by default
 _BATCH = 1000  # metrics, MLflow's own bound
 T = TypeVar("T")
 
@@ -48,6 +49,19 @@ def shown_uri() -> str:
 def ui_command() -> str:
     """The shell command that opens the runs in a browser."""
     return f"mlflow ui --backend-store-uri {shown_uri()}"
+
+
+def run_link(run_id: str) -> str:
+    """Where a browser shows a run: at the server, or at `ui_command`'s own address.
+
+    Raises:
+        StoreFailed: the store holds no such run, or can't be read.
+    """
+    uri = shown_uri()
+    server = uri.rstrip("/") if uri.startswith("http") else _UI
+    with telling():
+        experiment = client().get_run(run_id).info.experiment_id
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def client() -> "MlflowClient":
