@@ -11,6 +11,7 @@ from targets import POSE, finite, shipped, spoil_artifact
 
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.teachers.door.teacher import HandlePull
+from mwl.teachers.poses import Poses
 from mwl.teachers.teacher import TrackingPolicy
 
 
@@ -26,6 +27,13 @@ def sound_teacher(teacher: Any) -> None:
 def sound_door_teacher(teacher: Any) -> None:
     finite([dict(teacher.agent.state_dict()), teacher.noise_scale])
     json.dumps(teacher.describe())
+
+
+def sound_pose_teacher(teacher: Any) -> None:
+    json.dumps(teacher.describe())
+    observation = torch.zeros(2, 51)
+    teacher.reset(observation)
+    finite(teacher.act(observation))
 
 
 def _brought(file: Path) -> UserPolicy:
@@ -69,6 +77,7 @@ POLICIES = [
     Target("teacher", shipped("teachers", "walk"), spoil_artifact, TrackingPolicy.load, sound_teacher, 0.5),
     Target("door_teacher", shipped("teachers", "handle_pull"), spoil_artifact, HandlePull.load, sound_door_teacher,
            0.5),
+    Target("pose_teacher", shipped("teachers", "sit"), spoil_artifact, Poses.load, sound_pose_teacher, 0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
            sound_answer),
     Target("onnx", make_onnx, rewritten(changed_bytes, "x.onnx"), lambda f: asked(_brought(f / "x.onnx")),

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mwl.experts.finetuning.cmaes import Evolution
 from mwl.robot.h1 import JOINT_NAMES, action_to_ctrl
 from mwl.robot.symmetry import joint_mirror
 from mwl.selection.action_correction import ActionCorrection, Joints, joints_of
 from mwl.simulation import get_task
+from mwl.training.cmaes import Evolution
 
 UNIT = torch.tensor([2.0, 2.0, 1.0])
 MIRROR = (torch.tensor([1, 0, 2]), torch.tensor([-1.0, -1.0, -1.0]))  # a pair that mirrors, and a trunk joint

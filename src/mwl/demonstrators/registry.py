@@ -23,6 +23,7 @@ from mwl.robot.h1 import FRAME_SKIP
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.env import CommandConfig
+from mwl.teachers.poses import Poses
 from mwl.teachers.teacher import TrackingPolicy
 from mwl.training.schedule import read_part, split
 
@@ -40,6 +41,7 @@ class DemonstrationConfig:
         "tracking",
         "slow_down",
         "handle_pull",
+        "poses",
         "policy",
     ] = "stand"
     class_path: str | None = None
@@ -48,7 +50,7 @@ class DemonstrationConfig:
     """What it takes besides."""
     task: str = "h1-stand"
     teacher: str | None = None
-    """Artifact of the teacher, for the kinds `tracking`, `slow_down`, `approach`, `touch` and `handle_pull`."""
+    """Artifact of the teacher, for all kinds but `stand`, `reach`, `stepping` and `policy`."""
     starter: str | None = None
     """Artifact of a teacher of the same gait that acts first, for the kinds `tracking` and `slow_down`."""
     starter_seconds: float = 2.0
@@ -79,6 +81,7 @@ _USED = {  # fields by kind; `kind`, `task` and `recording` are of all
     "stepping": set(),
     "policy": {"policy"},
     "handle_pull": {"teacher"},
+    "poses": {"teacher"},
     "approach": {"teacher"},
     "touch": {"teacher", "reach", "touch"},
     "slow_down": {*_OF_A_TEACHER, "walker", "slow_down"},
@@ -153,6 +156,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         raise ConfigError(f"kind: {config.kind} needs teacher: the folder that `mwl motion train` wrote")
     if config.kind == "handle_pull":
         return HandlePull.load(config.teacher)
+    if config.kind == "poses":
+        return Poses.load(config.teacher)
     if config.kind == "approach":
         return Approach(TrackingPolicy.load(config.teacher))
     if config.kind == "touch":

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, Positive, Whole
-from mwl.experts.finetuning.cmaes import Evolution
 from mwl.experts.finetuning.env import FineTuningEnv
 from mwl.experts.finetuning.module import FineTuningStage
 from mwl.experts.network import PolicyNetwork
 from mwl.robot.h1 import RADIANS_PER_ACTION
+from mwl.training.cmaes import Evolution
 
 _CERTAINTY = 2.0  # standard errors by which a shift has to gain to be learned
 _UNIT = 0.1  # rad of a shift per unit of the search
