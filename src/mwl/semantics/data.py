@@ -1,6 +1,6 @@
 """Frames of the simulation with the skill their scene calls for: what the image tower learns from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import lightning.pytorch as pl
 import torch
@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 from mwl.core.errors import BadInput
-from mwl.core.ranges import Count, Seed, Share, ShareBelowOne
+from mwl.core.ranges import Count, Seed, ShareBelowOne
+from mwl.semantics.encoders.distractors import captioned, no_scenes
 from mwl.semantics.scenes import render_scenes
 
 NOTHING = -1  # label of pictures that show no scene
-_PLAIN = 0.1  # share of plain pictures among those of no scene
+_NO_SCENE = 0.25  # share of a batch that shows no scene at all, so that such pictures are told from scenes
 _COARSEST = 64  # pixels, side of the coarsest pictures learned from
 
 
@@ -29,7 +30,7 @@ class FrameData(pl.LightningDataModule):
         validation_share: share of the pictures, the last ones, kept for validation.
         seed: seed of the scenes.
         cameras: by task, cameras of its own that pictures are taken with as well.
-        nothing_share: share of a batch that shows no scene at all, so that such pictures are told from scenes.
+        others: tasks whose scenes call for none of the skills; all of them get as many pictures as one of `scenes`.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class FrameData(pl.LightningDataModule):
         validation_share: ShareBelowOne = 0.15,
         seed: Seed = 0,
         cameras: dict[str, list[str]] | None = None,
-        nothing_share: Share = 0.125,
+        others: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -50,7 +51,8 @@ class FrameData(pl.LightningDataModule):
             raise BadInput("data.scenes needs scenes of at least two skills, or there is nothing to tell apart")
         self.scenes, self.frames_per_scene, self.image_size = scenes, frames_per_scene, image_size
         self.batch_size, self.batches, self.validation_share, self.seed = batch_size, batches, validation_share, seed
-        self.cameras, self.nothing = cameras or {}, round(nothing_share * batch_size)
+        self.cameras, self.nothing = cameras or {}, round(_NO_SCENE * batch_size)
+        self.others = list(others)
         self.skills = list(dict.fromkeys(scenes.values()))
         self.train: tuple[Tensor, Tensor] | None = None
         self.validation: tuple[Tensor, Tensor] | None = None
@@ -61,11 +63,14 @@ class FrameData(pl.LightningDataModule):
             return
         ground, *tasks = self.scenes
         pictures = render_scenes(ground, tasks, self.frames_per_scene, self.image_size, self.seed, self.cameras)
-        cut = self.frames_per_scene - round(self.validation_share * self.frames_per_scene)
-        labels = torch.tensor([self.skills.index(self.scenes[task]) for task in pictures])
-        kept, rest = ([p[part] for p in pictures.values()] for part in (slice(None, cut), slice(cut, None)))
-        self.train = torch.cat(kept), labels.repeat_interleave(len(kept[0]))
-        self.validation = torch.cat(rest), labels.repeat_interleave(len(rest[0]))
+        labelled = [(seen, self.skills.index(self.scenes[task])) for task, seen in pictures.items()]
+        if self.others:
+            each = -(-self.frames_per_scene // len(self.others))
+            rest = render_scenes(ground, self.others, each, self.image_size, self.seed + 1, self.cameras)
+            labelled += [(rest[task], NOTHING) for task in self.others]
+        cuts = [len(seen) - round(self.validation_share * len(seen)) for seen, _ in labelled]
+        self.train = _joined([(seen[:cut], skill) for (seen, skill), cut in zip(labelled, cuts, strict=True)])
+        self.validation = _joined([(seen[cut:], skill) for (seen, skill), cut in zip(labelled, cuts, strict=True)])
 
     def train_dataloader(self) -> DataLoader:
         """Random batches of pictures `[B, S, S, 3]` and skills `[B]`, `NOTHING` for pictures of no scene."""
@@ -78,6 +83,11 @@ class FrameData(pl.LightningDataModule):
         return DataLoader([self.validation], batch_size=None)  # type: ignore[arg-type]
 
 
+def _joined(labelled: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    skills = torch.cat([torch.full((len(seen),), skill) for seen, skill in labelled])
+    return torch.cat([seen for seen, _ in labelled]), skills
+
+
 class _Batches(IterableDataset):
     def __init__(self, pictures: Tensor, skills: Tensor, size: int, count: int, nothing: int) -> None:
         self.pictures, self.skills, self.size, self.count, self.nothing = pictures, skills, size, count, nothing
@@ -88,9 +98,9 @@ class _Batches(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(self.count):
             chosen = torch.randint(len(self.pictures), (self.size - self.nothing,))
-            empty = patterns(self.nothing, self.pictures.shape[1])
+            pictures = torch.cat([self.pictures[chosen], no_scenes(self.nothing, self.pictures)])
             skills = torch.cat([self.skills[chosen], torch.full((self.nothing,), NOTHING)])
-            yield torch.cat([augment(self.pictures[chosen]), empty]), skills
+            yield captioned(augment(pictures)), skills
 
 
 def augment(pictures: Tensor) -> Tensor:
@@ -102,20 +112,10 @@ def augment(pictures: Tensor) -> Tensor:
         changed = F.interpolate(changed, (coarse, coarse), mode="bilinear", antialias=True)
         changed = F.interpolate(changed, (side, side), mode="bilinear")
     scale = (0.75 + 0.5 * torch.rand(count, 1, 1, 1)) * (0.9 + 0.2 * torch.rand(count, 3, 1, 1))
+    if torch.rand(()) < 0.2:  # few colours, as a GIF has
+        levels = int(torch.randint(5, 32, (1,)))
+        changed = (changed / 255 * levels + torch.rand_like(changed) - 0.5).round() * 255 / levels
     changed = changed * scale + 50 * (torch.rand(count, 1, 1, 1) - 0.5)
     if torch.rand(()) < 0.5:
         changed = changed.flip(-1)
     return changed.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-
-
-def patterns(count: int, size: int) -> Tensor:
-    """Pictures `[count, size, size, 3]` uint8 of no scene: random blotches on a colour, coarse to fine.
-
-    Plain colours are rare among them, as a door fills the view of who stands before it.
-    """
-    plain = torch.rand(count, 3, 1, 1)
-    cells = int(torch.randint(2, size // 2, (1,)))
-    blotches = F.interpolate(torch.rand(count, 3, cells, cells), (size, size), mode="nearest")
-    share = torch.rand(count, 1, 1, 1) * (torch.rand(count, 1, 1, 1) > _PLAIN)
-    mixed = 255 * ((1 - share) * plain + share * blotches)
-    return mixed.to(torch.uint8).permute(0, 2, 3, 1)

@@ -15,7 +15,8 @@ from mwl.core.errors import BadInput, MissingFile
 from mwl.core.ranges import NonNegative, Positive, Whole
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
-from mwl.semantics.data import NOTHING, FrameData, patterns
+from mwl.semantics.data import NOTHING, FrameData
+from mwl.semantics.encoders.distractors import no_scenes
 from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
 from mwl.semantics.head import STAGE, Calibration, SemanticHead
 from mwl.semantics.network import WordAdapter, fit_adapter
@@ -154,7 +155,7 @@ class SemanticModule(pl.LightningModule):
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Share of held-out pictures whose scene is recognised."""
-        pictures, skills = batch
+        pictures, skills = (part[batch[1] != NOTHING] for part in batch)
         accuracy = (self._logits(pictures, sample=False).argmax(-1) == skills).float().mean()
         self.log("val/frame_accuracy", accuracy, batch_size=len(skills), prog_bar=True)
 
@@ -203,8 +204,9 @@ class SemanticModule(pl.LightningModule):
         assert data.validation is not None
         pictures, skills = data.validation
         cards = head.card_embeddings()
-        owners = torch.tensor([head.names.index(name) if name in head.names else NOTHING for name in data.skills])
-        empty = self._seen(torch.cat([patterns(16, data.image_size) for _ in range(8)])) @ cards.T
+        names = [*data.skills, ""]  # the last one for pictures of `NOTHING`
+        owners = torch.tensor([head.names.index(name) if name in head.names else NOTHING for name in names])
+        empty = self._seen(no_scenes(len(pictures), pictures)) @ cards.T
         calibration, found = calibrate_pictures(head.calibration, self._seen(pictures) @ cards.T, owners[skills], empty)
         head.calibration = calibration
         metrics.update(found)

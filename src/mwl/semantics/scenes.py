@@ -13,6 +13,7 @@ from mwl.simulation import make_env
 CAMERAS = ("follow", "side", "head")
 ASPECTS = (1.0, 4 / 3, 1.5, 16 / 9)  # width over height of the pictures
 ENVIRONMENTS = 16
+HEIGHTS = (64, 120, 160, 240, 320, 480)  # pixels
 LEAST_PIXELS, LEAST_CHANGE = 6, 30  # that change by that much, summed over channels, where a thing is in view
 
 
@@ -28,7 +29,7 @@ def render_scenes(
         ground: task whose scene is empty.
         tasks: tasks that put something into it.
         count: pictures of each.
-        size: side in pixels; pictures of other shapes are squeezed to a square, as the encoder does.
+        size: side in pixels; pictures are drawn in other sizes and shapes and squeezed to that, as the encoder does.
         seed: of the robots' states, the targets and the doors.
         cameras: by task, those that it has besides `CAMERAS`.
     """
@@ -58,17 +59,18 @@ def _pictures(
     found: dict[str, list[Tensor]],
 ) -> None:
     """Add one robot's picture of every scene that is still wanted, seen by one camera drawn at random."""
-    width = round(size * generator.choice(ASPECTS))
+    height = int(generator.choice(HEIGHTS))
+    width = round(height * generator.choice(ASPECTS))
     camera = str(generator.choice(CAMERAS))
-    empty = worlds[ground].render(index, width, size, camera, backend="raycast")
+    empty = worlds[ground].render(index, width, height, camera, backend="raycast")
     found[ground].append(squeeze(empty, size))
     for task in wanted:
         if generator.random() < 0.2 and cameras.get(task):
             own = str(generator.choice(list(cameras[task])))
-            picture = worlds[task].render(index, width, size, own, backend="raycast")
+            picture = worlds[task].render(index, width, height, own, backend="raycast")
             found[task].append(squeeze(picture, size))
             continue
-        picture = worlds[task].render(index, width, size, camera, backend="raycast")
+        picture = worlds[task].render(index, width, height, camera, backend="raycast")
         if differ(picture, empty):
             found[task].append(squeeze(picture, size))
 
@@ -120,7 +122,7 @@ def _put(env: Any, qpos: np.ndarray, qvel: np.ndarray, generator: np.random.Gene
     own, _ = (part.numpy() for part in env.state)
     robot, count = qpos.shape[1], own.shape[1] - qpos.shape[1]
     own[:, :robot] = qpos
-    if count:
+    if count and env.model.nq - env.model.njnt == 6:  # but for the robot's base, hinges and slides alone
         low, high = env.model.jnt_range[-count:].T
         share = generator.random((ENVIRONMENTS, count)) * (generator.random((ENVIRONMENTS, 1)) < 0.5)
         own[:, robot:] = low + share * (high - low)

@@ -53,7 +53,7 @@ class RayCaster:
         """Picture `[H, W, 3]` through a named camera."""
         index = self._model.camera(camera).id
         origin, axes = data.cam_xpos[index].copy(), data.cam_xmat[index].reshape(3, 3)
-        local, scale = self._directions(float(self._model.cam_fovy[index]))
+        local, scale = _directions(self._width, self._height, float(self._model.cam_fovy[index]))
         rays, corners = local @ axes.T.astype(np.float32), self._corners(data)
 
         def covered(corners: Points) -> NDArray[np.bool_]:
@@ -74,16 +74,6 @@ class RayCaster:
             picture[ground] = self._ground(data, floor, height - origin[2], origin, rays[ground], shadowed)
         picture[cast] = self._shade(data, geom[hit], distance[hit], normal[hit], origin, rays[cast])
         return (np.clip(picture, 0, 1) * 255).astype(np.uint8).reshape(self._height, self._width, 3)
-
-    @functools.cache  # noqa: B019  # few renderers are kept
-    def _directions(self, fovy: float) -> tuple[Array, float]:
-        """Unit directions `[H * W, 3]` in a camera's frame, row by row from the top left, and pixels per unit slope."""
-        half = np.tan(np.radians(fovy) / 2)
-        across = (2 * (np.arange(self._width) + 0.5) / self._width - 1) * half * self._width / self._height
-        up = (1 - 2 * (np.arange(self._height) + 0.5) / self._height) * half
-        x, y = np.meshgrid(across, up)
-        local = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)  # a camera looks along its -z axis
-        return (local / np.linalg.norm(local, axis=1, keepdims=True)).astype(np.float32), self._height / 2 / half
 
     def _corners(self, data: mujoco.MjData) -> Points:
         """Corners `[G, 8, 3]` of the boxes around the geoms that are no planes, in the world frame."""
@@ -172,6 +162,17 @@ class RayCaster:
         height = rays[up, 2:] ** np.float32(0.6)
         picture[up] += height * (_SKY_TOP - _SKY_HORIZON)
         return picture
+
+
+@functools.lru_cache(maxsize=32)
+def _directions(width: int, height: int, fovy: float) -> tuple[Array, float]:
+    """Unit directions `[H * W, 3]` in a camera's frame, row by row from the top left, and pixels per unit slope."""
+    half = np.tan(np.radians(fovy) / 2)
+    across = (2 * (np.arange(width) + 0.5) / width - 1) * half * width / height
+    up = (1 - 2 * (np.arange(height) + 0.5) / height) * half
+    x, y = np.meshgrid(across, up)
+    local = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)  # a camera looks along its -z axis
+    return (local / np.linalg.norm(local, axis=1, keepdims=True)).astype(np.float32), height / 2 / half
 
 
 def _before(corners: Points) -> Points:
