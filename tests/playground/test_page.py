@@ -122,7 +122,9 @@ def test_what_was_typed_is_shown_as_text() -> None:
 
 def test_what_it_refused_is_said_with_the_nearest_skills() -> None:
     status = Status("h1-walk", 0.0, (0, 0), 0, 0, refused="no skill fits 'fly'", nearest=("run", "walk"))
-    assert "refused: no skill fits &#x27;fly&#x27;. Nearest: run, walk." in said(status)
+    assert "refused: no skill fits &#x27;fly&#x27;. Nearest: run, walk<" in said(status)
+    status = Status("h1-walk", 0.0, (0, 0), 0, 0, refused="the nearest are run, walk", nearest=("run", "walk"))
+    assert "Nearest" not in said(status), "they are named already"
 
 
 def test_an_agent_that_acts_by_itself_says_so() -> None:

@@ -134,11 +134,10 @@ class Session:
         self._named: dict[str, NamedAgent] = named
         self._head = understand(self._stage, named)
         if self._own is not None:
-            cards = {card.name: card for card in self._head.cards}
-            own = {card.name: card for card in self._own.agent.guidance.library.cards} if named else {}  # type: ignore[attr-defined]
-            self._head.set_cards(
-                list({**cards, **{n: card for n, card in own.items() if n not in TRANSITIONS}}.values())
-            )
+            own = self._own.agent.guidance.library.cards if named else []  # type: ignore[attr-defined]
+            cards = {card.name: card for card in own if card.name not in TRANSITIONS}
+            cards |= {card.name: card for card in self._head.cards}  # which it was fitted with
+            self._head.set_cards(list(cards.values()))
         self.lock = threading.RLock()
         self._generator = np.random.default_rng(seed)
         self.shift = Shift()
@@ -394,7 +393,9 @@ class Session:
         if told.target == START:
             return f"{float(measured.from_home[0]):.1f} m from the start"
         gone = f"{float(measured.travelled[0]):.1f}"
-        return f"{gone} of {told.distance:g} m" if told.distance is not None else f"{gone} m gone"
+        if told.distance is not None:
+            return f"{gone} of {told.distance:g} m"
+        return "" if gone == "0.0" else f"{gone} m gone"
 
     def _weighed(self) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
         """Weights by skill: of the words, of the gate of the agent at work, and of both together."""

@@ -33,8 +33,9 @@ def said(status: Status, alone: str = "") -> str:
     if status.verdict and status.instruction:
         lines.append(f"<b>{_text(status.verdict)}</b>")
     if status.refused:
-        nearest = f" Nearest: {_text(', '.join(status.nearest))}." if status.nearest else ""
-        lines.append(f'<span style="color:#c92a2a">refused: {_text(status.refused)}.{nearest}</span>')
+        more = [name for name in status.nearest if name not in status.refused]
+        nearest = f". Nearest: {_text(', '.join(status.nearest))}" if more else ""
+        lines.append(f'<span style="color:#c92a2a">refused: {_text(status.refused)}{nearest}</span>')
     if status.event:
         lines.append(_text(status.event))
     if status.fallen:
