@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 import mwl
 from mwl.app.cli import _progress, main
 from mwl.core.artifact import write_artifact
+from mwl.experiments import tracking
 
 
 @pytest.fixture(autouse=True)
@@ -336,6 +338,29 @@ def test_progress_that_no_terminal_shows_is_a_line_from_time_to_time(
     with _progress("walking") as report:
         report(0.5, "step 10")
     assert capfd.readouterr().err == ""
+
+
+def test_ui_serves_the_store_and_links_to_the_newest_pipeline(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[list[str]] = []
+    really = subprocess.run
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        if "ui" not in command:  # what libraries ask of the system
+            return really(command, **options)
+        served.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("mwl.app.cli.subprocess.run", run)
+    with tracking.run("some", "pipe", tags={tracking.KIND_TAG: "pipeline"}) as run_id:
+        pass
+    with tracking.run("some", "fit", tags={tracking.KIND_TAG: "fit"}):
+        pass
+    assert main(["ui", "--port", "5123"]) == 0
+    assert tracking.run_link(run_id, 5123) in capfd.readouterr().err
+    assert served[0][1:] == ["-m", "mlflow", "ui", "--backend-store-uri", tracking.tracking_uri(), "--port", "5123"]
+    assert "--port" in refused(capfd, "ui", "--port", "0")
 
 
 def test_doctor_prints_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:

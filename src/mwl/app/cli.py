@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 import traceback
@@ -225,6 +226,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
     _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
+    sub = command("ui", _ui, "all runs in the browser, with a link to that of the newest pipeline", as_json=False)
+    sub.add_argument("--port", type=int, default=5000)
     sub = command("list", _list, "tasks, experts, agents or pipelines that can be named")
     sub.add_argument("what", choices=("tasks", "experts", "agents", "pipelines"))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
@@ -564,6 +567,19 @@ def _playground(options: argparse.Namespace) -> int:
         options.robots,
     )
     return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    if not 0 < options.port < 2**16:
+        raise BadInput(f"--port {options.port}: it must be from 1 to {2**16 - 1}")
+    tracking.check()
+    if run := tracking.newest_pipeline():
+        print(f"mwl: the newest pipeline: {tracking.run_link(run, options.port)}", file=sys.stderr, flush=True)
+    uri = tracking.tracking_uri()
+    if uri.startswith("http"):  # a server shows its runs itself
+        return 0
+    serve = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(options.port)]
+    return subprocess.run([sys.executable, *serve], check=False).returncode
 
 
 def _list(options: argparse.Namespace) -> int:

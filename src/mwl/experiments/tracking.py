@@ -31,7 +31,6 @@ _LOCAL_S, _REMOTE_S = 60.0, 10.0  # a local store may have to be made first, und
 _RECORDING_S = 120.0
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # MLflow's own: minutes
 _LOGGERS = ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3.connectionpool")
-_UI = "http://127.0.0.1:5000"  # of `mlflow ui` by default
 _BATCH = 1000  # metrics, MLflow's own bound
 T = TypeVar("T")
 
@@ -51,14 +50,23 @@ def ui_command() -> str:
     return f"mlflow ui --backend-store-uri {shown_uri()}"
 
 
-def run_link(run_id: str) -> str:
-    """Where a browser shows a run: at the server, or at `ui_command`'s own address.
+def newest_pipeline() -> str | None:
+    """The run of the pipeline that was begun last, in any experiment; None where there is none."""
+    with telling():
+        experiments = [experiment.experiment_id for experiment in client().search_experiments()]
+        kind = f"tags.`{KIND_TAG}` = 'pipeline'"
+        found = client().search_runs(experiments, kind, max_results=1, order_by=["attributes.start_time DESC"])
+    return str(found[0].info.run_id) if found else None
+
+
+def run_link(run_id: str, port: int = 5000) -> str:
+    """Where a browser shows a run: at the server, or at that of `mlflow ui` on a port of this machine.
 
     Raises:
         StoreFailed: the store holds no such run, or can't be read.
     """
     uri = shown_uri()
-    server = uri.rstrip("/") if uri.startswith("http") else _UI
+    server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
     with telling():
         experiment = client().get_run(run_id).info.experiment_id
     return f"{server}/#/experiments/{experiment}/runs/{run_id}"
