@@ -65,7 +65,7 @@ def visit(address: str, width: int, height: int) -> Iterator[Page]:
 
 def tell(page: Page, words: str) -> None:
     """Type and press Enter."""
-    box = page.locator("input:visible").first
+    box = page.locator('xpath=//*[text()="Tell it"]/following::input[1]')
     box.fill(words)
     box.press("Enter")
 
