@@ -1,5 +1,6 @@
 """Instructions answered: weights, plan, refusal, and pictures that are none."""
 
+import json
 import struct
 import tracemalloc
 import zlib
@@ -48,6 +49,42 @@ def test_what_no_skill_fits_is_refused_with_the_nearest() -> None:
     assert answer["weights"] == {}
     assert answer["nearest"]
     assert "no skill fits" in answer["reason"]
+
+
+@pytest.mark.parametrize("text", ["walk two metres, then stand for 3 seconds", "compose a symphony in four movements"])
+def test_words_asked_again_are_answered_without_a_network(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ask(text)
+    with monkeypatch.context() as without:
+        without.setattr("mwl.semantics.head.SemanticHead.load", None)
+        assert ask(text) == first
+        with pytest.raises(TypeError):  # who says more than words is answered by the head that was named
+            ask(text, head="data/semantics/embedded")
+
+
+def test_an_answer_is_made_anew_where_what_it_hangs_on_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("walk ahead")
+    card = {"name": "sweep", "description": "walk ahead", "paraphrases": []}
+    expert = tmp_path / "data/experts/sweep"
+    expert.mkdir(parents=True)
+    manifest = json.loads(Path("data/experts/walk/manifest.json").read_text())
+    (expert / "manifest.json").write_text(json.dumps({**manifest, "name": "sweep", "card": card}))
+    (expert / "model.ckpt").write_bytes(Path("data/experts/walk/model.ckpt").read_bytes())
+    monkeypatch.setenv("MWL_HOME", str(tmp_path))
+    assert "sweep" in ask("walk ahead")["weights"]
+
+
+def test_an_expert_that_is_passed_over_is_named_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "data/experts/broken").mkdir(parents=True)
+    (tmp_path / "data/experts/broken/manifest.json").write_text("{")
+    monkeypatch.setenv("MWL_HOME", str(tmp_path))
+    for _ in range(2):
+        caplog.clear()
+        ask("walk ahead")
+        assert "broken" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])

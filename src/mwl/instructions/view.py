@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mwl.core.terminal import plain, printable
 from mwl.robot import CONTROL_HZ
-from mwl.semantics.plan.progress import said
+from mwl.semantics.plan.predicates import said
 
 FASTEST = 5.0  # share of a pace that stands for as fast as can be
 _BAR = 30  # characters of a weight of 1

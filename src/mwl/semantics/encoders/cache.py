@@ -7,9 +7,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # where the cache lies is told without torch
+    from torch import Tensor
 
 _log = logging.getLogger(__name__)
 _SCHEMA = "CREATE TABLE IF NOT EXISTS embedding (key BLOB PRIMARY KEY, value BLOB NOT NULL, check_sum BLOB NOT NULL)"
@@ -42,7 +43,7 @@ class EmbeddingCache:
         self.identity = identity
         self.file = (folder or cache_folder()) / "embeddings.sqlite"
 
-    def read(self, texts: Sequence[str]) -> dict[str, Tensor]:
+    def read(self, texts: Sequence[str]) -> "dict[str, Tensor]":
         """Embeddings `[E]` of those texts that are known."""
         keys = {self._key(text): text for text in texts}
         found: dict[str, Tensor] = {}
@@ -61,7 +62,7 @@ class EmbeddingCache:
             self._attempt(work)
         return found
 
-    def write(self, embeddings: Mapping[str, Tensor]) -> None:
+    def write(self, embeddings: "Mapping[str, Tensor]") -> None:
         """Remember embeddings `[E]` by text."""
         rows = []
         for text, embedding in embeddings.items():
@@ -96,10 +97,12 @@ class EmbeddingCache:
             _log.warning("embeddings are not cached: %s", error)
 
 
-def _sound(key: bytes, value: object, check_sum: bytes) -> Tensor | None:
+def _sound(key: bytes, value: object, check_sum: bytes) -> "Tensor | None":
     """The embedding of a row; None for a damaged one."""
     if not isinstance(value, bytes) or not value or len(value) % 4 or _check_sum(key, value) != check_sum:
         return None
+    import torch
+
     embedding = torch.frombuffer(bytearray(value), dtype=torch.float32)
     return embedding if embedding.isfinite().all() else None
 

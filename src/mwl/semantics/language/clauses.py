@@ -3,7 +3,7 @@
 import re
 
 from mwl.core.errors import BadInput
-from mwl.semantics.plan.progress import opposite
+from mwl.semantics.plan.predicates import opposite
 
 QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 _AFTER = re.compile(r"^\s*after\s+(?P<first>.+?)\s*,\s*(?P<second>.+)$", re.IGNORECASE)

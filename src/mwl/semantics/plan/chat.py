@@ -1,6 +1,5 @@
 """An optional planner: a language model behind any OpenAI-compatible endpoint splits instructions; CLIP stands by."""
 
-import hashlib
 import json
 import logging
 import math
@@ -9,21 +8,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mwl.core.errors import BadInput, MwlError, NoSkillFits
-from mwl.core.files import read_json, write_json
 from mwl.semantics import entries
 from mwl.semantics.head import Clause, SemanticHead
 from mwl.semantics.plan.chat_request import MAX_ANSWER, Unanswered, ask, checked_address, parsed
+from mwl.semantics.plan.kept import KeptAnswers
 from mwl.semantics.plan.progress import PREDICATES
 
 _log = logging.getLogger(__name__)
 MAX_STEPS = 20
 MAX_INSTRUCTION = 2000  # characters
 MAX_WEIGHT = 1e6
-MAX_KEPT = 1000  # answers in the cache
 SHORTEST_SECRET = 8  # characters; servers without keys take words such as "none"
 BY_MODEL, BY_HEAD = "chat", "clip"
 
@@ -69,6 +66,7 @@ class ChatPlanner:
     def __init__(self, head: SemanticHead, config: ChatConfig) -> None:
         self.head, self.config = head, config
         self.planned_by, self.fallback = BY_MODEL, ""
+        self._kept = KeptAnswers(config.cache, MAX_ANSWER)
 
     def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
         """The steps of an instruction in order, each with its weights; "go on" and a picture are the head's to answer.
@@ -103,8 +101,10 @@ class ChatPlanner:
         if len(text) > MAX_INSTRUCTION:
             raise Unanswered(f"the instruction is longer than {MAX_INSTRUCTION} characters")
         request = self._request(text)
-        if (kept := self._kept(request)) is not None:
-            return self._clauses(text, kept)
+        asked = self.config.endpoint.encode() + b"\0" + request
+        with suppress(MwlError):  # damaged, or of another library of skills
+            if (kept := self._kept.read(asked)) is not None:
+                return self._clauses(text, kept)
         key, deadline = self._key(), time.monotonic() + self.config.timeout
         for tries_left in range(self.config.retries, -1, -1):
             try:
@@ -116,7 +116,7 @@ class ChatPlanner:
                     raise
                 time.sleep(error.wait)
                 continue
-            self._keep(request, answer)
+            self._kept.write(asked, answer)
             return clauses
         raise AssertionError("the last try raises or returns")
 
@@ -191,34 +191,3 @@ class ChatPlanner:
         if total <= 0:
             raise ValueError("weights are all 0")
         return Clause(text, {name: weights.get(name, 0) / total for name in self.head.names}, until)
-
-    def _file(self, request: bytes) -> Path | None:
-        if self.config.cache is None:
-            return None
-        digest = hashlib.sha256(self.config.endpoint.encode() + b"\0" + request).hexdigest()
-        return Path(self.config.cache) / f"{digest}.json"
-
-    def _kept(self, request: bytes) -> dict[str, Any] | None:
-        """The answer to this request that is in the cache, if it is one."""
-        file = self._file(request)
-        if file is None or not file.is_file():
-            return None
-        try:
-            kept = read_json(file, limit=MAX_ANSWER)
-            if isinstance(kept, dict):
-                self._clauses("", kept)
-                return kept
-        except MwlError:  # damaged, or of another library of skills
-            pass
-        return None
-
-    def _keep(self, request: bytes, answer: dict[str, Any]) -> None:
-        """Put an answer into the cache; one that can't be written is no reason to do without the plan."""
-        file = self._file(request)
-        if file is None:
-            return
-        with suppress(OSError, MwlError):
-            write_json(file, answer)
-            kept = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
-            for old in kept[:-MAX_KEPT]:
-                old.unlink(missing_ok=True)

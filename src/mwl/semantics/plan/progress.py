@@ -94,27 +94,6 @@ _NEEDS = {
 }
 
 
-_SAID = {
-    "at_door": "the door is within reach",
-    "through_door": "the doorway lies behind",
-    "hand_at_goal": "the hand is at the target",
-    "at_goal": "the target is within reach",
-    "handle_turned": "the handle is turned",
-    "door_open": "the door is open",
-}
-
-
-def said(name: str) -> str:
-    """A predicate, or `not` a predicate, in words."""
-    words = _SAID[name.removeprefix("not ")]
-    return words.replace(" is ", " is not ").replace(" lies ", " does not lie ") if name.startswith("not ") else words
-
-
-def opposite(name: str) -> str:
-    """The predicate that holds where this one does not."""
-    return name.removeprefix("not ") if name.startswith("not ") else f"not {name}"
-
-
 def known(name: str, layout: "ObservationLayout") -> bool:
     """Whether a task shows what a predicate asks about."""
     return all(needed in layout.slices for needed in _NEEDS.get(name.removeprefix("not "), ()))

@@ -15,7 +15,8 @@ from mwl.robot import CONTROL_HZ
 from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
 from mwl.semantics.language.parameters import START, Parameters
-from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, opposite, part, position, said
+from mwl.semantics.plan.predicates import opposite, said
+from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, part, position
 
 if TYPE_CHECKING:
     from mwl.semantics.plan.odometer import Odometer
