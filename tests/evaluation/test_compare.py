@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mwl.app.cli import main
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.evaluation.compare import (
-    LEARNING_CURVE,
     compare_experiment,
     compare_to_folder,
     newest_experiment,
@@ -19,9 +19,10 @@ from mwl.evaluation.compare import (
     standings,
     to_json,
 )
+from mwl.evaluation.curves import RETURN, REWARD, Point, bands, history, measure_of
 from mwl.evaluation.published import beside, printed, published
 from mwl.evaluation.record import FILE, Record
-from mwl.evaluation.table import comma_separated, comparison_table, latex, markdown, record_table
+from mwl.evaluation.table import comma_separated, comparison_table, latex, markdown, record_table, wide_lines
 from mwl.experiments import tracking
 
 RECORD = Record(
@@ -152,12 +153,12 @@ def test_record_survives_the_disk(tmp_path: Path) -> None:
 def test_experiment_counts_only_the_newest_of_each(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     log(store, replace(RECORD, returns=[1.0, 1.0]), **{tracking.SUPERSEDED_TAG: "true"})
     kept = log(store, RECORD)
-    rows, _ = compare_experiment(store)
+    rows = compare_experiment(store).rows
     assert next(row for row in rows if row.status == "measured").run_ids == [kept]
     log(store, replace(RECORD, suite="humanoid_bench", returns=[1.0] * 4))
-    assert next(row for row in compare_experiment(store)[0] if row.suite == "embedded").run_ids == [kept]
+    assert next(row for row in compare_experiment(store).rows if row.suite == "embedded").run_ids == [kept]
     newer = log(store, replace(RECORD, address="./runs/a"))
-    assert next(row for row in compare_experiment(store)[0] if row.suite == "embedded").run_ids == [newer]
+    assert next(row for row in compare_experiment(store).rows if row.suite == "embedded").run_ids == [newer]
     assert newest_experiment() == store
     assert capsys.readouterr().err == "", "no bars for files of a few bytes"
     with pytest.raises(MissingFile, match="no experiment"):
@@ -167,7 +168,7 @@ def test_experiment_counts_only_the_newest_of_each(store: str, capsys: pytest.Ca
 def test_folder_holds_table_plot_and_json(store: str, tmp_path: Path) -> None:
     fit = tracking.open_run(store, "fit")
     for step in range(0, 20_000, 1000):
-        tracking.client().log_metric(fit, LEARNING_CURVE, min(800.0, step / 10), step=step)
+        tracking.client().log_metric(fit, REWARD, min(800.0, step / 10), step=step)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / FILE).write_text(replace(RECORD, agent_run_id=fit).to_json())
     rows = compare_to_folder([tmp_path / "one"], tmp_path / "out", store, None)
@@ -264,3 +265,81 @@ def test_tables_for_papers() -> None:
     lines = comma_separated(rows).splitlines()
     assert len({line.count(",") for line in lines}) == 1
     assert lines[0].startswith("task,agent,return")
+
+
+def test_returns_alone_are_a_line_a_task_and_a_column_an_agent() -> None:
+    rows = rows_of([*TWO[:11], replace(RECORD, task="gym:Pendulum-v1", agent="sac", returns=[-150.0] * 4)], {})
+    head, pendulum, stand, walk = wide_lines(rows)
+    assert head[:4] == ("task", "guided", "sac", "tdmpc2")
+    assert pendulum[:4] == ("gym:Pendulum-v1", "not run", "-150.0 (-150 to -150)", "not run")
+    assert "-" in pendulum[4:], "nobody published it in this form"
+    assert stand[head.index("published at 1M")] == "856 ± 63 (DR.Q)"
+    assert walk[head.index("tdmpc2 (paper)")] == f"{printed()['h1-walk', 'tdmpc2'].episode_return:.0f}"
+
+
+def test_experts_share_a_column_with_the_best_of_each_task() -> None:
+    returns = {"run": -700.0, "walk": -90.0}
+    experts = [replace(RECORD, agent=f"expert:{name}", returns=[value] * 4) for name, value in returns.items()]
+    head, walk = wide_lines(rows_of([RECORD, *experts], {}))
+    assert head[1:3] == ("guided", "best expert")
+    assert walk[2] == "-90.0 (-90 to -90) walk"
+
+
+def test_an_ablation_has_a_line_a_variant_and_the_share_that_a_part_is_worth() -> None:
+    """On walk 850 whole and 500 without: 100 (500 / 850 - 1) = -41.2 %; on stand 410 and 430: +4.9 %."""
+    head, whole, without = wide_lines(rows_of(TWO, {}), "guided")
+    assert head == ("agent", "h1-stand", "h1-walk")
+    assert whole[0] == "guided"
+    assert not any("%" in cell for cell in whole)
+    assert without[0] == "tdmpc2"
+    assert without[1].endswith(", +4.9 %")
+    assert without[2].endswith(", -41.2 %")
+    below = [replace(RECORD, returns=[-5.0] * 4), replace(RECORD, agent="other", returns=[5.0] * 4)]
+    assert not any("%" in cell for line in wide_lines(rows_of(below, {}), "guided") for cell in line), "no share of it"
+
+
+def trained(store: str, name: str, measure: str, points: list[tuple[int, float, float]]) -> str:
+    """A run whose training logged (step, value, seconds after it began)."""
+    run_id = tracking.open_run(store, name)
+    began = tracking.client().get_run(run_id).info.start_time
+    for step, value, seconds in points:
+        tracking.client().log_metric(run_id, measure, value, timestamp=began + round(1000 * seconds), step=step)
+    return run_id
+
+
+def test_wall_time_is_of_training_without_stops(store: str) -> None:
+    """A minute between points; after the third it was stopped for a day, went on from the second and logged it anew."""
+    points = [(100, 1.0, 60), (200, 2.0, 120), (300, 2.5, 180), (300, 3.0, 86_400), (400, 4.0, 86_460)]
+    run_id = trained(store, "walk", RETURN, points)
+    assert history(run_id) == {
+        RETURN: [Point(100, 1.0, 1.0), Point(200, 2.0, 2.0), Point(300, 3.0, 3.0), Point(400, 4.0, 4.0)]
+    }
+
+
+def test_curves_are_against_steps_or_minutes_over_seeds() -> None:
+    seeds = [{REWARD: [Point(10 * i, i / seed, 1.0 * i) for i in range(5)]} for seed in (1, 2)]
+    histories = {RECORD.row: seeds}
+    assert measure_of("h1-walk", histories) == REWARD, "no episode ended"
+    steps, middle, *_ = bands("h1-walk", histories, REWARD, "steps")["guided"]
+    assert (steps[-1], middle[-1]) == (40, 4.0)
+    minutes, *_ = bands("h1-walk", histories, REWARD, "minutes")["guided"]
+    assert minutes[-1] == 2.0, "as far as the faster one goes"
+    assert bands("h1-stand", histories, REWARD, "steps") == {}
+    episodes = [{**seed, RETURN: [Point(i, 1.0, 100.0 * i) for i in range(3)]} for seed in seeds]
+    assert measure_of("h1-walk", {RECORD.row: episodes}) == RETURN
+
+
+def test_the_command_writes_a_folder_and_replaces_none_unasked(
+    store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log(store, replace(RECORD, agent_run_id=trained(store, "walk", RETURN, [(i, 1.0 * i, 1.0 * i) for i in range(9)])))
+    command = ["compare", "--output", str(tmp_path / "out"), "--wide", "--format", "csv"]
+    assert main(command) == 0
+    shown = capfd.readouterr().out
+    assert shown.splitlines()[0].startswith("task,guided,")
+    files = {"comparison.json", "table.md", "table.tex", "table.csv", "comparison.png"}
+    assert {file.name for file in (tmp_path / "out").iterdir()} == files
+    assert main(command) == 2
+    assert "--force replaces it" in capfd.readouterr().err
+    assert main(["compare", "--wide", "--against", "nobody"]) == 2
+    assert main([*command, "--force"]) == 0

@@ -111,3 +111,37 @@ def test_shipped_experts_come_before_fitted_ones(place: Path) -> None:
     assert find_expert("walk") == shipped.relative_to(place)
     with pytest.raises(UnknownAgent, match=r"known experts: .*walk"):
         find_expert("fly")
+
+
+def note(run_id: str) -> str:
+    return tracking.client().get_run(run_id).data.tags.get(tracking.NOTE_TAG, "")
+
+
+def test_a_fit_and_its_evaluations_name_each_other() -> None:
+    fit = tracking.open_run("linked both ways", "walk_guided")
+    looks = [tracking.open_run("linked both ways", name) for name in ("look", "look_policy")]
+    tracking.link(fit, looks[0], "guided on h1-walk, return 900.0")
+    tracking.link(fit, looks[1], "guided, by policy, return 800.0")
+    where = f"#/experiments/{tracking.experiment_id('linked both ways')}/runs"
+    assert f"[walk\\_guided]({where}/{fit})" in note(looks[0])
+    assert tracking.client().get_run(looks[1]).data.tags[tracking.FIT_TAG] == fit
+    for run, name, value in ((looks[0], "look", "900.0"), (looks[1], "look\\_policy", "800.0")):
+        assert f"[{name}]({where}/{run})" in note(fit)
+        assert value in note(fit)
+    tracking.client().set_tag(looks[0], tracking.SUPERSEDED_TAG, "true")
+    tracking.link(fit, looks[1], "guided, by policy, return 810.0")
+    assert "900.0" not in note(fit), "a former evaluation is no result any more"
+    assert "810.0" in note(fit)
+
+
+def test_an_agent_of_another_store_is_not_linked() -> None:
+    look = tracking.open_run("unlinked", "look")
+    tracking.link("0" * 32, look, "nothing")
+    assert note(look) == ""
+
+
+def test_a_description_too_long_ends_after_a_line() -> None:
+    run_id = tracking.open_run("long", "one")
+    tracking.described(run_id, "twenty letters a line\n" * 1000)
+    assert len(note(run_id)) < 8000
+    assert set(note(run_id).splitlines()) == {"twenty letters a line", "…"}

@@ -186,6 +186,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
     sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
     sub.add_argument("--format", default="table", choices=("table", "markdown", "latex", "csv"))
+    sub.add_argument("--wide", action="store_true", help="a column an agent; with --against, the paper's ablation")
+    sub.add_argument("--output", type=Path, metavar="FOLDER", help="write tables, plots and JSON there, too")
+    _add_force(sub)
 
     sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
     sub.add_argument("instruction", help='for example "stand, then walk forward"')
@@ -386,17 +389,22 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from mwl.evaluation import table
-    from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json
+    folder = None if options.output is None else output_folder(options.output, force=options.force)
+    from mwl.core.artifact import atomic_folder
+    from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json, write_comparison
+    from mwl.evaluation.table import comparison_texts
 
     tracking.check()
-    rows, agents = compare_experiment(options.experiment or newest_experiment(), options.against)
+    comparison = compare_experiment(options.experiment or newest_experiment(), options.against)
+    texts = comparison_texts(comparison.rows, comparison.agents, wide=options.wide, against=options.against)
     if options.json or options.format == "table":
-        _print(options.json, to_json(rows, agents), lambda: table.comparison_table(rows, agents))
-    elif options.format == "csv":
-        print(table.comma_separated(rows), end="")
+        _print(options.json, to_json(comparison.rows, comparison.agents), texts["table"])
     else:
-        print((table.latex if options.format == "latex" else table.markdown)(rows, agents), end="")
+        print(texts[options.format](), end="")
+    if folder is not None:
+        with atomic_folder(folder) as scratch:
+            write_comparison(comparison, scratch)
+        _wrote(folder)
     return 0
 
 

@@ -1,6 +1,5 @@
 """`mwl compare`: tasks x agents, from the evaluations in MLflow or in folders, with the figures of others beside."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,20 +7,20 @@ from typing import Any, Literal
 
 from mwl.core.artifact import atomic_folder
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, MwlError
-from mwl.core.files import read_json, shown
+from mwl.core.files import read_json, shown, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.core.terminal import tell
-from mwl.evaluation.curves import convergence_step
+from mwl.evaluation.curves import REWARD, Histories, Point, convergence_step, history
 from mwl.evaluation.published import beside, printed
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
-from mwl.evaluation.table import markdown
+from mwl.evaluation.table import comma_separated, latex, markdown
 from mwl.experiments import tracking
 from mwl.rollouts import aggregates
 from mwl.rollouts.statistics import ci95, iqm
 from mwl.simulation import TASKS
 
-LEARNING_CURVE = "train/reward"  # per step: whole episodes are too few to make a curve of a short training
-JSON_FILE, TABLE_FILE, PLOT_FILE, PROFILE_FILE = "comparison.json", "table.md", "comparison.png", "profile.png"
+JSON_FILE, TABLE_FILE, LATEX_FILE, CSV_FILE = "comparison.json", "table.md", "table.tex", "table.csv"
+PLOT_FILE, PROFILE_FILE = "comparison.png", "profile.png"
 
 
 @dataclass(frozen=True)
@@ -204,21 +203,46 @@ def _measured(
     )
 
 
-def curves_of(records: Iterable[Record]) -> Curves:
-    """Learning curves of the agents behind the records, one per fitted agent and row, from MLflow."""
-    curves: Curves = {}
-    seen: set[tuple[RowKey, str]] = set()
+def histories_of(records: Iterable[Record]) -> Histories:
+    """What the agents behind the records logged in training, from MLflow; an agent of another store is left out."""
+    found: dict[RowKey, dict[str, dict[str, list[Point]]]] = {}
     for record in records:
-        if record.agent_run_id is None or (record.row, record.agent_run_id) in seen:
-            continue
-        seen.add((record.row, record.agent_run_id))
-        try:
-            points = tracking.history(record.agent_run_id, LEARNING_CURVE)
-        except MissingFile:  # the agent came from another store; its evaluation still counts
-            continue
-        if points:
-            curves.setdefault(record.row, []).append(points)
-    return curves
+        run_id = record.agent_run_id
+        if run_id is not None and run_id not in found.setdefault(record.row, {}) and tracking.known_run(run_id):
+            found[record.row][run_id] = history(run_id)
+    return {row: list(of_row.values()) for row, of_row in found.items()}
+
+
+def _rewards(histories: Histories) -> Curves:
+    """The curves that tell when an agent converged: per step, as whole episodes are too few in a short training."""
+    return {
+        row: [[(point.steps, point.value) for point in each[REWARD]] for each in found if REWARD in each]
+        for row, found in histories.items()
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Evaluations with all that tables, plots and pages show of them."""
+
+    records: list[Record]
+    histories: Histories
+    rows: list[Row]
+    agents: list[Standing]
+    against: str | None = None
+    """Label of the agent that the others are compared with."""
+
+
+def compared(records: Sequence[Record], against: str | None = None) -> Comparison:
+    """Compare evaluations, given from the oldest to the newest.
+
+    Raises:
+        BadInput: no agent `against` was measured.
+    """
+    records = newest(records)
+    agents = standings(records, against)
+    histories = histories_of(records)
+    return Comparison(records, histories, rows_of(records, _rewards(histories), against), agents, against)
 
 
 def records_of(experiment: str) -> list[Record]:
@@ -240,30 +264,21 @@ def records_of(experiment: str) -> list[Record]:
     return newest(records)
 
 
-def compare_experiment(experiment: str, against: str | None = None) -> tuple[list[Row], list[Standing]]:
-    """Rows and standings of the evaluations of an MLflow experiment.
+def compare_experiment(experiment: str, against: str | None = None) -> Comparison:
+    """Compare the evaluations of an MLflow experiment.
 
     Raises:
         MissingFile: no such experiment.
         BadInput: no agent `against` was measured.
     """
-    records = records_of(experiment)
-    return rows_of(records, curves_of(records), against), standings(records, against)
+    return compared(records_of(experiment), against)
 
 
 def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str, parent: str | None) -> list[Row]:
-    """Compare evaluation folders; leaves table, plots and JSON in `output` and in MLflow."""
-    from mwl.evaluation.plots import plot_comparison, plot_profile
-
-    records = newest([Record.read(folder) for folder in evaluations])
-    curves = curves_of(records)
-    rows, agents = rows_of(records, curves), standings(records)
+    """Compare evaluation folders; leaves tables, plots and JSON in `output` and in MLflow."""
+    comparison = compared([Record.read(folder) for folder in evaluations])
     with atomic_folder(output) as folder:
-        (folder / JSON_FILE).write_text(json.dumps(to_json(rows, agents), indent=2) + "\n", encoding="utf-8")
-        (folder / TABLE_FILE).write_text(markdown(rows, agents), encoding="utf-8")
-        plot_comparison(records, curves, folder / PLOT_FILE)
-        if any(len(agent.tasks) > 1 for agent in agents):
-            plot_profile(scores_of(records), folder / PROFILE_FILE)
+        write_comparison(comparison, folder)
 
         def log(run_id: str) -> None:
             tracking.client().log_artifacts(run_id, str(folder))
@@ -272,7 +287,21 @@ def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str
             tracking.record(experiment, output.name, log, parent=parent, tags={tracking.KIND_TAG: "comparison"})
         except MwlError as error:
             tell(f"{error}; the comparison is not in MLflow, it lies in {output}")
-    return rows
+    return comparison.rows
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write tables in every format, plots and JSON into a folder."""
+    from mwl.evaluation.plots import plot_comparison, plot_profile
+
+    rows, agents = comparison.rows, comparison.agents
+    write_json(folder / JSON_FILE, to_json(rows, agents))
+    for file, text in ((TABLE_FILE, markdown), (LATEX_FILE, latex)):
+        write_text(folder / file, text(rows, agents))
+    write_text(folder / CSV_FILE, comma_separated(rows))
+    plot_comparison(comparison.records, comparison.histories, folder / PLOT_FILE)
+    if any(len(agent.tasks) > 1 for agent in agents):
+        plot_profile(scores_of(comparison.records), folder / PROFILE_FILE)
 
 
 def to_json(rows: Sequence[Row], agents: Sequence[Standing]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 mpl.use("agg")
 import matplotlib.pyplot as plt  # after the backend is chosen
 
-from mwl.evaluation.curves import band
-from mwl.evaluation.published import beside
+from mwl.evaluation.curves import AXES, MEASURES, RETURN, bands, measure_of
+from mwl.evaluation.published import beside, learned
 from mwl.evaluation.table import short
 from mwl.rollouts.aggregates import Scores, profile
 from mwl.rollouts.statistics import ci95
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import ColorType
 
-    from mwl.evaluation.record import Curves, Record
+    from mwl.evaluation.curves import Histories
+    from mwl.evaluation.record import Record
 
 _FEW = 10  # agents that the default colours tell apart
 _BAR = 0.28  # inches of height per agent
 
 
-def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -> None:
+def plot_comparison(records: "Sequence[Record]", histories: "Histories", path: Path) -> None:
     """Write the figure as PNG; the seeds of an agent are one curve with a band, and one bar."""
     tasks = sorted({record.task for record in records})
     agents = sorted({record.row.label for record in records})
@@ -34,39 +35,59 @@ def plot_comparison(records: "Sequence[Record]", curves: "Curves", path: Path) -
     colour = {agent: colours[i % len(colours)] for i, agent in enumerate(agents)}
     bars = 1 + _BAR * max(len({r.row for r in records if r.task == task}) for task in tasks)
     figure, axes = plt.subplots(
-        2,
+        3,
         len(tasks),
-        figsize=(5.5 * len(tasks), 4 + bars),
-        height_ratios=[4, bars],
+        figsize=(5.5 * len(tasks), 8 + bars),
+        height_ratios=[4, 4, bars],
         squeeze=False,
         layout="constrained",
     )
     for column, task in enumerate(tasks):
-        _curves(axes[0, column], task, curves, colour)
-        _returns(axes[1, column], [record for record in records if record.task == task], colour)
-        _others(axes[1, column], task)
+        for line, against in enumerate(AXES):
+            _curves(axes[line, column], task, histories, against, colour)
+        axes[0, column].set_title(task)
+        _returns(axes[2, column], [record for record in records if record.task == task], colour)
+        _others(axes[2, column], task)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _curves(axis: "Axes", task: str, curves: "Curves", colour: "dict[str, ColorType]") -> None:
-    axis.set_title(task)
-    axis.set_xlabel("environment steps")
-    axis.set_ylabel("reward per step in training\n(IQM of the seeds, 95 % CI)")
-    for row, lines in sorted(curves.items(), key=lambda item: item[0].order):
-        agent = row.label
-        if row.task == task and agent in colour:
-            steps, middle, low, high = band(lines)
-            axis.plot(steps, middle, color=colour[agent], label=agent)
-            axis.fill_between(steps, low, high, color=colour[agent], alpha=0.2, linewidth=0)
-    if not axis.lines:  # nothing was trained online on this task
+def _curves(axis: "Axes", task: str, histories: "Histories", against: str, colour: "dict[str, ColorType]") -> None:
+    measure = measure_of(task, histories)
+    found = bands(task, histories, measure, against)
+    if not found:  # nothing was trained online on this task
         axis.axis("off")
-        axis.set_title(task)
         return
+    for agent, (places, middle, low, high) in found.items():
+        axis.plot(places, middle, color=colour[agent], label=agent)
+        axis.fill_between(places, low, high, color=colour[agent], alpha=0.2, linewidth=0)
+    if measure == RETURN and against == "steps":
+        _learned_by_others(axis, task)
+    axis.set_xlabel(AXES[against])
+    axis.set_ylabel(f"{MEASURES[measure]}\n(IQM of the seeds, 95 % CI)")
     axis.locator_params(axis="x", nbins=5)
     axis.grid(alpha=0.3)
     if len(axis.lines) <= _FEW:  # the bars below name the colours too
         axis.legend(loc="best", fontsize="small")
+
+
+def _learned_by_others(axis: "Axes", task: str) -> None:
+    """Published returns behind the curves, up to the first of them beyond our steps."""
+    ours = axis.get_xlim()[1]
+    for style, (method, entries) in zip(("--", ":", "-."), learned(task).items(), strict=False):
+        count = 1 + sum(entry.steps < ours for entry in entries)
+        steps, means, sds = np.array([(entry.steps, entry.mean, entry.sd) for entry in entries[:count]]).T
+        axis.errorbar(
+            steps,
+            means,
+            sds,
+            color="grey",
+            linestyle=style,
+            marker=".",
+            alpha=0.6,
+            label=f"{method} (published)",
+            zorder=1,
+        )
 
 
 def _returns(axis: "Axes", records: "Sequence[Record]", colour: "dict[str, ColorType]") -> None:

@@ -69,6 +69,13 @@ def beside(task: str) -> list[Published]:
     return list(dict.fromkeys(e for e in (best(task, 10**5), best(task, 10**6), *own) if e is not None))
 
 
+def learned(task: str) -> dict[str, list[Published]]:
+    """What methods returned after how many steps, of those that `beside` names; the order is theirs there."""
+    methods = list(dict.fromkeys(entry.method for entry in beside(task)))
+    of_task = sorted((entry for entry in published() if entry.task == task), key=lambda entry: entry.steps)
+    return {method: [entry for entry in of_task if entry.method == method] for method in methods}
+
+
 @cache
 def printed() -> dict[tuple[str, str], Printed]:
     """The paper's figures by task and agent; none where the folder is not."""

@@ -165,9 +165,17 @@ def track(
         for folder, file in (("videos", film), ("scenes", scene)):
             if file is not None and file.is_file():
                 tracking.client().log_artifact(run_id, str(file), folder)
+        if record.agent_run_id is not None:
+            tracking.link(record.agent_run_id, run_id, _told(record))
 
     tracking.record(experiment, stage or f"{record.agent} on {record.task}", log, parent=parent, tags=tags)
     return tracked
+
+
+def _told(record: Record) -> str:
+    """An evaluation in one line."""
+    ends = "" if record.return_ci95 is None else " ({:.1f} to {:.1f})".format(*record.return_ci95)
+    return f"{record.row.label} on {record.task}, return {record.return_mean:.1f}{ends}, {record.episodes} episodes"
 
 
 def evaluate_to_folder(

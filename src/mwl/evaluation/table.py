@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -14,7 +14,7 @@ from torch import get_num_threads
 from mwl.core.files import write_json
 from mwl.core.machine import processor
 from mwl.core.terminal import plain, printable
-from mwl.evaluation.published import beside, printed
+from mwl.evaluation.published import beside, best, printed
 
 if TYPE_CHECKING:
     from mwl.doctor import Finding
@@ -27,6 +27,11 @@ NOTE = (
     "steps: environment steps, those of the experts counted apart; published: mean ± standard deviation over seeds "
     "(data/published); paper: as printed in its Table 1 (robot variant, seeds and episodes unstated)"
 )
+WIDE_NOTE = (
+    "return: interquartile mean over episodes and its 95 % CI, over training seeds, of a single one over its episodes; "
+    "published: mean ± standard deviation over seeds (data/published); paper: as printed in its Table 1"
+)
+AGAINST_NOTE = "return, its 95 % CI, and by how much it differs from that of the first line"
 OVER_TASKS = ("agent", "tasks", "runs", "score", "95 % CI", "gap", "95 % CI")
 OVER_TASKS_NOTE = (
     "score: interquartile mean over runs (a training seed on a task) of return by the task's return for a success; "
@@ -112,7 +117,7 @@ def _header(rows: "Sequence[Row]") -> tuple[str, ...]:
     return (*HEADER, "difference") if _differs(rows) else HEADER
 
 
-def _over_tasks(agents: "Sequence[Standing]") -> _Lines:
+def over_tasks(agents: "Sequence[Standing]") -> _Lines:
     """Header and lines of agents over tasks; none where each has one task alone."""
     if all(len(agent.tasks) < 2 for agent in agents):
         return []
@@ -134,13 +139,18 @@ def comparison_table(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -
         for line in lines:
             table.add_row(*(plain(cell) for cell in line))
         table.add_section()
-    over = _over_tasks(agents)
-    if not over:
-        return Group(table)
-    second = _drawn(over[0], OVER_TASKS_NOTE, 1)
-    for line in over[1:]:
-        second.add_row(*(plain(cell) for cell in line))
-    return Group(table, second)
+    over = over_tasks(agents)
+    return Group(table, drawn(over, OVER_TASKS_NOTE)) if over else Group(table)
+
+
+def drawn(table: Sequence[Sequence[str]], note: str) -> Table:
+    """A table with a header and one column of names, for a terminal."""
+    shown = _drawn(table[0], note, 1)
+    for column in shown.columns:
+        column.no_wrap, column.overflow = False, "fold"
+    for line in table[1:]:
+        shown.add_row(*(plain(cell) for cell in line))
+    return shown
 
 
 def _drawn(header: Sequence[str], note: str, named: int) -> Table:
@@ -150,27 +160,126 @@ def _drawn(header: Sequence[str], note: str, named: int) -> Table:
     return table
 
 
+def wide_lines(rows: "Sequence[Row]", against: str | None = None) -> _Lines:
+    """Returns alone, a line a task and a column an agent, published ones beside; or the paper's form of an ablation.
+
+    Experts share a column, which holds the best of each task.
+
+    Args:
+        rows: of a comparison.
+        against: label of the whole agent, whose variants then are the lines: how its return changes without a part, in
+            percent.
+    """
+    measured = [row for row in rows if row.status == "measured"]
+    tasks = sorted({row.task for row in measured})
+    agents = sorted({row.label for row in measured}, key=lambda label: (label != against, label))
+    of = {(row.task, row.label): row for row in measured}
+    if against is not None:
+        whole = {task: of.get((task, against)) for task in tasks}
+        changed = [
+            [_cell(of.get((task, agent)), None if agent == against else whole[task]) for task in tasks]
+            for agent in agents
+        ]
+        return [("agent", *tasks), *((agent, *cells) for agent, cells in zip(agents, changed, strict=True))]
+    columns = {agent: [_cell(of.get((task, agent))) for task in tasks] for agent in agents if not _is_expert(agent)}
+    if len(columns) < len(agents):
+        columns["best expert"] = [_best_expert([row for row in measured if row.task == task]) for task in tasks]
+    others = {title: [_other(title, task) for task in tasks] for title in _OTHERS} | _of_paper(tasks)
+    columns |= {title: cells for title, cells in others.items() if any(cell != "-" for cell in cells)}
+    return [("task", *columns), *zip(tasks, *columns.values(), strict=True)]
+
+
+_OTHERS = ("published at 100k", "published at 1M", "TD-MPC2 at 1M")
+
+
+def _is_expert(agent: str) -> bool:
+    return agent.startswith("expert:")
+
+
+def _best_expert(of_task: "Sequence[Row]") -> str:
+    """That of the highest return, and its name: experts are of one task or two each, and would be a column each."""
+    experts = [(row.return_iqm, row) for row in of_task if _is_expert(row.label) and row.return_iqm is not None]
+    if not experts:
+        return _cell(None)
+    _, found = max(experts, key=lambda pair: pair[0])
+    return f"{_cell(found)} {found.label.removeprefix('expert:')}"
+
+
+def _other(title: str, task: str) -> str:
+    """What others published of a task, by the titles of `_OTHERS`."""
+    if title == _OTHERS[2]:
+        found = next((entry for entry in beside(task) if (entry.method, entry.steps) == ("TD-MPC2", 10**6)), None)
+        return "-" if found is None else f"{found.mean:.0f} ± {found.sd:.0f}"
+    found = best(task, 10**5 if title == _OTHERS[0] else 10**6)
+    return "-" if found is None else f"{found.mean:.0f} ± {found.sd:.0f} ({found.method})"
+
+
+def _of_paper(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of what the paper printed."""
+    agents = sorted({agent for _, agent in printed()})
+    cells = {(task, agent): f"{cell.episode_return:.0f}" for (task, agent), cell in printed().items()}
+    return {f"{agent} (paper)": [cells.get((task, agent), "-") for task in tasks] for agent in agents}
+
+
+def _cell(row: "Row | None", whole: "Row | None" = None) -> str:
+    """A return with its interval, and by what share it differs from that of the whole agent."""
+    if row is None or row.return_iqm is None:
+        return "not run"
+    ends = "" if row.return_ci95 is None else f" ({_interval(row.return_ci95)})"
+    share = ""
+    if whole is not None and whole.return_iqm is not None and whole.return_iqm > 0:
+        share = f", {100 * (row.return_iqm / whole.return_iqm - 1):+.1f} %"
+    return f"{row.return_iqm:.1f}{ends}{share}"
+
+
+def comparison_texts(
+    rows: "Sequence[Row]", agents: "Sequence[Standing]", *, wide: bool, against: str | None
+) -> dict[str, Callable[[], Any]]:
+    """What shows a comparison, by the name of the format.
+
+    Args:
+        wide: the table of `wide_lines` alone.
+        against: see there.
+    """
+    if not wide:
+        return {
+            "table": lambda: comparison_table(rows, agents),
+            "markdown": lambda: markdown(rows, agents),
+            "latex": lambda: latex(rows, agents),
+            "csv": lambda: comma_separated(rows),
+        }
+    table, note = wide_lines(rows, against), WIDE_NOTE if against is None else AGAINST_NOTE
+    return {
+        "table": lambda: drawn(table, note),
+        "markdown": lambda: in_markdown(table, note),
+        "latex": lambda: in_latex(table),
+        "csv": lambda: in_csv(table),
+    }
+
+
 def markdown(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> str:
     """Both tables in Markdown."""
+    over = over_tasks(agents)
+    return in_markdown(all_lines(rows), NOTE) + (f"\n{in_markdown(over, OVER_TASKS_NOTE)}" if over else "")
 
-    def text(table: Sequence[Sequence[str]], note: str) -> str:
-        return f"{lines(table[0], table[1:])}\n{note}\n"
 
-    over = _over_tasks(agents)
-    return text(_all(rows), NOTE) + (f"\n{text(over, OVER_TASKS_NOTE)}" if over else "")
+def in_markdown(table: Sequence[Sequence[str]], note: str) -> str:
+    """A table with a header in Markdown, and what is to be known of it."""
+    return f"{lines(table[0], table[1:])}\n{note}\n"
 
 
 def latex(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> str:
-    """Both tables in LaTeX, as `tabular` with the rules of booktabs."""
+    """Both tables in LaTeX."""
+    over = over_tasks(agents)
+    return in_latex(all_lines(rows), 2) + (f"\n{in_latex(over)}" if over else "")
 
-    def text(lines: Sequence[Sequence[str]], named: int) -> str:
-        ruled = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines]
-        columns = "l" * named + "r" * (len(lines[0]) - named)
-        body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", ruled[0], r"\midrule", *ruled[1:], r"\bottomrule"]
-        return "\n".join([*body, r"\end{tabular}", ""])
 
-    over = _over_tasks(agents)
-    return text(_all(rows), 2) + (f"\n{text(over, 1)}" if over else "")
+def in_latex(table: Sequence[Sequence[str]], named: int = 1) -> str:
+    """A table with a header as `tabular` with the rules of booktabs; the first columns are names."""
+    ruled = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in table]
+    columns = "l" * named + "r" * (len(table[0]) - named)
+    body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", ruled[0], r"\midrule", *ruled[1:], r"\bottomrule"]
+    return "\n".join([*body, r"\end{tabular}", ""])
 
 
 _SPECIAL = {
@@ -185,12 +294,18 @@ def _escaped(cell: str) -> str:
 
 def comma_separated(rows: "Sequence[Row]") -> str:
     """The table of tasks in CSV."""
+    return in_csv(all_lines(rows))
+
+
+def in_csv(table: Sequence[Sequence[str]]) -> str:
+    """A table in CSV."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(_all(rows))
+    csv.writer(file, lineterminator="\n").writerows(table)
     return file.getvalue()
 
 
-def _all(rows: "Sequence[Row]") -> _Lines:
+def all_lines(rows: "Sequence[Row]") -> _Lines:
+    """The table of tasks: its header, and a line for each row, published figures and what was not run among them."""
     return [_header(rows), *(line for lines in _by_task(rows, missing=True) for line in lines)]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ PARENT_TAG = "mlflow.parentRunId"
 STAGE_TAG = "mwl.stage"
 KIND_TAG = "mwl.kind"
 SUPERSEDED_TAG = "mwl.superseded"
+NOTE_TAG = "mlflow.note.content"  # what MLflow shows as a run's description, in Markdown
+FIT_TAG = "mwl.fit"  # of an evaluation: the run that fitted its agent
+EVALUATION_TAG = "mwl.evaluation."  # of a fit, with the id of each evaluation: what came of it
 ARTIFACT = "artifact"
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 _STORE, _RUNS = Path("mlflow"), Path("runs/mlflow")
@@ -32,6 +36,7 @@ _RECORDING_S = 120.0
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # MLflow's own: minutes
 _LOGGERS = ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3.connectionpool")
 _BATCH = 1000  # metrics, MLflow's own bound
+_LONGEST_NOTE = 7900  # characters, MLflow's own bound is 8000
 T = TypeVar("T")
 
 
@@ -68,8 +73,61 @@ def run_link(run_id: str, port: int = 5000) -> str:
     uri = shown_uri()
     server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
     with telling():
-        experiment = client().get_run(run_id).info.experiment_id
-    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+        return f"{server}/{page_of(client().get_run(run_id))}"
+
+
+def page_of(run: "Run") -> str:
+    """Where the server shows a run, as links between its own pages say it."""
+    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def described(run_id: str, text: str) -> None:
+    """Give a run its description, in Markdown; cut after the last line that a server takes."""
+    if len(text) > _LONGEST_NOTE:
+        text = text[:_LONGEST_NOTE].rpartition("\n")[0] + "\n…\n"
+    with telling():
+        client().set_tag(run_id, NOTE_TAG, redacted(text))
+
+
+def link(fit: str, evaluation: str, found: str) -> None:
+    """Let an evaluation and the fit behind it name each other, in tags and in the descriptions that MLflow shows.
+
+    Args:
+        fit: run that fitted the agent; one of another store, or deleted, is not linked.
+        evaluation: run that measured it.
+        found: what came of it, one line.
+    """
+    if known_run(fit) is None or client().get_run(fit).info.lifecycle_stage != "active":
+        return
+    with telling():
+        client().set_tag(evaluation, FIT_TAG, fit)
+        client().set_tag(fit, f"{EVALUATION_TAG}{evaluation}", found)
+        fitted = client().get_run(fit)
+        described(evaluation, f"{in_markdown(found)}\n\nThe agent is of the run {link_to(fitted)}.\n")
+        lines = None
+        while lines != (lines := _evaluations(fit)):  # another process may link the same fit meanwhile
+            described(fit, "Evaluated:\n\n" + "".join(lines))
+
+
+def _evaluations(fit: str) -> list[str]:
+    """A line for each evaluation of a fit that no later one replaced."""
+    tags = client().get_run(fit).data.tags
+    found = []
+    for name, said in sorted(tags.items()):
+        run_id = known_run(name.removeprefix(EVALUATION_TAG)) if name.startswith(EVALUATION_TAG) else None
+        if run_id is not None and SUPERSEDED_TAG not in (run := client().get_run(run_id)).data.tags:
+            found.append(f"* {link_to(run)}: {in_markdown(said)}\n")
+    return found
+
+
+def link_to(run: "Run") -> str:
+    """A run's name in Markdown, with a link to it."""
+    return f"[{in_markdown(run.info.run_name or run.info.run_id)}]({page_of(run)})"
+
+
+def in_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(text.split()))
 
 
 def client() -> "MlflowClient":
@@ -300,6 +358,15 @@ def history(run_id: str, metric: str) -> list[tuple[int, float]]:
     with telling():
         found = client().get_metric_history(run_id, metric)
     return sorted({int(point.step): float(point.value) for point in found}.items())
+
+
+def timed_history(run_id: str, metric: str) -> list[tuple[int, float, float]]:
+    """As `history`, with the seconds from the beginning of the run to each point, pauses included."""
+    with telling():
+        began = client().get_run(run_id).info.start_time
+        found = sorted(client().get_metric_history(run_id, metric), key=lambda point: point.timestamp)
+    last = {int(point.step): (float(point.value), (point.timestamp - began) / 1000) for point in found}
+    return [(step, *of_step) for step, of_step in sorted(last.items())]
 
 
 def check_artifact(run_id: str) -> None:
