@@ -43,7 +43,7 @@ def test_default_store_is_in_the_mlflow_folder_where_there_is_one(monkeypatch: p
 def test_a_run_has_a_link_at_the_server_or_at_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     with tracking.run("linked", "one") as run_id:
         pass
-    where = f"/#/experiments/{tracking.experiment_id('linked')}/runs/{run_id}"
+    where = f"/#/experiments/{tracking.experiment_id('linked')}/runs/{run_id}?workflowType=machine_learning"
     assert tracking.run_link(run_id) == f"http://127.0.0.1:5000{where}"
     with pytest.raises(StoreFailed):
         tracking.run_link("0" * 32)
@@ -123,10 +123,10 @@ def test_a_fit_and_its_evaluations_name_each_other() -> None:
     tracking.link(fit, looks[0], "guided on h1-walk, return 900.0")
     tracking.link(fit, looks[1], "guided, by policy, return 800.0")
     where = f"#/experiments/{tracking.experiment_id('linked both ways')}/runs"
-    assert f"[walk\\_guided]({where}/{fit})" in note(looks[0])
+    assert f"[walk\\_guided]({where}/{fit}?" in note(looks[0])
     assert tracking.client().get_run(looks[1]).data.tags[tracking.FIT_TAG] == fit
     for run, name, value in ((looks[0], "look", "900.0"), (looks[1], "look\\_policy", "800.0")):
-        assert f"[{name}]({where}/{run})" in note(fit)
+        assert f"[{name}]({where}/{run}?" in note(fit)
         assert value in note(fit)
     tracking.client().set_tag(looks[0], tracking.SUPERSEDED_TAG, "true")
     tracking.link(fit, looks[1], "guided, by policy, return 810.0")

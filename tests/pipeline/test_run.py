@@ -96,6 +96,9 @@ def test_failing_stage_is_told_with_its_log(pipeline: Path, capfd: pytest.Captur
     assert "log.txt" in last
     assert "Traceback" not in shown
     assert Path("runs/toy/first/model.ckpt").is_file(), "what was finished stays finished"
+    report = Path("runs/toy/report.html").read_text(encoding="utf-8")
+    assert "Not finished." in report
+    assert "1 finished, 1 failed" in report
 
 
 def edit(pipeline: Path, change: dict[str, Any]) -> Path:

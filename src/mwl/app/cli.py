@@ -25,7 +25,7 @@ from mwl._extensions import import_files
 from mwl.app import early
 from mwl.app.play import FILM
 from mwl.core.errors import BadInput, MwlError, WriteFailed, did_you_mean
-from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, with_ending
+from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, with_ending, write_text
 from mwl.core.terminal import plain, printable, redacted, tell, told
 from mwl.experiments import tracking
 
@@ -153,9 +153,14 @@ def build_parser() -> argparse.ArgumentParser:
     for flag in ("--config", "--output", "--resume", "--force", "--help-all"):  # for the shell; see `fit_help`
         sub.add_argument(flag)
 
-    sub = command("run", _run, "carry out a pipeline, skipping what did not change", as_json=False)
-    sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
-    sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help="override a value")
+    for name, run, text in (
+        ("run", _run, "carry out a pipeline, skipping what did not change"),
+        ("report", _report, "write the page of a pipeline again, from what its stages left so far"),
+    ):
+        sub = command(name, run, text, as_json=False)
+        sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
+        text = "override a value"
+        sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help=text)
 
     sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
     text = "for example h1-walk; or gym:ID, dmc:DOMAIN-TASK, class:MODULE.CLASS of a TorchRL environment"
@@ -187,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
     sub.add_argument("--format", default="table", choices=("table", "markdown", "latex", "csv"))
     sub.add_argument("--wide", action="store_true", help="a column an agent; with --against, the paper's ablation")
+    sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and curves to look into, too")
     sub.add_argument("--output", type=Path, metavar="FOLDER", help="write tables, plots and JSON there, too")
     _add_force(sub)
 
@@ -341,12 +347,17 @@ def _fit(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     early.check_file(str(options.pipeline), "conf/pipelines")
-    from mwl.app.report import print_report
-    from mwl.pipeline.runner import run_pipeline
+    from mwl.app.report import print_report, run_and_report
 
-    result = run_pipeline(options.pipeline, options.assignments)
-    print_report(result)
+    print_report(run_and_report(options.pipeline, options.assignments))
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    early.check_file(str(options.pipeline), "conf/pipelines")
+    from mwl.reports.pipeline import write_report
+
+    return _wrote(write_report(options.pipeline, options.assignments))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -390,12 +401,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     folder = None if options.output is None else output_folder(options.output, force=options.force)
+    page = None if options.html is None else output_file(options.html, force=options.force, endings=(".html",))
     from mwl.core.artifact import atomic_folder
     from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json, write_comparison
     from mwl.evaluation.table import comparison_texts
 
     tracking.check()
-    comparison = compare_experiment(options.experiment or newest_experiment(), options.against)
+    experiment = options.experiment or newest_experiment()
+    comparison = compare_experiment(experiment, options.against)
     texts = comparison_texts(comparison.rows, comparison.agents, wide=options.wide, against=options.against)
     if options.json or options.format == "table":
         _print(options.json, to_json(comparison.rows, comparison.agents), texts["table"])
@@ -405,6 +418,11 @@ def _compare(options: argparse.Namespace) -> int:
         with atomic_folder(folder) as scratch:
             write_comparison(comparison, scratch)
         _wrote(folder)
+    if page is not None:
+        from mwl.reports.page import comparison_page
+
+        write_text(page, comparison_page(comparison, experiment))
+        _wrote(page)
     return 0
 
 

@@ -1,18 +1,41 @@
 """What a pipeline says when it is done: the table, and where film, plot and MLflow are."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console
 
-from mwl.core.errors import MwlError
-from mwl.core.terminal import plain
+from mwl.core.errors import MwlError, StageFailed
+from mwl.core.terminal import plain, tell
 from mwl.evaluation import compare, run
 from mwl.evaluation.table import comparison_table
 from mwl.experiments import tracking
 from mwl.instructions import follow
+from mwl.pipeline import runner
 from mwl.pipeline.runner import PARENT, Result
+from mwl.reports.pipeline import FILE, write_report
 from mwl.training.fit import WORK
+
+
+def run_and_report(pipeline: Path, assignments: Sequence[str]) -> Result:
+    """Carry out a pipeline, and write its page if anything changed, also when a stage failed."""
+    try:
+        result = runner.run_pipeline(pipeline, assignments)
+    except StageFailed as error:
+        _write(pipeline, assignments, str(error))
+        raise
+    if result.ran or not (result.folder / FILE).is_file():
+        _write(pipeline, assignments)
+    return result
+
+
+def _write(pipeline: Path, assignments: Sequence[str], failure: str | None = None) -> None:
+    try:
+        write_report(pipeline, assignments, failure)
+    except MwlError as error:  # the results are there, and what ended the run says more
+        tell(f"{error}; the report is not written")
 
 
 def print_report(result: Result, console: Console | None = None) -> None:
@@ -33,6 +56,7 @@ def print_report(result: Result, console: Console | None = None) -> None:
         for folder in folders:
             if (folder / name).is_file():
                 console.print(plain(f"{title}: {folder / name}"), highlight=False, soft_wrap=True)
+    console.print(plain(f"report: {result.folder / FILE}"), highlight=False, soft_wrap=True)
     console.print(plain(f"MLflow: {tracking.ui_command()}"), highlight=False, soft_wrap=True)
     parent = result.folder / WORK / PARENT
     if parent.is_file():

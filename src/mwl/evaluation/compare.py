@@ -233,15 +233,20 @@ class Comparison:
     """Label of the agent that the others are compared with."""
 
 
-def compared(records: Sequence[Record], against: str | None = None) -> Comparison:
-    """Compare evaluations, given from the oldest to the newest.
+def compared(records: Sequence[Record], against: str | None = None, *, curves: bool = True) -> Comparison:
+    """Compare evaluations.
+
+    Args:
+        records: from the oldest to the newest.
+        against: label of the agent that the others are compared with.
+        curves: whether to ask MLflow what the agents logged in training.
 
     Raises:
         BadInput: no agent `against` was measured.
     """
     records = newest(records)
     agents = standings(records, against)
-    histories = histories_of(records)
+    histories = histories_of(records) if curves else {}
     return Comparison(records, histories, rows_of(records, _rewards(histories), against), agents, against)
 
 

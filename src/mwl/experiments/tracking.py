@@ -36,6 +36,7 @@ _RECORDING_S = 120.0
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}  # MLflow's own: minutes
 _LOGGERS = ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3.connectionpool")
 _BATCH = 1000  # metrics, MLflow's own bound
+_VIEW = "?workflowType=machine_learning"  # of training; without it MLflow may show a run as one of a language model
 _LONGEST_NOTE = 7900  # characters, MLflow's own bound is 8000
 T = TypeVar("T")
 
@@ -76,9 +77,10 @@ def run_link(run_id: str, port: int = 5000) -> str:
         return f"{server}/{page_of(client().get_run(run_id))}"
 
 
-def page_of(run: "Run") -> str:
-    """Where the server shows a run, as links between its own pages say it."""
-    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+def page_of(run: "Run", artifact: str = "") -> str:
+    """Where the server shows a run, or one of its artifacts, as links between its own pages say it."""
+    within = f"/artifacts/{artifact}" if artifact else ""
+    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{within}{_VIEW}"
 
 
 def described(run_id: str, text: str) -> None:
