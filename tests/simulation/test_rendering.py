@@ -1,11 +1,12 @@
 """Pictures without OpenGL: that the robot is in them, in colour, where it should be."""
 
+import mujoco
 import numpy as np
 import pytest
 
 from mwl.core.errors import BadInput, MissingDependency
 from mwl.robot.h1 import build_model
-from mwl.simulation import make_env
+from mwl.simulation import get_task, make_env
 from mwl.simulation.rendering.raycast import RayCaster
 from mwl.simulation.rendering.renderer import chosen_backend
 from mwl.simulation.rendering.viewer import watch
@@ -85,10 +86,28 @@ def test_rays_that_are_saved_would_have_shown_nothing_else(task: str, monkeypatc
     for camera in [model.camera(i).name for i in range(model.ncam)]:
         quick = env.render(width=150, height=100, camera=camera, backend="raycast").astype(int)
         with monkeypatch.context() as patch:
-            patch.setattr(RayCaster, "_covered", lambda self, corners, scale: np.ones(15_000, bool))
+            patch.setattr(RayCaster, "_covered", lambda *_: np.ones(15_000, bool))
             whole = env.render(width=150, height=100, camera=camera, backend="raycast").astype(int)
         # single pixels on an edge may fall to either side of it in float32: 3 of 15,000 at the most
         assert np.count_nonzero(np.abs(quick - whole).max(axis=-1) > 1) <= 3
+
+
+@pytest.mark.parametrize("task", ["h1-door", "h1-maze", "h1-stair", "h1-slide", "h1-pole"])
+def test_a_large_picture_shows_what_drawing_every_pixel_would(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rays: list[int] = []
+    cast = RayCaster._cast
+    monkeypatch.setattr(RayCaster, "_cast", lambda self, *told: rays.append(len(told[-1])) or cast(self, *told))
+    model = build_model(get_task(task), visual=True)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    pictures, counts = [], []
+    for step in (None, 1):
+        rays.clear()
+        pictures.append(RayCaster(model, 480, 320, step).render(data, get_task(task).camera).astype(int))
+        counts.append(sum(rays))
+    different = np.abs(pictures[0] - pictures[1]).max(axis=-1) > 10
+    assert different.mean() < 1e-3, "a corner or an edge that lies between four pixels, no more"
+    assert counts[0] < 0.75 * counts[1]
 
 
 def test_a_broken_opengl_is_an_error_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
