@@ -88,13 +88,15 @@ class EmbeddedWorld(World):
             self.unstable_episodes += int(unstable.sum())
             where = np.flatnonzero(unstable).tolist()
             _LOG.warning("%s: physics broke in environments %s; these episodes end here", self.task.name, where)
-        reward = np.where(unstable, 0.0, self.task.reward(measured))
+        reward, terms = self.task.rewarded(measured)
         terminated = self.task.terminated(measured) | unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
         self._progress = self.task.advance(measured)
         if self._late is not None:
             self._late.see(self.task.observation(self.measurement))
-        return Outcome(reward, terminated, truncated, self.task.succeeded(measured) & ~unstable)
+        reward, *values = (np.where(unstable, 0.0, value) for value in (reward, *terms.values()))
+        done = self.task.succeeded(measured) & ~unstable
+        return Outcome(reward, terminated, truncated, done, dict(zip(terms, values, strict=True)))
 
     def observation(self) -> NDArray[np.float32]:
         return self.task.observation(self.measurement) if self._late is None else self._late.shown()

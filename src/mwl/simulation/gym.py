@@ -1,5 +1,6 @@
 """Any suite as gymnasium environments: one robot, or N in one vector environment on the batched physics."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import gymnasium
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from mwl.core.errors import BadInput
 from mwl.core.files import shown
-from mwl.simulation import rewards
 from mwl.simulation.rendering.renderer import Image
 from mwl.simulation.suites import Suite, make_world
 from mwl.simulation.task import TaskSpec
@@ -31,12 +31,6 @@ def _check_mode(render_mode: str | None) -> str | None:
     if render_mode not in (None, "rgb_array"):
         raise BadInput(f"render_mode is {shown(render_mode)}; it may be None or 'rgb_array'")
     return render_mode
-
-
-def _terms(world: World) -> dict[str, NDArray[np.float64]]:
-    """What the tasks' rewards have in common, each `[N]` in [0, 1]; how a task weighs them is its own."""
-    terms = (rewards.standing, rewards.upright, rewards.stillness, rewards.small_control)
-    return {term.__name__: term(world.measurement) for term in terms}
 
 
 class _Score:
@@ -68,8 +62,8 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
 
     Unlike gymnasium's wrappers, the environment counts its steps itself and truncates at the task's limit. Until a
     reset names a seed, episodes are random. `info` holds `success`, whether the return so far has reached the task's
-    bar, the same as `is_success`, and `terms`: `standing`, `upright`, `stillness` and `small_control` in [0, 1], which
-    most rewards are products of. A copy (`copy.deepcopy`, `pickle`) steps on as the original does.
+    bar, the same as `is_success`, and `terms`: what the latest reward is the product or the sum of, by name (see
+    `mwl.simulation.task.Reward`). A copy (`copy.deepcopy`, `pickle`) steps on as the original does.
 
     Args:
         task: name, for example `h1-walk`, or the task itself.
@@ -111,7 +105,7 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
         begin = np.ones(1, dtype=bool)
         self.world.reset(begin)
         self._score.begin(begin)
-        return self.world.observation()[0], self._info()
+        return self.world.observation()[0], self._info({})
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance by 20 ms.
@@ -127,13 +121,13 @@ class HumanoidGymEnv(gymnasium.Env[Observation, Action]):
             float(outcome.reward[0]),
             bool(outcome.terminated[0]),
             bool(outcome.truncated[0]),
-            self._info(),
+            self._info(outcome.terms),
         )
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self, terms: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         success = bool(self._score.success[0])
-        terms = {name: float(value[0]) for name, value in _terms(self.world).items()}
-        return {"success": success, "is_success": success, "terms": terms}
+        told = {name: float(value[0]) for name, value in terms.items()}
+        return {"success": success, "is_success": success, "terms": told}
 
     def render(self) -> Image | None:  # type: ignore[override]
         """Picture `[H, W, 3]`, or None without a render mode."""
@@ -188,7 +182,7 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         begin = np.ones(self.num_envs, dtype=bool)
         self.world.reset(begin)
         self._score.begin(begin)
-        return self.world.observation(), self._info()
+        return self.world.observation(), self._info({})
 
     def step(self, actions: Action) -> tuple[Observation, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Advance by 20 ms; environments whose episode had ended begin a new one instead, with reward 0."""
@@ -201,12 +195,13 @@ class HumanoidVectorEnv(VectorEnv[Observation, Action, NDArray[Any]]):
         self._score.begin(begin)
         self._score.add(reward, terminated & outcome.succeeded)
         self._ended = terminated | truncated
-        return self.world.observation(), reward, terminated, truncated, self._info()
+        terms = {name: np.where(begin, 0.0, value) for name, value in outcome.terms.items()}
+        return self.world.observation(), reward, terminated, truncated, self._info(terms)
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self, terms: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         present = np.ones(self.num_envs, dtype=bool)  # gymnasium's way to say which environments gave an entry
         success = self._score.success
-        told = {"success": success, "is_success": success, "terms": _terms(self.world)}
+        told = {"success": success, "is_success": success, "terms": dict(terms)}
         return told | {f"_{name}": present for name in told}
 
     def render(self) -> tuple[Image, ...] | None:  # type: ignore[override]

@@ -76,7 +76,8 @@ class OfficialWorld(World):
         self.unstable_episodes += int(unstable.sum())
         terminated |= unstable
         truncated = ~terminated & (self.steps >= self.task.max_episode_steps)
-        return Outcome(np.where(unstable, 0.0, reward), terminated, truncated, succeeded & ~unstable)
+        reward[unstable] = 0.0
+        return Outcome(reward, terminated, truncated, succeeded & ~unstable, {"reward": reward})
 
     def observation(self) -> NDArray[np.float32]:
         return np.stack([env.task.get_obs() for env in self._envs]).astype(np.float32)

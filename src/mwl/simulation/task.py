@@ -1,8 +1,9 @@
 """What a task is: a scene, what it observes, how it rewards, when it ends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -103,6 +104,24 @@ def _robot_state(measured: Measurement) -> Mapping[str, Array]:
     return {"robot_qpos": measured.qpos[:, :26], "robot_qvel": measured.qvel[:, :25]}
 
 
+@dataclass(frozen=True)
+class Reward:
+    """A reward of named terms.
+
+    Args:
+        terms: `Measurement -> {name: [N]}`.
+        combine: what makes the reward of them, `math.prod` or `sum`.
+    """
+
+    terms: Callable[[Measurement], Mapping[str, Array]]
+    combine: Callable[[Iterable[Array]], Any]
+
+    def __call__(self, measured: Measurement) -> Array:
+        """Reward `[N]`."""
+        value: Array = self.combine(self.terms(measured).values())
+        return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """What those who act need to know of a task.
@@ -133,7 +152,7 @@ class Task(TaskSpec):
 
     Args:
         scene: file in `assets/`, or path of a scene of one's own, which may include `floor.xml` and `h1.xml`.
-        reward: `Measurement -> [N]`.
+        reward: `Measurement -> [N]`; a `Reward` tells its terms by name, too.
         terminated: `Measurement -> [N]` bool, a true end.
         succeeded: `Measurement -> [N]` bool, the task is done; for tasks that end with that. Other ends are falls.
         observe: named parts of the observation, `Measurement -> {name: [N, D]}`, in the layout's order.
@@ -163,6 +182,14 @@ class Task(TaskSpec):
     def goal_size(self) -> int:
         """Length G of the goal."""
         return len(self.goal_low)
+
+    def rewarded(self, measured: Measurement) -> tuple[Array, dict[str, Array]]:
+        """Reward `[N]` and its terms by name, each `[N]`; a reward that names none is a term itself."""
+        if isinstance(self.reward, Reward):
+            terms = dict(self.reward.terms(measured))
+            return self.reward.combine(terms.values()), terms
+        value = self.reward(measured)
+        return value, {"reward": value}
 
     def observation(self, measured: Measurement) -> NDArray[np.float32]:
         """Flat observation `[N, O]`, float32."""

@@ -28,12 +28,14 @@ class Outcome:
         terminated: `[N]`, a true end: a fall, a task done, or physics that broke.
         truncated: `[N]`, the time limit.
         succeeded: `[N]`, the task is done; where it ends the episode, that was no fall.
+        terms: what the reward is made of, by name, each `[N]`.
     """
 
     reward: Array
     terminated: Mask
     truncated: Mask
     succeeded: Mask
+    terms: Mapping[str, Array]
 
 
 def valid_seed(seed: int) -> int:

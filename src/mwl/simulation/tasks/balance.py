@@ -1,11 +1,12 @@
 """Stand on a board that lies on a ball: the ball is fixed (simple), or rolls (hard)."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, ObservationLayout, Task
+from mwl.simulation.task import Array, Measurement, ObservationLayout, Reward, Task
 
 HEIGHT = 0.37  # m, of the board's centre, by which the head has to be higher than on the floor
 BOARD = (0.0, 0.0, HEIGHT, 1.0, 0.0, 0.0, 0.0)  # reset values in qpos: m, quaternion
@@ -19,10 +20,13 @@ def begin(qpos: Array, generator: np.random.Generator) -> Array:
     return qpos
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1]."""
-    posture = rewards.standing(measured, height=rewards.STAND_HEIGHT + HEIGHT)
-    return rewards.small_control(measured) * posture * rewards.stillness(measured)
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Factors `[N]` in [0, 1] of the reward."""
+    return {
+        "small_control": rewards.small_control(measured),
+        "standing": rewards.standing(measured, height=rewards.STAND_HEIGHT + HEIGHT),
+        "stillness": rewards.stillness(measured),
+    }
 
 
 def terminated(measured: Measurement) -> np.ndarray:
@@ -47,7 +51,7 @@ BALANCE_SIMPLE = Task(
     instruction="balance on the board",
     description="Stand upright and still on a board that lies on a fixed ball.",
     success_bar=800.0,
-    reward=reward,
+    reward=Reward(terms, math.prod),
     terminated=terminated,
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, board_qpos=7, robot_qvel=25, board_qvel=6),
@@ -61,7 +65,7 @@ BALANCE_HARD = Task(
     instruction="balance on the rolling board",
     description="Stand upright and still on a board that lies on a ball which rolls.",
     success_bar=800.0,
-    reward=reward,
+    reward=Reward(terms, math.prod),
     terminated=terminated,
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, board_qpos=14, robot_qvel=25, board_qvel=12),

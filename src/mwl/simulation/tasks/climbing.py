@@ -1,18 +1,24 @@
 """Stair and slide: walk up and down, over steps or over slopes."""
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, Task
+from mwl.simulation.task import Array, Measurement, Reward, Task
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1] for moving at 1 m/s or faster with the head well above both feet."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Factors `[N]` in [0, 1] of the reward for moving at 1 m/s or faster with the head well above both feet."""
     head = measured["head_position"][:, 2]
-    above_left = rewards.tolerance(head - measured["left_foot_position"][:, 2], 1.2, np.inf, 0.45)
-    above_right = rewards.tolerance(head - measured["right_foot_position"][:, 2], 1.2, np.inf, 0.45)
-    posture = above_left * above_right * rewards.upright(measured, bound=0.5)
-    return posture * rewards.small_control(measured) * rewards.forward_speed(measured, 1.0)
+    return {
+        "above_left_foot": rewards.tolerance(head - measured["left_foot_position"][:, 2], 1.2, np.inf, 0.45),
+        "above_right_foot": rewards.tolerance(head - measured["right_foot_position"][:, 2], 1.2, np.inf, 0.45),
+        "upright": rewards.upright(measured, bound=0.5),
+        "small_control": rewards.small_control(measured),
+        "forward_speed": rewards.forward_speed(measured, 1.0),
+    }
 
 
 def terminated(measured: Measurement) -> np.ndarray:
@@ -26,7 +32,7 @@ STAIR = Task(
     instruction="climb the stairs",
     description="Walk along +x at 1 m/s or faster, up and down stairs of 0.18 m steps.",
     success_bar=700.0,
-    reward=reward,
+    reward=Reward(terms, math.prod),
     fixed_scene=True,
     terminated=terminated,
 )
@@ -36,7 +42,7 @@ SLIDE = Task(
     instruction="walk up and down the slopes",
     description="Walk along +x at 1 m/s or faster, up and down slopes of 19 degrees.",
     success_bar=700.0,
-    reward=reward,
+    reward=Reward(terms, math.prod),
     fixed_scene=True,
     terminated=terminated,
 )

@@ -5,20 +5,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, ObservationLayout, Task
+from mwl.simulation.task import Array, Measurement, ObservationLayout, Reward, Task
 
 HINGE, HATCH = 26, 27  # in qpos, rad
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1]: mostly for how far the door is open (0.45) and for having passed it (0.35)."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Parts `[N]` of the reward, at most 1: mostly how far the door is open (0.45) and having passed (0.35)."""
     posture = rewards.standing(measured, upright_margin=0.9) * rewards.small_control(measured)
     hinge = measured.qpos[:, HINGE]
     opened = np.minimum(1, hinge * np.abs(hinge))
     turned = rewards.tolerance(measured.qpos[:, HATCH], 0.75, 2, 0.75, "linear")
     at_hatch = rewards.tolerance(_hand_to_hatch(measured), 0, 0.25, 1, "linear")
     passed = rewards.tolerance(measured["imu_position"][:, 0], 1.2, np.inf, 1, "linear", 0.0)
-    return 0.1 * posture + 0.45 * opened + 0.05 * turned + 0.05 * at_hatch + 0.35 * passed
+    return {
+        "posture": 0.1 * posture,
+        "opened": 0.45 * opened,
+        "turned": 0.05 * turned,
+        "at_hatch": 0.05 * at_hatch,
+        "passed": 0.35 * passed,
+    }
 
 
 def _hand_to_hatch(measured: Measurement) -> Array:
@@ -46,7 +52,7 @@ DOOR = Task(
     instruction="open the door",
     description="Turn the hatch, pull the door open and walk through it.",
     success_bar=600.0,
-    reward=reward,
+    reward=Reward(terms, sum),
     terminated=lambda measured: rewards.fallen(measured, 0.58),
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, door_qpos=2, robot_qvel=25, door_qvel=2),

@@ -1,10 +1,12 @@
 """Walk through a maze, from checkpoint to checkpoint."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, Task
+from mwl.simulation.task import Array, Measurement, Reward, Task
 
 # Indexed by stage, the number of checkpoints reached so far; at the last stage the robot may stay where it is.
 CHECKPOINTS = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 6.0], [6.0, 6.0], [6.0, 6.0]])  # m
@@ -21,8 +23,9 @@ def advance(measured: Measurement) -> NDArray[np.int64]:
     return np.minimum(stage + (away < RADIUS), LAST)
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]`: in [0, 1], a tenth while a wall is touched; 100 times its number for each checkpoint reached."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Parts `[N]` of the reward: in [0, 1], a tenth while a wall is touched; 100 times its number for each checkpoint
+    reached."""
     stage = advance(measured)
     posture = rewards.standing(measured) * rewards.small_control(measured)
     error = measured["com_velocity"][:, :2] - SPEED * HEADINGS[stage]
@@ -30,8 +33,12 @@ def reward(measured: Measurement) -> Array:
     moving = (5 * np.where(stage == LAST, 1.0, moving) + 1) / 6
     away = np.linalg.norm(measured["imu_position"][:, :2] - CHECKPOINTS[stage], axis=-1)
     untouched = np.where(measured["wall_contact"][:, 0] > 0, 0.1, 1.0)
-    step = (0.2 * posture + 0.4 * moving + 0.4 * rewards.tolerance(away, margin=1.0)) * untouched
-    return step + 100 * stage * (stage > measured.progress)
+    return {
+        "posture": 0.2 * posture * untouched,
+        "speed": 0.4 * moving * untouched,
+        "near_checkpoint": 0.4 * rewards.tolerance(away, margin=1.0) * untouched,
+        "checkpoint": np.where(stage > measured.progress, 100.0 * stage, 0.0),
+    }
 
 
 MAZE = Task(
@@ -40,7 +47,7 @@ MAZE = Task(
     instruction="find the way through the maze",
     description="Walk from checkpoint to checkpoint at 2 m/s without touching the walls.",
     success_bar=1200.0,
-    reward=reward,
+    reward=Reward(terms, sum),
     fixed_scene=True,
     terminated=rewards.fallen,
     advance=advance,

@@ -1,16 +1,21 @@
 """Walk through a forest of thin poles without touching them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, Task
+from mwl.simulation.task import Array, Measurement, Reward, Task
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1]; a tenth while a pole is touched."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Parts `[N]` of the reward, which lies in [0, 1]; a tenth while a pole is touched."""
     posture = rewards.standing(measured) * rewards.small_control(measured)
     untouched = np.where(measured["pole_contact"][:, 0] > 0, 0.1, 1.0)
-    return (0.5 * posture + 0.5 * rewards.forward_speed(measured, 0.5)) * untouched
+    return {
+        "posture": 0.5 * posture * untouched,
+        "forward_speed": 0.5 * rewards.forward_speed(measured, 0.5) * untouched,
+    }
 
 
 def terminated(measured: Measurement) -> np.ndarray:
@@ -24,7 +29,7 @@ POLE = Task(
     instruction="walk between the poles",
     description="Move along +x at 0.5 m/s or faster through a forest of poles without touching them.",
     success_bar=700.0,
-    reward=reward,
+    reward=Reward(terms, sum),
     fixed_scene=True,
     terminated=terminated,
 )

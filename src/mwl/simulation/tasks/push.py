@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mwl.simulation.task import Array, Measurement, ObservationLayout, Task
+from mwl.simulation.task import Array, Measurement, ObservationLayout, Reward, Task
 
 THERE = 0.05  # m
 BOX = slice(26, 29)  # position of the box in qpos, m
@@ -15,11 +15,12 @@ def _to_goal(measured: Measurement) -> Array:
     return np.linalg.norm(measured.qpos[:, BOX] - measured.goal, axis=-1)
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]`: minus the distances from box to goal and, a tenth of it, from left hand to box; 1000 when there."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Parts `[N]` of the reward: minus the distances from box to goal and, a tenth of it, from left hand to box; 1000
+    when there."""
     to_goal = _to_goal(measured)
     to_box = np.linalg.norm(measured["left_hand_position"] - measured.qpos[:, BOX], axis=-1)
-    return 1000 * (to_goal < THERE) - 0.1 * to_box - to_goal
+    return {"there": 1000.0 * (to_goal < THERE), "to_box": -0.1 * to_box, "to_goal": -to_goal}
 
 
 def succeeded(measured: Measurement) -> np.ndarray:
@@ -45,7 +46,7 @@ PUSH = Task(
     instruction="push the box to the target",
     description="Push the box on the table to within 5 cm of a random point, which ends the episode.",
     success_bar=700.0,
-    reward=reward,
+    reward=Reward(terms, sum),
     terminated=succeeded,
     succeeded=succeeded,
     observe=observe,

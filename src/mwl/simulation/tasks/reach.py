@@ -5,16 +5,22 @@ from collections.abc import Mapping
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, ObservationLayout, Task
+from mwl.simulation.task import Array, Measurement, ObservationLayout, Reward, Task
 
 NEAR, THERE = 1.0, 0.05  # m
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]`: 5 for an upright pelvis, 5 within 1 m of the goal, 10 more within 5 cm, less for moving fast."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Parts `[N]` of the reward: 5 for an upright pelvis, 5 within 1 m of the goal, 10 more within 5 cm, less for
+    moving fast."""
     distance = np.linalg.norm(measured["left_hand_position"] - measured.goal, axis=-1)
-    calm = 1e-4 * np.square(measured.qvel[:, :25]).sum(axis=-1)
-    return 5 * measured["pelvis_up"][:, 2] - calm + 5 * (distance < NEAR) + 10 * (distance < THERE)
+    fast = 1e-4 * np.square(measured.qvel[:, :25]).sum(axis=-1)
+    return {
+        "upright": 5 * measured["pelvis_up"][:, 2],
+        "calm": -fast,
+        "near": 5.0 * (distance < NEAR),
+        "there": 10.0 * (distance < THERE),
+    }
 
 
 def observe(measured: Measurement) -> Mapping[str, Array]:
@@ -33,7 +39,7 @@ REACH = Task(
     instruction="touch the target with your left hand",
     description="Bring the left hand within 5 cm of a random point; episodes never end early.",
     success_bar=12000.0,
-    reward=reward,
+    reward=Reward(terms, sum),
     terminated=rewards.never,
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, robot_qvel=25, left_hand=3, goal=3),

@@ -1,34 +1,39 @@
 """Sit down on the chair behind the robot, or on one that may stand anywhere near, and stay there calmly."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from mwl.simulation import rewards
-from mwl.simulation.task import Array, Measurement, ObservationLayout, Task
+from mwl.simulation.task import Array, Measurement, ObservationLayout, Reward, Task
 
 CHAIR = np.array([[-0.25, 0.0]])  # m, x and y where it begins
 FORWARD, ASIDE, TURN = (0.2, 0.4), 0.15, 1.8  # m, m, rad: where the robot begins where the chair isn't behind it
 
 
-def reward(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1], beside the chair where it stands from the beginning."""
+def terms(measured: Measurement) -> Mapping[str, Array]:
+    """Factors `[N]` in [0, 1] of the reward, beside the chair where it stands from the beginning."""
     return _seated(measured, CHAIR)
 
 
-def reward_where_it_stands(measured: Measurement) -> Array:
-    """Reward `[N]` in [0, 1], beside the chair where it stands by now."""
+def terms_where_it_stands(measured: Measurement) -> Mapping[str, Array]:
+    """Factors `[N]` in [0, 1] of the reward, beside the chair where it stands by now."""
     return _seated(measured, measured["chair_position"][:, :2])
 
 
-def _seated(measured: Measurement, chair: Array) -> Array:
+def _seated(measured: Measurement, chair: Array) -> Mapping[str, Array]:
     x, y = (measured.qpos[:, :2] - chair).T
     sitting = rewards.tolerance(measured.qpos[:, 2], 0.68, 0.72, 0.2)
     on_chair = rewards.tolerance(x, -0.19, 0.19, 0.2) * rewards.tolerance(y, margin=0.1)
     torso = measured["head_position"][:, 2] - measured["imu_position"][:, 2]
     posture = rewards.tolerance(torso, 0.35, 0.45, 0.3) * rewards.upright(measured, margin=0.9, bound=0.95)
-    seat = 0.5 * sitting + 0.5 * on_chair
-    return seat * posture * rewards.small_control(measured) * rewards.stillness(measured)
+    return {
+        "seat": 0.5 * sitting + 0.5 * on_chair,
+        "posture": posture,
+        "small_control": rewards.small_control(measured),
+        "stillness": rewards.stillness(measured),
+    }
 
 
 def terminated(measured: Measurement) -> np.ndarray:
@@ -60,7 +65,7 @@ SIT_SIMPLE = Task(
     instruction="sit down on the chair",
     description="Sit on the chair behind the robot, torso upright, without moving.",
     success_bar=750.0,
-    reward=reward,
+    reward=Reward(terms, math.prod),
     fixed_scene=True,
     terminated=terminated,
 )
@@ -70,7 +75,7 @@ SIT_HARD = Task(
     instruction="turn round and sit down on the chair",
     description="Sit on a chair that can be pushed away, from wherever the robot stands before it.",
     success_bar=750.0,
-    reward=reward_where_it_stands,
+    reward=Reward(terms_where_it_stands, math.prod),
     terminated=terminated,
     observe=observe,
     layout=ObservationLayout(robot_qpos=26, chair_qpos=7, robot_qvel=25, chair_qvel=6),
