@@ -265,6 +265,7 @@ def test_running_out_of_memory_is_one_line(capfd: pytest.CaptureFixture[str], mo
         ("evaluate --task h1-walk --agent agent:reech", "did you mean 'reach'?"),
         ("evaluate --task h1-walk --agent expert-walk", "did you mean 'expert:walk'"),
         ("play walk --agents walk=expert:wlak", "did you mean 'walk'?"),
+        ("play walk --agents stand=expert:stand wlak=expert:walk", "did you mean 'walk'?"),
         ("run conf/pipelines/dmo.yaml", "did you mean 'conf/pipelines/demo.yaml'"),
         ("fit --config conf/gte.yaml", "did you mean 'conf/gate.yaml'"),
         ("fit --help", "conf:gate.yaml"),
@@ -309,6 +310,8 @@ def test_lists_name_what_ships(what: str, name: str, capfd: pytest.CaptureFixtur
         ("mwl evaluate --agent agent:", {"agent:reach"}),
         ("mwl run conf/pipelines/t", {"conf/pipelines/tiny.yaml"}),
         ("mwl fit --config conf/ga", {"conf/gate.yaml"}),
+        ("mwl fit --config conf/expert.yaml --model.init_args.h", {"--model.init_args.hidden"}),
+        ("mwl fit --config conf/expert.yaml --data.init_args.b", {"--data.init_args.batch_size"}),
     ],
 )
 def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], place: Path) -> None:

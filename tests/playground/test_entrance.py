@@ -1,6 +1,7 @@
 """Who is let in to the playground."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -96,6 +97,39 @@ def test_ports_that_are_taken_or_none_are_refused() -> None:
         listen("no such host", 0)
     with listen("127.0.0.1", None) as bound:
         assert bound.getsockname()[1] >= 8080
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_no_request_rides_on_another_visitors_connection(upgrade: bool) -> None:
+    heard: list[bytes] = []
+
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:  # a page that would go on talking, whoever asks
+                heard.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi")
+                if b"Connection: close" in heard[-1] or upgrade:
+                    break
+        await asyncio.sleep(0.1)
+        writer.close()
+
+    async def visit() -> bytes:
+        inner = await asyncio.start_server(page, "127.0.0.1", 0)
+        entrance = Entrance(listen("127.0.0.1", 0), inner.sockets[0].getsockname()[1], SECRET)
+        async with inner, await entrance.open():
+            reader, writer = await asyncio.open_connection("127.0.0.1", entrance.port)
+            more = {"Connection": "Upgrade", "Upgrade": "websocket"} if upgrade else {}
+            writer.write(head("/first", Cookie=f"{entrance._cookie}={SECRET}", **more).encode())
+            writer.write(head("/stranger").encode())  # without the secret
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    answer = asyncio.run(visit())
+    assert [request.split(b" ")[1] for request in heard] == [b"/first"]
+    assert b"Connection: close" in answer, "who shares connections is told not to share this one"
+    assert b"keep-alive" not in answer
+    assert answer.endswith(b"hi")
 
 
 def test_who_is_let_in_reaches_the_page_and_back() -> None:

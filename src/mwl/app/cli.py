@@ -448,6 +448,8 @@ def _instruct(options: argparse.Namespace) -> int:
 
 def _play(options: argparse.Namespace) -> int:
     agents = _agents_of(options.agents)
+    if options.head == "embedded":
+        early.check_skills(agents)
     early.check_agents(agents.values())
     if options.task:
         early.check_task(options.task)
@@ -585,6 +587,7 @@ def _playground(options: argparse.Namespace) -> int:
     if options.agent and options.agents:
         raise BadInput("--agent and --agents: name the one, or who carries out which skill")
     agents = _agents_of(options.agents)
+    early.check_skills(agents)
     serve(
         lambda: Session(options.task, agents, options.seed, options.agent),
         options.host,

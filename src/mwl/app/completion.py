@@ -1,17 +1,21 @@
 """What the shell offers after TAB, by argcomplete: commands, flags, tasks, agents and configurations."""
 
 import argparse
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from mwl import _gymnasium
 from mwl._places import find_each
+from mwl.core.errors import MwlError
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell and exit."""
     import argcomplete
 
+    _add_fit_flags(parser)
     for command, action in _actions(parser):
         if action.dest == "task":
             action.completer = lambda **_: _gymnasium.TASK_NAMES  # type: ignore[attr-defined]
@@ -20,6 +24,21 @@ def complete(parser: argparse.ArgumentParser) -> None:
         elif action.dest in ("pipeline", "config"):
             action.completer = _Files(command)  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser)
+
+
+def _add_fit_flags(parser: argparse.ArgumentParser) -> None:
+    """Let `mwl fit` take the flags of the model and the data of its configuration, where such a one is begun."""
+    words = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", 0))].split()
+    if words[1:2] != ["fit"] or not words[-1].startswith(("--m", "--d")):
+        return
+    from mwl.app.fit_help import fit_flags
+
+    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    named.add_argument("-c", "--config", action="append", default=[])
+    fit = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices["fit"]
+    with suppress(MwlError, argparse.ArgumentError):  # no such file: its name is completed by itself
+        for flag in fit_flags(named.parse_known_args(words)[0].config):
+            fit.add_argument(flag)
 
 
 class _Files:

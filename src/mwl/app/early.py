@@ -1,12 +1,14 @@
 """Bad input is refused at once: what a command names is looked for before torch is loaded, which takes seconds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mwl import _gymnasium
 from mwl._places import find, find_each
-from mwl.core.errors import MissingFile, UnknownAgent, did_you_mean
+from mwl.core.errors import BadInput, MissingFile, UnknownAgent, did_you_mean
 from mwl.core.files import shown
+
+SKILLS = ("data/experts", "data/transitions")  # a folder for each skill that ships
 
 
 def check_task(name: str, suite: str = "embedded") -> None:
@@ -38,6 +40,20 @@ def check_agents(addresses: Iterable[str]) -> None:
             known += [f"agent:{file.parent.name}" for file in find_each("data/agents", "*/manifest.json").values()]
             hint = did_you_mean(address, known)
             raise UnknownAgent(f"{shown(Path(address))}: no such folder{hint}; `mwl list` shows what there is")
+
+
+def check_skills(agents: Mapping[str, str]) -> None:
+    """Refuse skills that no words ask for, of agents that bring none themselves: those of another name that ship.
+
+    Raises:
+        BadInput: the shipped skills are others; the message names the nearest ones.
+    """
+    known = {str(file.parent) for folder in SKILLS for file in find_each(folder, "*/manifest.json")}
+    for skill, address in agents.items():
+        kind, _, name = address.partition(":")
+        if kind in ("expert", "agent") and skill not in {*known, name}:
+            hint = did_you_mean(skill, known)
+            raise BadInput(f"{shown(skill)}={shown(address)}: no such skill{hint}; skills: {', '.join(sorted(known))}")
 
 
 def check_file(address: str, folder: str) -> None:

@@ -2,9 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mwl._places import find_each
+from mwl.semantics.encoders.cache import cache_folder
+from mwl.semantics.plan.kept import KeptAnswers, states
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 _USAGE = "mwl fit --config FILE [--output FOLDER] [--resume] [--force] [--model.x.y=VALUE] [--trainer.x=VALUE] ..."
 _FLAGS = """\
@@ -39,7 +44,23 @@ def fit_help(configs: Sequence[str]) -> str:
             if not name.endswith(("default.yaml", "results.yaml")) and "demonstrators" not in name
         ]
         return f"{text}\nwith --config, the flags of its model and data as well; there are:\n  " + "\n  ".join(stages)
-    return text + "".join(_flags_of(section, content) for section, content in _sections(configs).items())
+    parsers = [_parser(section, content) for section, content in _sections(configs).items()]
+    return text + "".join(f"\n{parser.format_help()}" for parser in parsers)
+
+
+def fit_flags(configs: Sequence[str]) -> list[str]:
+    """The flags that the model and the data of these configurations take, for the shell.
+
+    Raises:
+        MissingFile, ConfigError, BadInput: see `fit_help`.
+    """
+    sections = _sections(configs)
+    kept, asked = KeptAnswers(cache_folder() / "flags"), repr((sections, states())).encode()
+    if (answer := kept.read(asked)) is None:  # what names a class of the model loads torch
+        actions = [action for section, content in sections.items() for action in _parser(section, content)._actions]
+        answer = {"flags": [flag for action in actions for flag in action.option_strings]}
+        kept.write(asked, answer)
+    return [str(flag) for flag in answer["flags"]]
 
 
 def _sections(configs: Sequence[str]) -> dict[str, Any]:
@@ -52,8 +73,8 @@ def _sections(configs: Sequence[str]) -> dict[str, Any]:
     return {name: content[name] for name in ("model", "data") if isinstance(content.get(name), dict)}
 
 
-def _flags_of(section: str, content: dict[str, Any]) -> str:
-    """The flags of a class, with what the configuration sets."""
+def _parser(section: str, content: dict[str, Any]) -> "ArgumentParser":
+    """A parser of the flags of a class, with what the configuration sets."""
     from jsonargparse import ArgumentParser
 
     from mwl._extensions import import_class
@@ -64,4 +85,4 @@ def _flags_of(section: str, content: dict[str, Any]) -> str:
     parser.set_defaults(
         {f"{section}.init_args.{key}": value for key, value in (content.get("init_args") or {}).items()}
     )
-    return "\n" + parser.format_help()
+    return parser

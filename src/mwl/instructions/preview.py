@@ -12,7 +12,7 @@ from mwl.core.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
 from mwl.core.files import shown
 from mwl.semantics.encoders.cache import cache_folder
 from mwl.semantics.language.clauses import QUOTES
-from mwl.semantics.plan.kept import KeptAnswers
+from mwl.semantics.plan.kept import KeptAnswers, states
 from mwl.semantics.shipped import expert_folders
 
 MAX_PIXELS = 16_000_000  # decoded, some 200 MB
@@ -102,9 +102,7 @@ def instruct(question: Question) -> dict[str, Any]:
 def _asked(text: str) -> bytes:
     """The words, and what their answer hangs on: the program and all that it reads, each file by size and time."""
     shipped = [file for folder in ("data/semantics", "data/experts") for file in find_each(folder, "**/*").values()]
-    program = sorted(Path(__file__).parents[1].rglob("*.py"))
-    states = [(str(file), state.st_size, state.st_mtime_ns) for file in (*shipped, *program) if (state := file.stat())]
-    return repr((text, states)).encode(errors="surrogatepass")
+    return repr((text, states(shipped))).encode(errors="surrogatepass")
 
 
 def _is_one(plan: list[Any]) -> bool:

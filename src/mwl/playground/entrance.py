@@ -17,6 +17,7 @@ from mwl.core.files import shown
 TOKEN = "MWL_PLAYGROUND_TOKEN"
 FIRST_PORT, _PORTS = 8080, 100
 _HEAD, _PATIENCE = 16_384, 10.0  # bytes and s that a visitor has for saying what it wants
+_UPGRADES = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _REFUSED = "This playground is not open to you: open the whole address that `mwl playground --token` printed."
 
 
@@ -73,7 +74,8 @@ class Entrance:
     """Passes on what comes from visitors who may come in.
 
     With a token it is asked of everybody: in the address once, in a cookie from then on. Without, visitors from this
-    machine may come in, by its own names: a page of somebody else that a browser here shows may not.
+    machine may come in, by its own names: a page of somebody else that a browser here shows may not. A connection
+    brings one request, or becomes a web socket: a proxy could send through it what several visitors ask.
 
     Args:
         bound: socket to listen at.
@@ -102,8 +104,13 @@ class Entrance:
                 return
             inside, outside = await asyncio.open_connection("127.0.0.1", self.inner)
             with closing(outside):
-                outside.write(head)
-                ways = [asyncio.create_task(_pass(reader, outside)), asyncio.create_task(_pass(inside, writer))]
+                outside.write(head if _UPGRADES.search(head) else _last(head))
+                reply = await _head_of(inside)
+                becomes_socket = reply.startswith(b"HTTP/1.1 101 ")
+                writer.write(reply if becomes_socket else _last(reply))
+                ways = [asyncio.create_task(_pass(inside, writer))]
+                if becomes_socket:  # else nothing that follows the request is passed on: nobody has checked it
+                    ways.append(asyncio.create_task(_pass(reader, outside)))
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for way in ways:
                     way.cancel()
@@ -157,6 +164,21 @@ def _response(status: str, text: str, more: str = "") -> bytes:
     body = text.encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Cache-Control: no-store\r\nConnection: close\r\n{more}\r\n".encode() + body
+
+
+async def _head_of(source: asyncio.StreamReader) -> bytes:
+    """First line and headers of an answer; whatever was said, if it is none."""
+    try:
+        return await source.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+
+
+def _last(head: bytes) -> bytes:
+    """The head of a request or an answer, saying that its connection ends with it."""
+    first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    kept = [line for line in lines if not line.lower().startswith((b"connection:", b"keep-alive:"))]
+    return b"\r\n".join([first, *kept, b"Connection: close", b"", b""]) if head.endswith(b"\r\n\r\n") else head
 
 
 async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -54,7 +54,8 @@ class Page:
         self.dropped = 0  # control steps that were not made in time
         self.rate = 0.0  # control steps in the last second
         self.gone = threading.Event()  # set once nobody looks any more
-        self._steps_asked, self._history = 0, [""]
+        self._steps_asked = 0
+        self._history: list[str] = []
         self._ran = 0
         self._weights: deque[tuple[float, dict[str, float]]] = deque(maxlen=_DRAWN_BACK)
         self._names: list[str] = []
@@ -71,9 +72,9 @@ class Page:
             gui.add_button("Tell", hint="it takes up new words at once").on_click(lambda _: form.submit())
         form.on_submit(lambda _: self._submitted())
         self.examples = gui.add_dropdown("Examples", (_CHOOSE, *EXAMPLES), initial_value=_CHOOSE)
-        self.examples.on_update(lambda _: self._again(self.examples, _CHOOSE))
+        self.examples.on_update(lambda _: self._again(self.examples))
         self.history = gui.add_dropdown("History", (_NOTHING,), initial_value=_NOTHING)
-        self.history.on_update(lambda _: self._again(self.history, _NOTHING))
+        self.history.on_update(lambda _: self._again(self.history))
         self.said = gui.add_html("")
         gui.add_button("Begin anew").on_click(lambda _: self.session.reset())
         tabs = gui.add_tab_group()
@@ -136,13 +137,13 @@ class Page:
         self.session.tell(words)
         if words not in self._history:
             self._history = [words, *self._history][:_KEPT]
-            self.history.options = (_NOTHING, *(entry for entry in self._history if entry))
+            self.history.options = (_CHOOSE, *self._history)
 
-    def _again(self, chosen: Any, nothing: str) -> None:
+    def _again(self, chosen: Any) -> None:
         """Tell what was chosen from a list, which is then ready to be chosen from again."""
-        words = chosen.value
-        if words != nothing:
-            chosen.value = nothing
+        words, heading = chosen.value, chosen.options[0]
+        if words != heading:
+            chosen.value = heading
             self.tell(words)
 
     def enter(self, task: str) -> None:

@@ -1,14 +1,22 @@
-"""Answers that are kept on disk: of a language model, and of `mwl instruct` itself."""
+"""Answers that are kept on disk: of a language model, of `mwl instruct`, of flags that a shell asked for."""
 
 import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import mwl
 from mwl.core.errors import MwlError
 from mwl.core.files import read_json, write_json
 
 MAX_KEPT = 1000  # in a folder; the oldest go
+
+
+def states(files: Iterable[Path] = ()) -> list[tuple[str, int, int]]:
+    """Name, size and time of files and of all of this program: what an answer hangs on."""
+    program = sorted(Path(mwl.__file__).parent.rglob("*.py"))
+    return [(str(file), state.st_size, state.st_mtime_ns) for file in (*files, *program) if (state := file.stat())]
 
 
 class KeptAnswers:
