@@ -14,7 +14,7 @@ from rich.console import Console
 from mwl.app.cli import main
 from mwl.core.artifact import read_checkpoint
 from mwl.core.errors import BadInput, ConfigError, StageFailed
-from mwl.pipeline.config import dependencies, load, merge, references, substitute
+from mwl.pipeline.config import dependencies, load, merge, references, stage_config, substitute
 from mwl.pipeline.display import Display
 from mwl.pipeline.fingerprint import code_version, folder_digest
 from mwl.pipeline.runner import run_pipeline
@@ -163,6 +163,14 @@ def test_bad_pipeline_is_refused_before_anything_is_written(
 def test_bad_set_is_refused(pipeline: Path, assignment: str) -> None:
     with pytest.raises(ConfigError):
         load(pipeline, [assignment])
+
+
+def test_a_class_named_by_overrides_is_built_in_its_stage_alone(pipeline: Path) -> None:
+    """Built on reading, it would begin with other random numbers than the stage's, and its settings enter no key."""
+    changes = [f"stages.first.overrides.model.{change}" for change in ("class_path=toy.Wide", "init_args.width=2")]
+    _, stages = load(pipeline, changes)
+    model = stage_config(stages["first"], Path("runs"))["model"]  # type: ignore[arg-type]
+    assert (model["class_path"], model["init_args"]["width"]) == ("toy.Wide", 2)
 
 
 def test_extends_merges_over_another_file(pipeline: Path) -> None:

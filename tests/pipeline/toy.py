@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import parent_process
 from typing import Any, Literal
@@ -82,6 +84,29 @@ class KillsDriver(Line):
             driver = parent_process()
             os.kill(driver.pid, signal.SIGKILL)  # type: ignore[arg-type, union-attr]
             threading.Event().wait()  # must be ended from outside, or this test never ends
+        super().training_step(batch, batch_idx)
+
+
+class KillsMachine(Line):
+    """Ends the Ray worker that it runs below, and the node of that, and then goes on as if nothing had happened."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        if batch_idx == self.kill_at and first_time():
+            ray_worker = os.getppid()
+            node = int(subprocess.check_output(["ps", "-o", "ppid=", "-p", str(ray_worker)]))
+            os.kill(node, signal.SIGKILL)
+            os.kill(ray_worker, signal.SIGKILL)
+            threading.Event().wait()  # must be ended by the loss of its worker, or this test never ends
+        super().training_step(batch, batch_idx)
+
+
+class Slow(Line):
+    """Says that it trains, and takes its time."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        if batch_idx == 3:
+            first_time()
+        time.sleep(0.1)
         super().training_step(batch, batch_idx)
 
 

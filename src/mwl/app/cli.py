@@ -162,6 +162,10 @@ def build_parser() -> argparse.ArgumentParser:
         text = "override a value"
         sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help=text)
 
+    sub = command("stage", _stage, "carry out one stage of a pipeline, as an engine does", as_json=False)
+    sub.add_argument("job", type=Path, help="runs/<pipeline>/_work/<stage>/job.json")
+    sub.add_argument("--attached", action="store_true", help="end at once when stdin closes")
+
     sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
     text = "for example h1-walk; or gym:ID, dmc:DOMAIN-TASK, class:MODULE.CLASS of a TorchRL environment"
     sub.add_argument("--task", "--env", required=True, help=text)
@@ -358,6 +362,13 @@ def _report(options: argparse.Namespace) -> int:
     from mwl.reports.pipeline import write_report
 
     return _wrote(write_report(options.pipeline, options.assignments))
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from mwl.pipeline.worker import run_file
+
+    run_file(options.job, attached=options.attached)
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -3,10 +3,10 @@
 import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -14,7 +14,7 @@ from mwl._places import find
 from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile, did_you_mean
-from mwl.core.ranges import Count, Seed, Whole
+from mwl.core.ranges import Count, NonNegative, Seed, Whole
 from mwl.evaluation.config import EvaluationConfig
 from mwl.instructions.config import FollowStage
 from mwl.training.config_errors import explain, locate
@@ -89,6 +89,17 @@ KINDS: dict[str, type] = {
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a stage takes of a machine."""
+
+    cpus: Whole = 0
+    """Cores, and threads on them; 0: what the engine gives to every stage."""
+    gpus: Whole = 0
+    memory: NonNegative = 0.0
+    """GB."""
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """Stages by name, and how to run them."""
 
@@ -103,12 +114,25 @@ class Pipeline:
     imports: list[str] = field(default_factory=list)
     """Python files of one's own, executed first; every stage depends on them."""
     max_parallel: Whole = 0
-    """Stages that run at the same time; 0: one per CPU core, at most 4."""
+    """Stages that run at the same time; 0: one per CPU core, at most 4, or as many as an engine has room for."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """Where stages run: in processes of this machine, on a Ray cluster, as jobs of SLURM."""
+    address: str | None = None
+    """`host:port` of the head of a Ray cluster, or `auto`; without, a Ray of this machine is started."""
+    slurm: dict[str, Any] = field(default_factory=dict)
+    """What submitit's `AutoExecutor` takes, as `{slurm_partition: gpu, timeout_min: 600}`."""
+    resources: Resources = field(default_factory=Resources)
+    """Of every stage; `resources` in a stage overrides them."""
 
     @property
     def folder(self) -> Path:
         """Folder of all results."""
         return Path(self.output or f"runs/{self.name}")
+
+    def resources_of(self, stage: str) -> Resources:
+        """What a stage takes, once `load` has read it."""
+        resources: Resources = self.stages[stage]["resources"]
+        return resources
 
 
 def references(value: Any) -> Iterator[str]:
@@ -166,7 +190,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
         raise ConfigError(f"{path}: {error}") from error
     stages = {name: _parse_stage(name, spec, files) for name, spec in specs.items()}
     order(stages, path)
-    return pipeline, stages
+    for name, spec in specs.items():
+        asked = {**asdict(pipeline.resources), **spec.get("resources", {})}
+        specs[name] = {**spec, "resources": _parse(Resources, asked, files, name)}
+    return replace(pipeline, stages=specs), stages
 
 
 def order(stages: Mapping[str, Stage], path: Path) -> list[str]:
@@ -269,7 +296,7 @@ def _check_stages(raw: Mapping[str, Any], files: list[Path]) -> None:
         for key, value in spec.items():
             if not isinstance(key, str):
                 raise ConfigError(f"{where}: key {key!r} of stage {name!r} is read as no text; put it in quotes")
-            if key in ("overrides", "agents") and not isinstance(value, Mapping):
+            if key in ("overrides", "agents", "resources") and not isinstance(value, Mapping):
                 raise ConfigError(
                     f"{where}: `{key}` of stage {name!r} is empty or no section; give it keys, or leave it out"
                 )
@@ -288,7 +315,8 @@ def _parse_stage(name: str, spec: Any, files: list[Path]) -> Stage:
         raise ConfigError(
             f"{where}: stage {name!r} has unknown kind {disk.shown(kind)}; choose from {', '.join(KINDS)}"
         )
-    stage: Stage = _parse(KINDS[kind], {key: value for key, value in spec.items() if key != "kind"}, files, name)
+    own = {key: value for key, value in spec.items() if key not in ("kind", "resources")}
+    stage: Stage = _parse(KINDS[kind], own, files, name)
     return stage
 
 
@@ -300,9 +328,15 @@ def _parse(cls: type, raw: dict[str, Any], files: list[Path], stage: str) -> Any
             raise ConfigError(
                 f"{locate(str(key), files)}: unknown key {key!r} in {what}{did_you_mean(str(key), known)}"
             )
+    free = {item.name for item in fields(cls) if "Any" in str(item.type)}  # the parser would build what they name
+    for key in free & raw.keys():
+        if not isinstance(raw[key], Mapping):
+            raise ConfigError(f"{locate(key, files)}: `{key}` of {what} is no section; give it keys, or leave it out")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls)
+    parser.add_class_arguments(cls, skip=free)
     try:
-        return cls(**parser.instantiate_classes(parser.parse_object(raw)).as_dict())
+        typed = {key: value for key, value in raw.items() if key not in free}
+        values = parser.instantiate_classes(parser.parse_object(typed)).as_dict()
+        return cls(**values, **{key: raw[key] for key in free & raw.keys()})
     except (ArgumentError, argparse.ArgumentError) as error:
         raise ConfigError(f"{explain(str(error), files, known)} ({what})") from error

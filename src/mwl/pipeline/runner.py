@@ -1,16 +1,13 @@
 """`mwl run`: carries out the stages of a pipeline in order of need, several at a time, and can be stopped anywhere."""
 
-import multiprocessing
-import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import connection
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,9 @@ from mwl._extensions import import_files, imported_files
 from mwl.core.artifact import sha256_of
 from mwl.core.errors import MwlError, StageFailed
 from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
-from mwl.core.machine import cpu_cores, omp_threads
 from mwl.core.terminal import tell
 from mwl.experiments import tracking
-from mwl.pipeline import fingerprint, worker
+from mwl.pipeline import engines, fingerprint, worker
 from mwl.pipeline.checks import check_stage
 from mwl.pipeline.config import (
     DemonstrationsStage,
@@ -50,7 +46,7 @@ from mwl.training.schedule import split
 STATE = "state.json"
 PARENT = "mlflow_parent_run"
 LOCK = "lock"
-_GRACE_S = 60.0  # a round of the world model may take this long; checkpoints are written between rounds
+_MOST_LOST = 3  # times that a stage goes on after its worker was lost
 _MODULES = {
     "teacher": ("mwl.pipeline.produce", "mwl.teachers.train"),
     "demonstrations": ("mwl.pipeline.produce", "mwl.demonstrators.record"),
@@ -100,6 +96,7 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     import_files(pipeline.imports)
     for name, stage in stages.items():
         check_stage(name, stage, stages, locate(name, [path]))
+    engines.check(pipeline)
     plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
     folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
     with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
@@ -150,15 +147,26 @@ class _Run:
         self.pipeline, self.plans, self.display = pipeline, plans, display
         self.folder = pipeline.folder
         self.experiment = pipeline.experiment or pipeline.name
-        self.slots = pipeline.max_parallel or min(cpu_cores(), 4)
-        self.threads = omp_threads() or max(1, cpu_cores() // self.slots)
         self.digests: dict[str, str | None] = {}
-        self.running: dict[str, BaseProcess] = {}
+        self.running: set[str] = set()
+        self.lost: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
         self.ran: list[str] = []
         self.skipped: list[str] = []
-        self._context: BaseContext | None = None
         self._parent: str | None = None
+
+    @cached_property
+    def executor(self) -> engines.Executor:
+        """The engine, which is started for the first stage that must run."""
+        started = engines.start(self.pipeline)
+        try:
+            started.check({name: self.pipeline.resources_of(name) for name in self.plans})
+        except MwlError:
+            started.close()
+            raise
+        for notice in started.notices:
+            self.display.told(self.pipeline.engine, notice)
+        return started
 
     def go(self) -> None:
         """Start, watch and collect stages until all are done; what most others wait for comes first."""
@@ -170,7 +178,7 @@ class _Run:
                         continue
                     if self._skip(name):
                         waiting.remove(name)
-                    elif len(self.running) < self.slots:
+                    elif self.executor.has_room(self.pipeline.resources_of(name)):
                         waiting.remove(name)
                         self._start(name)
                 if self.running:
@@ -180,6 +188,9 @@ class _Run:
             self._stop_all()
             self._close_parent("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
+        finally:
+            if "executor" in vars(self):
+                self.executor.close()
 
     def _skip(self, name: str) -> bool:
         """Whether the stage's result is there and was made from the same configuration, inputs and code."""
@@ -195,8 +206,13 @@ class _Run:
         self.display.skipped(name)
         return True
 
-    def _start(self, name: str) -> None:
-        """Give the stage a process; its work folder survives only when it belongs to the same key and is unfinished."""
+    def _start(self, name: str, lost: str = "") -> None:
+        """Give the stage a process; its work folder survives only when it belongs to the same key and is unfinished.
+
+        Args:
+            name: the stage.
+            lost: how an earlier process of it was lost.
+        """
         plan, work = self.plans[name], work_folder(self.folder / name)
         state = _read_json(work / STATE)
         resumed = state.get("key") == self.keys[name] and "digest" not in state
@@ -212,8 +228,10 @@ class _Run:
             (work / leftover).unlink(missing_ok=True)
         write_json(work / STATE, {"key": self.keys[name]})
         parent = self._parent_run()
-        if not resumed:
+        if not resumed or plan.kind != "fit":  # a fit goes on with its run
             tracking.supersede(self.experiment, parent, name)
+        asked = self.pipeline.resources_of(name)
+        begins = "goes on from its last checkpoint" if resumed else "begins"
         job = Job(
             name=name,
             kind=plan.kind,
@@ -222,34 +240,34 @@ class _Run:
             work=str(work),
             experiment=self.experiment,
             parent_run=parent,
-            threads=self.threads,
-            tracking_uri=tracking.tracking_uri(),
+            threads=asked.cpus or self.executor.threads,
+            folder=str(Path.cwd()),
+            begins=f"{begins} after {lost}" if lost else begins,
             imports=tuple(map(str, imported_files())),
         )
-        process = self._processes().Process(target=worker.run, args=(job,), name=name)  # type: ignore[attr-defined]
-        process.start()
-        self.running[name] = process
+        self.executor.submit(job, asked)
+        self.running.add(name)
         self.display.started(name, work, resumed)
 
     def _watch(self) -> None:
         """Wait a moment for any stage to end, and collect those that did."""
-        connection.wait([process.sentinel for process in self.running.values()], timeout=0.25)
+        ended = self.executor.poll()
         self.display.refresh()
-        for name, process in list(self.running.items()):
-            if not process.is_alive():
-                process.join()
-                del self.running[name]
-                self._collect(name, process.exitcode)
+        for each in ended:
+            self.running.remove(each.name)
+            self._collect(each)
 
-    def _collect(self, name: str, exitcode: int | None) -> None:
-        work = work_folder(self.folder / name)
+    def _collect(self, ended: engines.Ended) -> None:
+        name, work = ended.name, work_folder(self.folder / ended.name)
         if not (work / worker.FINISHED).is_file():
+            failed = (work / worker.ERROR).is_file()
+            if ended.lost and not failed and self.lost[name] < _MOST_LOST:
+                self.lost[name] += 1
+                self.display.ended(name, ok=False, text=ended.why)
+                self._start(name, ended.why)
+                return
             self.display.ended(name, ok=False)
-            reason = f"its process ended with code {exitcode}" + (
-                " (out of memory?)" if exitcode == -signal.SIGKILL else ""
-            )
-            if (work / worker.ERROR).is_file():
-                reason = read_text(work / worker.ERROR)
+            reason = read_text(work / worker.ERROR) if failed else ended.why
             raise StageFailed(f"stage {name!r} failed: {reason} (log: {work / worker.LOG}; run again to go on)")
         self.digests[name] = fingerprint.folder_digest(self.folder / name)
         write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
@@ -259,28 +277,10 @@ class _Run:
 
     def _stop_all(self) -> None:
         """Ask every running stage to save and end; make it end when it does not."""
-        for process in self.running.values():
-            process.terminate()
-        deadline = time.monotonic() + _GRACE_S
-        for name, process in list(self.running.items()):
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
+        if self.running:
+            self.executor.cancel()
+        for name in self.running:
             self.display.ended(name, ok=False, text="stopped; run again to go on")
-        self.running.clear()
-
-    def _processes(self) -> BaseContext:
-        """Processes are forked from a server that has imported everything once, which saves 8 s per stage."""
-        if self._context is None:
-            os.environ.update({name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
-            # A stage that is stopped leaves semaphores to Python's own tracker, which frees them, but complains.
-            os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-            method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-            self._context = multiprocessing.get_context(method)
-            if method == "forkserver":
-                self._context.set_forkserver_preload(list(worker.PRELOAD))
-        return self._context
 
     def _parent_run(self) -> str:
         """MLflow run above all stages of this output folder; the same one when the pipeline goes on later."""

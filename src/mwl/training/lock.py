@@ -11,18 +11,19 @@ from mwl.core.files import reason, shown
 
 
 @contextmanager
-def held(path: Path, what: Path) -> Iterator[None]:
+def held(path: Path, what: Path, seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` for this process alone; the system lets go of it however the process ends.
 
     Args:
         path: the lock file, which is gone afterwards, with its folder where nothing else came to lie in it.
         what: what is held, for the message.
+        seconds: how long to wait for another process.
 
     Raises:
         BadInput: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=seconds)
     try:
         lock.acquire()
     except Timeout as error:
