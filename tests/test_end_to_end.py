@@ -11,6 +11,7 @@ from mwl.evaluation.record import Record
 from mwl.experiments import tracking
 from mwl.pipeline.config import load
 from mwl.pipeline.runner import run_pipeline
+from mwl.reports.pipeline import write_report
 
 ROOT = Path(__file__).parents[1]
 TINY = Path("conf/pipelines/tiny.yaml")
@@ -54,6 +55,16 @@ def test_tiny_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert len(parents) == 1
     assert len(children) == len(stages)
     assert all(run.info.status == "FINISHED" for run in runs)
+
+    report = write_report(TINY, [f"output={output}"]).read_text(encoding="utf-8")
+    assert f"{len(stages)} finished" in report
+    for film in ("instruction/instruction.mp4", "look_walk_tdmpc2/episode.mp4"):
+        assert f'src="{film}"' in report
+    assert report.count("environment steps") >= 2, "the agents' curves are on it"
+    note = tracking.client().get_run(parents[0].info.run_id).data.tags[tracking.NOTE_TAG]
+    assert all(f"/runs/{child.info.run_id}" in note for child in children)
+    guided = next(run for run in children if run.data.tags[tracking.STAGE_TAG] == "walk_guided")
+    assert "look\\_walk\\_guided" in guided.data.tags[tracking.NOTE_TAG], "a fit names its evaluations"
 
     again = run_pipeline(TINY, [f"output={output}"])
     assert again.ran == []

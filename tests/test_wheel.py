@@ -61,7 +61,8 @@ def package(environment: Path, here: Path) -> Path:
 
 def test_the_wheel_understands_instructions_in_an_empty_folder(environment: Path, tmp_path: Path) -> None:
     assert (package(environment, tmp_path) / "_shipped/data/agents/walk/model.ckpt").is_file()
-    assert (package(environment, tmp_path) / "py.typed").is_file()
+    for file in ("py.typed", "reports/page.html", "reports/charts.js"):
+        assert (package(environment, tmp_path) / file).is_file()
     assert "walk" in run(environment, tmp_path, "mwl", "instruct", "walk forward")
     assert not os.listdir(tmp_path)
 
@@ -77,4 +78,5 @@ def test_the_wheel_acts_and_learns_in_an_empty_folder(environment: Path, tmp_pat
     assert (tmp_path / "runs/expert/manifest.json").is_file()
     run(environment, tmp_path, "mwl", "run", "conf:pipelines/tiny.yaml")
     assert (tmp_path / "runs/tiny/comparison/comparison.png").is_file()
+    assert "(published)" in (tmp_path / "runs/tiny/report.html").read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in package(environment, tmp_path).rglob("*")} == shipped

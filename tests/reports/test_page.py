@@ -136,8 +136,8 @@ def test_a_reader_looks_into_a_curve(opened: Any) -> None:
     assert places()[-2:] == ["minutes of training", "return of episodes in training"]
     assert {"0", "20"} <= set(places())
 
-    # the drawing is 680 wide, its axis from 70 to 668 for 0 to 20 minutes: the middle, 369, is minute 10
-    middle = box["x"] + box["width"] * 369 / 680
+    # the drawing is 680 wide, its axis from 70 to 656 for 0 to 20 minutes: the middle, 363, is minute 10
+    middle = box["x"] + box["width"] * 363 / 680
     opened.mouse.move(middle, box["y"] + box["height"] / 2)
     told = figure.locator(".said").inner_text()
     value, at = map(float, re.findall(r"guided: (\S+) at (\S+)", told)[0])

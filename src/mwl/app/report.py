@@ -56,7 +56,8 @@ def print_report(result: Result, console: Console | None = None) -> None:
         for folder in folders:
             if (folder / name).is_file():
                 console.print(plain(f"{title}: {folder / name}"), highlight=False, soft_wrap=True)
-    console.print(plain(f"report: {result.folder / FILE}"), highlight=False, soft_wrap=True)
+    if (result.folder / FILE).is_file():
+        console.print(plain(f"report: {result.folder / FILE}"), highlight=False, soft_wrap=True)
     console.print(plain(f"MLflow: {tracking.ui_command()}"), highlight=False, soft_wrap=True)
     parent = result.folder / WORK / PARENT
     if parent.is_file():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mwl._places import find
 from mwl.core.errors import MissingFile
 from mwl.core.files import read_text
 
@@ -87,7 +88,7 @@ def printed() -> dict[tuple[str, str], Printed]:
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:
     try:
-        text = read_text(file)
-    except MissingFile:  # an installed package has no data folder
+        text = read_text(find(file))
+    except MissingFile:
         return
     yield from csv.DictReader(text.splitlines())

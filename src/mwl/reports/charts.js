@@ -1,6 +1,6 @@
 "use strict";
 // Draws each figure of class `chart` from the data within it: hover tells values, a frame zooms, a name hides its curve.
-const SIZE = { width: 680, height: 380, left: 70, right: 12, top: 12, bottom: 46 };
+const SIZE = { width: 680, height: 380, left: 70, right: 24, top: 12, bottom: 46 };
 const INNER = { width: SIZE.width - SIZE.left - SIZE.right, height: SIZE.height - SIZE.top - SIZE.bottom };
 
 function ticks([low, high]) {
