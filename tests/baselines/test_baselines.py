@@ -330,15 +330,19 @@ def test_a_sequence_begins_as_an_episode_does() -> None:
     assert torch.allclose(sequences["belief"][:, 0], belief, atol=1e-6)
 
 
-def test_imagined_actions_are_clipped_as_an_environment_clips_them() -> None:
+def test_imagined_actions_are_clipped_as_an_environment_clips_them(monkeypatch: pytest.MonkeyPatch) -> None:
     module = MAKE["dreamer_v3"]()
     fit(module, 8)
-    imagine, network = module.loss.actor_loss.model_based_env.world_model, module.agent.actor  # type: ignore[union-attr]
-    latent = {"state": torch.zeros(1, network.state_size), "belief": torch.zeros(1, network.belief_size)}
+    network = module.agent.actor
+    latent = TensorDict(
+        {"state": torch.zeros(1, network.state_size), "belief": torch.zeros(1, network.belief_size)}, [1]
+    )
     beliefs = []
     for action in (5.0, 1.0, 0.5):
-        rows = TensorDict({**latent, keys.ACTION: torch.full((1, 1), action)}, [1]).to(module.place)
-        beliefs.append(imagine(rows)["belief"])
+        acted = torch.full((1, 1), action, device=module.place)
+        monkeypatch.setattr(network, "distribution", lambda *_, acted=acted: (acted, torch.zeros_like(acted)))
+        imagined = module.loss.actor_loss.model_based_env.rollout(1, latent.to(module.place))  # type: ignore[union-attr]
+        beliefs.append(imagined[keys.NEXT, "belief"])
     assert torch.equal(beliefs[0], beliefs[1])
     assert not torch.equal(beliefs[1], beliefs[2])
 

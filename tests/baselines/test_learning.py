@@ -1,10 +1,13 @@
-"""Every baseline learns to swing up the pendulum of gymnasium, as well as public implementations of it do."""
+"""Every baseline begins in any environment, and learns to swing up gymnasium's pendulum as public ones of it do."""
 
 from pathlib import Path
 
 import pytest
+import torch
+from torchrl.envs.libs.dm_control import _has_dmc
 
 from mwl.app.cli import main
+from mwl.baselines import load_agent
 from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
 
@@ -39,3 +42,28 @@ def test_it_swings_up_the_pendulum(
     returned = evaluate(EvaluationConfig(PENDULUM, str(folder), episodes=EPISODES, seed=1000)).return_mean
     print(f"{config}: {returned:.1f} after {steps} steps")
     assert returned > threshold
+
+
+_DMC = pytest.param("dmc:walker-stand", 24, 6, marks=pytest.mark.skipif(not _has_dmc, reason="needs dm_control"))
+_DREAMER = ["--steps=1040", "--model.init_args.learning.train_ratio=1"]  # 16 environments times the 64 steps it draws
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("env", "sees", "acts"), [(PENDULUM, 3, 1), ("h1-stand", 51, 19), _DMC])
+@pytest.mark.parametrize(
+    "config", ["sac", "tqc", "ppo", "dreamer_v3", "dreamer_v3.yaml#cpu", "tdmpc2", "tdmpc2.yaml#cpu"]
+)
+def test_it_begins_in_any_environment(config: str, env: str, sees: int, acts: int, tmp_path: Path) -> None:
+    """As its file says, for some rounds: what it hands over acts there."""
+    name, _, variant = config.partition(".yaml")
+    asked = ["fit", "--config", f"conf/baselines/{name}.yaml{variant}", "--env", env, "--steps=64"]
+    asked += [
+        *(_DREAMER if name == "dreamer_v3" else ()),
+        "--output",
+        str(tmp_path / "agent"),
+        "--trainer.logger=false",
+    ]
+    assert main(asked) == 0
+    action = load_agent(tmp_path / "agent").act(torch.zeros(2, sees), 0)
+    assert action.shape == (2, acts)
+    assert action.abs().max() <= 1

@@ -25,8 +25,6 @@ class OffPolicyConfig:
     learning_starts: Count = 5000
     """Environment steps acted at random, before the first update."""
     discount: Between0And1 = 0.99
-    target_rate: Share = 0.005
-    """Share by which the target critics follow per update."""
 
     def __post_init__(self) -> None:
         if self.dropped >= QUANTILES:
@@ -66,6 +64,8 @@ class DreamerConfig:
     train_ratio: Positive = 1024.0
     """Steps replayed per environment step."""
     lr: Positive = 4e-5
+    warmup: Whole = 1000
+    """Updates over which the learning rate rises to `lr`."""
     learning_starts: Count = 1024
     """Environment steps acted at random, before the first update."""
 

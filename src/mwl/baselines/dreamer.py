@@ -7,8 +7,6 @@ from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
 from tensordict.nn import TensorDictSequential as Sequence
 from torch import Tensor, nn
-from torchrl.data import Bounded, Composite, Unbounded
-from torchrl.envs.model_based import DreamerEnv
 from torchrl.modules import (
     DreamerV3MLP,
     IndependentNormal,
@@ -17,7 +15,6 @@ from torchrl.modules import (
     RSSMRolloutV3,
     RSSMStateEstimatorV3,
     SymExpTwoHot,
-    WorldModelWrapper,
     symlog,
 )
 from torchrl.objectives import (
@@ -68,11 +65,6 @@ class DreamerNetwork(nn.Module):
         """A network of the latent's two parts."""
         return DreamerV3MLP(self.state_size + self.belief_size, outputs, depth, self.units, outscale)
 
-    def encode(self, features: Tensor) -> Tensor:
-        """Embedding `[..., U]` of features `[..., F]`."""
-        embedded: Tensor = self.encoder(symlog(features))
-        return embedded
-
     def seen(self, features: Tensor, before: TensorDictBase | None = None, begins: Tensor | None = None) -> TensorDict:
         """State and belief once features `[N, F]` are seen.
 
@@ -86,7 +78,7 @@ class DreamerNetwork(nn.Module):
             sizes = {"state": self.state_size, "belief": self.belief_size, "previous_action": self.action_size}
             before = TensorDict({name: features.new_zeros(count, size) for name, size in sizes.items()}, [count])
         now = before.clone(recurse=False)
-        now["encoded_latents"] = self.encode(features)
+        now["encoded_latents"] = self.encoder(symlog(features))
         now["is_init"] = torch.zeros(count, dtype=torch.bool, device=features.device) if begins is None else begins
         return RSSMStateEstimatorV3(self.prior, self.posterior)(now).select(*_FEATURES)
 
@@ -94,6 +86,42 @@ class DreamerNetwork(nn.Module):
         """Means and standard deviations `[..., A]` of actions: a normal distribution, as bounded as the authors'."""
         mean, spread = self.head(state, belief).chunk(2, dim=-1)
         return torch.tanh(mean), _STD[0] + (_STD[1] - _STD[0]) * torch.sigmoid(spread + 2)
+
+
+class Imagination(nn.Module):
+    """What the actor's loss asks of an environment; nothing has a gradient there, as the loss scores what was drawn.
+
+    TorchRL's own `DreamerEnv` checks and copies every step, which took most of an update's time on a CPU.
+
+    Args:
+        network: what acts, and what follows.
+        reward: of features `[..., S + B]`.
+    """
+
+    def __init__(self, network: DreamerNetwork, reward: nn.Module) -> None:
+        super().__init__()
+        self.network, self.reward = network, reward
+
+    def reset(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Begin where it is told to."""
+        return tensordict
+
+    @torch.no_grad()
+    def rollout(self, max_steps: int, tensordict: TensorDictBase, **_: Any) -> TensorDict:
+        """Latents, actions and rewards `[N, H]` from N latents on."""
+        states, beliefs, actions = [tensordict["state"]], [tensordict["belief"]], []
+        for _step in range(max_steps):
+            mean, std = self.network.distribution(states[-1], beliefs[-1])
+            actions.append(mean + std * torch.randn_like(mean))
+            _logits, state, belief = self.network.prior(states[-1], beliefs[-1], actions[-1])
+            states.append(state)
+            beliefs.append(belief)
+        state, belief = torch.stack(states, 1), torch.stack(beliefs, 1)
+        size = [len(state), max_steps]
+        after = TensorDict({"state": state[:, 1:], "belief": belief[:, 1:]}, size)
+        after[keys.REWARD] = self.reward(torch.cat([state[:, 1:], belief[:, 1:]], -1))
+        seen = {"state": state[:, :-1], "belief": belief[:, :-1], keys.ACTION: torch.stack(actions, 1)}
+        return TensorDict({**seen, keys.NEXT: after}, size)
 
 
 class DreamerAgent(BaselineAgent):
@@ -179,7 +207,8 @@ class DreamerModule(BaselineModule):
             return TensorDictModule(module, in_keys=in_keys, out_keys=list(out_keys))
 
         world = Sequence(
-            to(net.encode, [(keys.NEXT, keys.OBSERVATION)], (keys.NEXT, "encoded_latents")),
+            to(symlog, [(keys.NEXT, keys.OBSERVATION)], (keys.NEXT, "squashed")),
+            to(net.encoder, [(keys.NEXT, "squashed")], (keys.NEXT, "encoded_latents")),
             RSSMRolloutV3(
                 to(net.prior, inputs, (keys.NEXT, "prior_logits"), *after),
                 to(
@@ -198,27 +227,11 @@ class DreamerModule(BaselineModule):
             kl_mode="separate",
             unimix=_UNIMIX,
             num_reward_bins=_BINS,
+            reco_symlog=False,  # the decoder says what is squashed already; TorchRL's would squash its answer, too
             detach_output=False,
         )
-        model_loss.set_keys(pixels=keys.OBSERVATION, reco_pixels="decoded")
-        imagined = DreamerEnv(
-            WorldModelWrapper(
-                # an environment clips what is beyond its bounds, and so what the model learns from is clipped
-                Sequence(
-                    to(lambda action: action.clamp(-1, 1), [keys.ACTION], "clipped"),
-                    to(net.prior, [*_FEATURES, "clipped"], "_", *_FEATURES),
-                ),
-                Sequence(to(reward, _FEATURES, "reward_logits"), to(scalar, ["reward_logits"], keys.REWARD)),
-            ),
-            prior_shape=(net.state_size,),
-            belief_shape=(net.belief_size,),
-            device=self.place,
-        )
-        sizes = {"state": Unbounded(net.state_size), "belief": Unbounded(net.belief_size)}
-        imagined.observation_spec = Composite(**sizes).to(self.place)
-        imagined.state_spec = imagined.observation_spec.clone()
-        imagined.action_spec = Bounded(-1.0, 1.0, (action_size,)).to(self.place)
-        imagined.reward_spec = Unbounded((1,)).to(self.place)
+        model_loss.set_keys(pixels="squashed", reco_pixels="decoded")
+        imagined = Imagination(net, nn.Sequential(reward, scalar)).to(self.place)
         actor = ProbabilisticTensorDictSequential(
             to(net.distribution, _FEATURES, "loc", "scale"),
             ProbabilisticTensorDictModule(
@@ -241,9 +254,7 @@ class DreamerModule(BaselineModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The authors' own."""
         assert self.loss is not None
-        # methods are no modules to the losses: encoder and actor are known through the network alone
-        both = {id(value): value for value in (*self.loss.parameters(), *self.network.parameters())}
-        return DreamerV3Optimizer(list(both.values()), lr=self.learning.lr)
+        return DreamerV3Optimizer(self.loss.parameters(), lr=self.learning.lr, warmup_steps=self.learning.warmup)
 
     def see(self, features: Tensor) -> None:
         """Nothing: features are squashed, not standardised."""

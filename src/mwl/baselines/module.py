@@ -21,6 +21,7 @@ from mwl.core.errors import BadInput, NonFiniteLoss
 from mwl.world_model.observation import Observer
 
 _OFF_POLICY = OffPolicyConfig()
+_TARGET_RATE = 0.005  # by which target critics follow, as published
 _LOSSES: dict[str, type[LossModule]] = {"sac": SACLoss, "tqc": TQCLoss}
 
 
@@ -275,6 +276,6 @@ class OffPolicyModule(BaselineModule):
         for i in range(updates):
             losses = self.loss(self.as_seen(data.replay.sample()[0]))
             self.step(losses["loss_actor"] + losses["loss_qvalue"] + losses["loss_alpha"], i == updates - 1)
-            self.follow(self.loss, "qvalue_network", self.learning.target_rate)
+            self.follow(self.loss, "qvalue_network", _TARGET_RATE)
             total = losses.detach() if i == 0 else total + losses.detach()
         return {str(name): float(value) / updates for name, value in total.items()}
