@@ -16,13 +16,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
 
 from mwl.evaluation.table import report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 WORDS = {  # what each is told again and again; "none" are the experts
@@ -30,6 +33,7 @@ WORDS = {  # what each is told again and again; "none" are the experts
     "agent:walk": ("walk two metres", "fold the laundry", "walk forward"),
     "agent:reach": ("go to the target", "fold the laundry", "touch the target"),
 }
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVERY, PATIENCE = 10.0, 120.0  # s between two instructions; s for what takes some seconds where nothing else runs
 
 
@@ -47,12 +51,13 @@ def playground(*flags: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def visit(address: str, width: int, height: int) -> Iterator[Page]:
+def visit(address: str, width: int, height: int) -> Iterator["Page"]:
     """The page in a browser, without the notice that it draws without a GPU."""
-    chromium = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+    from playwright.sync_api import sync_playwright
+
     flags = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
@@ -63,7 +68,7 @@ def visit(address: str, width: int, height: int) -> Iterator[Page]:
         browser.close()
 
 
-def tell(page: Page, words: str) -> None:
+def tell(page: "Page", words: str) -> None:
     """Type and press Enter."""
     box = page.locator('xpath=//*[text()="Tell it"]/following::input[1]')
     box.fill(words)
@@ -110,10 +115,10 @@ def use(agent: str, minutes: float) -> list[str]:
 def photograph(folder: Path) -> None:
     """The pictures of the documents."""
 
-    def shot(page: Page, name: str) -> None:
+    def shot(page: "Page", name: str) -> None:
         page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=80)
 
-    def until(page: Page, text: str) -> None:
+    def until(page: "Page", text: str) -> None:
         page.get_by_text(text).first.wait_for()
 
     with playground() as (address, _), visit(address, 1280, 800) as page:
@@ -138,6 +143,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="take the pictures of the documents instead")
     parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
+    if find_spec("playwright") is None or CHROMIUM is None:
+        print("this needs Chromium and the package playwright: nothing measured", file=sys.stderr)
+        return
     if options.pictures is not None:
         photograph(options.pictures)
         return

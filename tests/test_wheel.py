@@ -13,32 +13,41 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", "src", "data", "conf")
 LIMIT = 40 * 2**20  # bytes of the wheel
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel, which takes its dependencies from the one that runs the tests."""
-    pytest.importorskip("setuptools", minversion="77")
-    place = tmp_path_factory.mktemp("wheel")
+def installed_wheel(place: Path) -> Path:
+    """A virtual environment with the wheel, which takes its dependencies from the one that runs this."""
     for name in SOURCES:  # a copy, as the build leaves files beside its sources
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, place)
         else:
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(place)]
-    subprocess.run([*pip, *build], check=True)
+    subprocess.run([*PIP, *build], check=True)
     (wheel,) = place.glob("mwl-*.whl")
     assert wheel.stat().st_size <= LIMIT
     folder = place / "venv"
-    venv.create(folder, symlinks=True)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # read after what is in the folder
-    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--force-reinstall", str(wheel)]
-    subprocess.run([*pip, "--python", str(folder / "bin/python"), *install], check=True)
+    with_own(folder, "--no-compile", "--force-reinstall", str(wheel))
     for name in SOURCES:  # nothing may be found there any more
         shutil.rmtree(place / name, ignore_errors=True)
     return folder
+
+
+def with_own(folder: Path, *what: str) -> None:
+    """Make an environment in which only what is told is its own, and the rest of the one that runs this."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # read after what is in the folder
+    install = ["install", "--quiet", "--no-index", "--no-deps", *what]
+    subprocess.run([*PIP, "--python", str(folder / "bin/python"), *install], check=True)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel."""
+    pytest.importorskip("setuptools", minversion="77")
+    return installed_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def run(environment: Path, here: Path, *command: str) -> str:
