@@ -106,7 +106,6 @@ class Place:
         needed = [word for word in needed if word.startswith("runs/") and not (self.folder / word).exists()]
         if needed and not reason:
             reason = f"needs {needed[0]}, which a training leaves"
-        print(f"{page}: {command}", file=sys.stderr, flush=True)
         if reason and not (self.whole and reason == "long"):
             outcome, failed = f"parsed: {reason}", False
             try:
@@ -119,6 +118,7 @@ class Place:
             self._serve(page, command, words)
         else:
             self._run(page, command, words)
+        print(f"{page}: {command}: {self.met[-1].outcome}", file=sys.stderr, flush=True)
 
     def _run(self, page: str, command: str, words: list[str]) -> None:
         short = words
