@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -34,19 +35,22 @@ from mwl.core.files import write_text
 from mwl.core.machine import processor
 
 LIMIT, UP = 600.0, 120.0  # s for a command, and until a server says its address
+SHORT = {**FEWER, "--episodes": "2"}  # a spread needs two
 SERVES = ("playground", "ui")  # until Ctrl-C
 TRIED = ("--trainer.fast_dev_run", "true")  # one batch, nothing kept
 PARSED = {  # commands that are not carried out, and why
     r"(^| )make setup|^source |^pip install mwl": "done beforehand",
     r"git clone|pip install": "needs the network",
-    r"my_|picture\.png|clips/|\.bvh|--chat-url|--encoder": "needs a file or a server of the reader's",
-    r"--experiment demo|runs/demo|mwl report": "needs the demo",
+    r"--resume": "needs an interrupted fit",
+    r"(?<!runs/)my_|picture\.png|clips/|\.bvh|--chat-url|--encoder": "needs a file or a server of the reader's",
+    r"--experiment demo|runs/demo/|mwl report": "needs the demo",
     r"--device cuda": "needs a GPU",
     r"^make |mwl run|motion train|^python benchmarks/": "long",
 }
 WHEEL = ("README", "install", "get-started", "instructions", "playground")  # whose commands need no repository
 _PLAIN = re.compile(r"^```\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`((?:mwl|make) [^`]+)`")
+_FILE = re.compile(r"in `(\S+\.yaml)`:\n *```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)  # that a guide has one write
 _TARGET = re.compile(r"(?:>|--out|--output|--video)[ =](\S+)")
 
 
@@ -96,6 +100,9 @@ class Place:
 
     def enter(self, page: str, command: str) -> None:
         """Carry a command out, or parse it where it needs what is not here."""
+        if any(one.command == command and not one.failed for one in self.met):
+            self.met.append(Met(page, command, "typed above"))
+            return
         words = shlex.split(command, comments=True)
         line = " ".join(words)
         self.told |= {target.strip("'\"") for target in _TARGET.findall(line)}
@@ -123,7 +130,7 @@ class Place:
     def _run(self, page: str, command: str, words: list[str]) -> None:
         short = words
         if not self.whole:
-            short = [FEWER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+            short = [SHORT.get(before, word) for before, word in zip(["", *words], words, strict=False)]
             if words[1] == "fit" and not {"--print_config", TRIED[0]} & set(words):
                 short = [*short, *TRIED]
         line, begun = command if short == words else shlex.join(short), time.monotonic()
@@ -194,6 +201,10 @@ def in_clone(scratch: Path, only: str, whole: bool) -> tuple[list[Met], list[str
     with_own(folder / ".venv", "--no-build-isolation", "--editable", str(folder))
     (scratch / "home").mkdir()
     place = Place(folder, folder / ".venv/bin", scratch / "home", whole)
+    for guide in GUIDES:
+        for name, content in _FILE.findall(guide.read_text(encoding="utf-8")):
+            (folder / name).write_text(textwrap.dedent(content))
+            place.told.add(name)
     for page, command in commands():
         if only in page:
             place.enter(page, command)
@@ -227,8 +238,9 @@ no repository once more in an empty folder, with the wheel installed. `{asked}` 
 {processor()}, beside other work.
 
 * *done*: as it stands; the seconds are of wall clock.
-* *shortened*: with one episode, two steps a clause, or one batch of a training (`{" ".join(TRIED)}`).
+* *shortened*: with two episodes, two steps a clause, or one batch of a training (`{" ".join(TRIED)}`).
 * *serves*: it said its address and was ended by Ctrl-C.
+* *typed above*: the page has a command of another one.
 * *parsed*: flags and files were checked, nothing was carried out, for the reason given.
 
 Dependencies were there beforehand: what `make setup` takes is not in these times.
