@@ -1,7 +1,7 @@
 """What a newcomer meets: every command of README and guides, typed in a fresh clone and, where it needs no repository,
 in an empty folder with the wheel. Writes a log with times and with what was left behind.
 
-    python tests/docs/newcomer.py [--only PAGE] [--long] [--log docs/log/2026-12-newcomer.md]
+    python tests/docs/newcomer.py [--only PAGE] [--long] [--log FILE]
 
 What takes long is shortened as the tests do, or only parsed, and the log says so; `--long` carries it out as it stands.
 Dependencies are taken from the environment that runs this, as in `tests/test_wheel.py`: `make setup` would load them
