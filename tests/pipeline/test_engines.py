@@ -317,3 +317,52 @@ def test_a_pipeline_on_a_ray_of_its_own_is_stopped_and_goes_on(pipeline: Path, l
 def test_a_pipeline_sent_by_submitit_is_stopped_and_goes_on(pipeline: Path) -> None:
     pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
     check_stopped(pipeline, ["engine=slurm", "slurm.cluster=local"])
+
+
+SLURM = {  # what submitit asks of it: jobs are process groups of this machine
+    "sbatch": """
+        for script; do :; done
+        setsid sh -c 'echo $$ > $0.pid; SLURM_JOB_ID=$$ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 \\
+            SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 exec bash $0' "$script" > "$script.log" 2>&1 &
+        while ! [ -s "$script.pid" ]; do sleep 0.1; done
+        cp "$script" "$(dirname "$0")/$(cat "$script.pid").sh"
+        echo "Submitted batch job $(cat "$script.pid")"
+    """,
+    "srun": """
+        while :; do case "$1" in --output|--error) shift 2;; --*) shift;; *) break;; esac; done
+        exec "$@"
+    """,
+    "sacct": """
+        echo "JobID|State|NodeList"
+        for job in $(ls "$(dirname "$0")" | sed -n "s/[.]sh$//p"); do
+            kill -0 "$job" 2>/dev/null && echo "$job|RUNNING|here" || echo "$job|NODE_FAIL|here"
+        done
+    """,
+    "scancel": 'kill -TERM -- "-$1"',
+}
+
+
+@pytest.mark.slow
+def test_a_slurm_node_is_lost_in_mid_training(
+    pipeline: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`engines.md`: what a stage takes is asked of SLURM, and a job whose node fails goes on as another job."""
+    pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    (tmp_path / "bin").mkdir()
+    for name, script in SLURM.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hush")
+    run_pipeline(pipeline, ["output=runs/whole", "experiment=whole"])
+    asked = ["slurm.slurm_partition=long", "resources={cpus: 2, memory: 3}"]
+    assert mwl_run(["engine=slurm", *asked, *killing("toy.KillsMachine")]).wait() == 0
+    assert log("one")[0].startswith("mwl: one begins, on ")
+    assert log("one")[1].startswith("mwl: one goes on from its last checkpoint after its job ")
+    assert weight("runs/toy/one") == weight("runs/whole/one")
+    check_store("one")
+    sent = [file.read_text() for file in (tmp_path / "bin").glob("*.sh")]
+    assert len(sent) == 2
+    for line in ("#SBATCH --cpus-per-task=2", "#SBATCH --mem=3GB", "#SBATCH --partition=long"):
+        assert all(line in text for text in sent)
+    assert not [file for file in Path("runs").rglob("*") if file.is_file() and b"hush" in file.read_bytes()]

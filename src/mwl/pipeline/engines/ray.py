@@ -75,6 +75,8 @@ class RayExecutor(Executor):
             code = self._ray.get(task)
         except self._ray.exceptions.RayTaskError as error:
             return Ended(name, str(error).strip().splitlines()[-1])
+        except self._ray.exceptions.LocalRayletDiedError:  # nothing can be started from here any more
+            return Ended(name, "Ray on this machine is gone")
         except self._ray.exceptions.RayError as error:
             return Ended(name, f"its worker was lost ({type(error).__name__})", lost=True)
         return Ended(name, f"its process ended with code {code}", lost=code == -signal.SIGKILL)

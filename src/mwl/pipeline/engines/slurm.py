@@ -11,7 +11,6 @@ from mwl.pipeline import worker
 from mwl.pipeline.config import Resources
 from mwl.pipeline.engines.attached import Attached
 from mwl.pipeline.engines.executor import GRACE_S, Ended, Executor
-from mwl.training.fit import WORK
 
 
 class Preemptible(Attached):
@@ -38,8 +37,10 @@ class SlurmExecutor(Executor):
     def __init__(self, slots: float, parameters: Mapping[str, Any], folder: Path) -> None:
         import submitit
 
+        from mwl.training.fit import work_folder  # brings torch, which a job need not import twice
+
         super().__init__(slots, omp_threads() or 1, [])
-        self._submitit, self._parameters, self._folder = submitit, dict(parameters), folder / WORK / "slurm"
+        self._submitit, self._parameters, self._folder = submitit, dict(parameters), work_folder(folder / "_slurm")
         self._cluster = self._parameters.pop("cluster", "slurm")
         self._jobs: dict[str, Any] = {}
         self._sender({})
