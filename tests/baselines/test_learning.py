@@ -22,6 +22,11 @@ _PPO += ["--data.init_args.num_envs=4", "--data.init_args.steps_per_round=1024"]
 # -172 - 44 = -216. It has no TQC there and no TD-MPC2, which are held to SAC's.
 OFF_POLICY, ON_POLICY = -195.0, -216.0
 
+# Public code of TD-MPC2 returned -32 +- 10 on starts that were kind. From a start that needs no swing the best policy
+# returns about 0, from one that needs one -120, from one that needs two -235; -32 is one swing in four starts. Of these
+# 50 starts six need none, so that among the best eight a quarter swing once: 2 x -120 / 8 = -30.
+KIND, OF_KIND_STARTS = 8, -32.0 - 10.0
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -39,9 +44,12 @@ def test_it_swings_up_the_pendulum(
     folder = tmp_path / "agent"
     asked = ["fit", "--config", f"conf/baselines/{config}", "--env", PENDULUM, "--steps", str(steps), *settings]
     assert main([*asked, "--output", str(folder), "--trainer.logger=false"]) == 0
-    returned = evaluate(EvaluationConfig(PENDULUM, str(folder), episodes=EPISODES, seed=1000)).return_mean
-    print(f"{config}: {returned:.1f} after {steps} steps")
-    assert returned > threshold
+    record = evaluate(EvaluationConfig(PENDULUM, str(folder), episodes=EPISODES, seed=1000))
+    kind = sum(sorted(record.returns)[-KIND:]) / KIND
+    print(f"{config}: {record.return_mean:.1f} after {steps} steps, {kind:.1f} of its best starts")
+    assert record.return_mean > threshold
+    if config.startswith("tdmpc2"):
+        assert kind > OF_KIND_STARTS
 
 
 _DMC = pytest.param("dmc:walker-stand", 24, 6, marks=pytest.mark.skipif(not _has_dmc, reason="needs dm_control"))

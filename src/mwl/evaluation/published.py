@@ -15,7 +15,7 @@ FOLDER = Path("data/published")
 
 @dataclass(frozen=True)
 class Published:
-    """Return of a method on a task of HumanoidBench, H1 without hands, as its public result files say."""
+    """Return of a method on a task of HumanoidBench, H1 without hands, or on the pendulum, as its public files say."""
 
     task: str
     method: str
@@ -23,7 +23,7 @@ class Published:
     """Environment steps."""
     mean: float
     sd: float
-    """Over training seeds."""
+    """Over training seeds; on the pendulum over the episodes of one."""
     seeds: int
     source: str
 
@@ -42,8 +42,8 @@ class Printed:
 
 
 @cache
-def published() -> tuple[Published, ...]:
-    """All returns on HumanoidBench that are at hand; none where the folder is not."""
+def published(file: str = "humanoidbench.csv") -> tuple[Published, ...]:
+    """All returns of a file of the folder; none where that is not."""
     return tuple(
         Published(
             task=row["task"],
@@ -54,7 +54,7 @@ def published() -> tuple[Published, ...]:
             seeds=int(row["seeds"]),
             source=row["source"],
         )
-        for row in _rows(FOLDER / "humanoidbench.csv")
+        for row in _rows(FOLDER / file)
     )
 
 
