@@ -1,7 +1,7 @@
 """What a newcomer meets: every command of README and guides, typed in a fresh clone and, where it needs no repository,
 in an empty folder with the wheel. Writes a log with times and with what was left behind.
 
-    python tests/docs/newcomer.py [--only PAGE] [--long] [--log FILE]
+    python tests/docs/newcomer.py [--only PAGE] [--long] [--minutes N] [--log FILE]
 
 What takes long is shortened as the tests do, or only parsed, and the log says so; `--long` carries it out as it stands.
 Dependencies are taken from the environment that runs this, as in `tests/test_wheel.py`: `make setup` would load them
@@ -82,12 +82,14 @@ class Place:
         programs: folder of `mwl` and `python`.
         home: of the newcomer, empty at first.
         whole: whether nothing is shortened.
+        until: when, by the monotonic clock, nothing more is typed.
     """
 
     folder: Path
     programs: Path
     home: Path
     whole: bool
+    until: float = float("inf")
     met: list[Met] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     """Files that the commands were told to write."""
@@ -102,6 +104,9 @@ class Place:
         """Carry a command out, or parse it where it needs what is not here."""
         if any(one.command == command and not one.failed for one in self.met):
             self.met.append(Met(page, command, "typed above"))
+            return
+        if time.monotonic() > self.until:
+            self.met.append(Met(page, command, "left out: the time was up"))
             return
         words = shlex.split(command, comments=True)
         line = " ".join(words)
@@ -194,13 +199,13 @@ def commands() -> Iterator[tuple[str, str]]:
             )
 
 
-def in_clone(scratch: Path, only: str, whole: bool) -> tuple[list[Met], list[str]]:
+def in_clone(scratch: Path, only: str, whole: bool, minutes: float) -> tuple[list[Met], list[str]]:
     """What came of the commands in a fresh clone, and what they left that they were not told to write."""
     folder = scratch / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     with_own(folder / ".venv", "--no-build-isolation", "--editable", str(folder))
     (scratch / "home").mkdir()
-    place = Place(folder, folder / ".venv/bin", scratch / "home", whole)
+    place = Place(folder, folder / ".venv/bin", scratch / "home", whole, time.monotonic() + 60 * minutes)
     for guide in GUIDES:
         for name, content in _FILE.findall(guide.read_text(encoding="utf-8")):
             (folder / name).write_text(textwrap.dedent(content))
@@ -215,13 +220,13 @@ def in_clone(scratch: Path, only: str, whole: bool) -> tuple[list[Met], list[str
     return place.met, status.stdout.splitlines()
 
 
-def in_empty_folder(scratch: Path, only: str, whole: bool) -> tuple[list[Met], list[str]]:
+def in_empty_folder(scratch: Path, only: str, whole: bool, minutes: float) -> tuple[list[Met], list[str]]:
     """The same with the wheel, beside `runs`."""
     (scratch / "wheel").mkdir()
     environment, folder = installed_wheel(scratch / "wheel"), scratch / "empty"
     folder.mkdir()
     (scratch / "other_home").mkdir()
-    place = Place(folder, environment / "bin", scratch / "other_home", whole)
+    place = Place(folder, environment / "bin", scratch / "other_home", whole, time.monotonic() + 60 * minutes)
     for page, command in commands():
         command = command.removeprefix(".venv/bin/")
         if page in WHEEL and only in page and command.startswith("mwl "):
@@ -241,6 +246,7 @@ no repository once more in an empty folder, with the wheel installed. `{asked}` 
 * *shortened*: with two episodes, two steps a clause, or one batch of a training (`{" ".join(TRIED)}`).
 * *serves*: it said its address and was ended by Ctrl-C.
 * *typed above*: the page has a command of another one.
+* *left out*: the time that `--minutes` gives was up.
 * *parsed*: flags and files were checked, nothing was carried out, for the reason given.
 
 Dependencies were there beforehand: what `make setup` takes is not in these times.
@@ -264,13 +270,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="PAGE", help="pages with this in their name")
     parser.add_argument("--long", action="store_true", help="shorten nothing")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="of typing, in each of the two places")
     parser.add_argument("--log", type=Path, metavar="FILE", help="where to write it")
     options = parser.parse_args()
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as scratch:
-        asked = (Path(scratch), options.only, options.long)
+        asked = (Path(scratch), options.only, options.long, options.minutes)
         parts = {"a fresh clone": in_clone(*asked), "an empty folder, with the wheel": in_empty_folder(*asked)}
-    text = page_of(parts, f"python tests/docs/newcomer.py{' --long' * options.long}")
+    text = page_of(parts, shlex.join(["python", "tests/docs/newcomer.py", *sys.argv[1:]]))
     if options.log:
         write_text(options.log, text)
     else:
