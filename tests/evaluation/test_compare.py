@@ -176,6 +176,8 @@ def test_folder_holds_table_plot_and_json(store: str, tmp_path: Path) -> None:
     assert measured.convergence_steps is not None
     assert 8000 <= measured.convergence_steps <= 12_000, "the curve reaches its level at 8000, five points are averaged"
     assert read_comparison(tmp_path / "out")[0] == rows
+    (run,) = tracking.find_runs(store, "tags.`mwl.kind` = 'comparison'")
+    assert run.data.tags[tracking.STAGE_TAG] == "out", "by which a later run of the stage replaces it"
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
     assert "| h1-walk | guided | 850.0 |" in (tmp_path / "out" / "table.md").read_text()
 

@@ -288,8 +288,9 @@ def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str
         def log(run_id: str) -> None:
             tracking.client().log_artifacts(run_id, str(folder))
 
+        tags = {tracking.KIND_TAG: "comparison", tracking.STAGE_TAG: output.name}
         try:
-            tracking.record(experiment, output.name, log, parent=parent, tags={tracking.KIND_TAG: "comparison"})
+            tracking.record(experiment, output.name, log, parent=parent, tags=tags)
         except MwlError as error:
             tell(f"{error}; the comparison is not in MLflow, it lies in {output}")
     return comparison.rows
