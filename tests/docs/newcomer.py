@@ -45,6 +45,7 @@ PARSED = {  # commands that are not carried out, and why
     r"(?<!runs/)my_|picture\.png|clips/|\.bvh|--chat-url|--encoder": "needs a file or a server of the reader's",
     r"--experiment demo|runs/demo/|mwl report": "needs the demo",
     r"--device cuda": "needs a GPU",
+    r"^ray |^mlflow server|address=10\.": "needs a second machine",
     r"^make |mwl run|motion train|^python benchmarks/": "long",
 }
 WHEEL = ("README", "install", "get-started", "instructions", "playground")  # whose commands need no repository

@@ -319,6 +319,32 @@ def test_a_pipeline_sent_by_submitit_is_stopped_and_goes_on(pipeline: Path) -> N
     check_stopped(pipeline, ["engine=slurm", "slurm.cluster=local"])
 
 
+@pytest.mark.slow
+def test_a_job_that_is_preempted_saves_and_is_queued_again(pipeline: Path, place: Path) -> None:
+    """`engines.md`: the signal that SLURM sends when it needs the machine, or when the job's time is up."""
+    submitit = pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    from mwl.pipeline.engines.slurm import Preemptible
+
+    run_pipeline(pipeline, ["output=runs/whole"])
+    Path("runs/toy/_work/one").mkdir(parents=True)
+    content = yaml.safe_load(Path("stage.yaml").read_text())
+    content["model"]["class_path"] = "toy.Slow"
+    path = worker.write(job("one", config={**content, "checkpoint_every_s": 600}))
+    executor = submitit.AutoExecutor(folder=place / "jobs", cluster="local")
+    executor.update_parameters(timeout_min=10)
+    sent = executor.submit(Preemptible(), str(path), {})
+    while not Path("was here").exists():
+        time.sleep(0.1)
+    waiting = subprocess.check_output(["ps", "-o", "ppid=", "-p", log("one")[0].split()[-1]])
+    os.kill(int(waiting), signal.SIGUSR2)
+    assert sent.result() == 0
+    assert [line.partition(", on ")[0] for line in log("one")] == [
+        "mwl: one begins",
+        "mwl: one goes on from its last checkpoint",
+    ]
+    assert weight("runs/toy/one") == weight("runs/whole/one")
+
+
 SLURM = {  # what submitit asks of it: jobs are process groups of this machine
     "sbatch": """
         for script; do :; done

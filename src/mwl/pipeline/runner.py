@@ -231,7 +231,7 @@ class _Run:
         if not resumed or plan.kind != "fit":  # a fit goes on with its run
             tracking.supersede(self.experiment, parent, name)
         asked = self.pipeline.resources_of(name)
-        begins = "goes on from its last checkpoint" if resumed else "begins"
+        begins = worker.GOES_ON if resumed else worker.BEGINS
         job = Job(
             name=name,
             kind=plan.kind,

@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ ERROR = "error.txt"
 FINISHED = "finished.json"
 PROGRESS = "progress.json"
 JOB = "job.json"
+BEGINS, GOES_ON = "begins", "goes on from its last checkpoint"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PRELOAD = (
     "mlflow",
@@ -105,10 +106,18 @@ def run_file(path: Path, *, attached: bool = False) -> None:
     try:
         with held(work.with_name(f"{work.name}.stage.lock"), Path(job.output), seconds=_LAST_ONE_S):
             if not (work / FINISHED).is_file():  # by one that was taken for lost
-                run(job, {})
+                run(_queued_again(job), {})
     except BadInput as error:  # whoever waits for the stage sees its folder alone
         write_text(work / ERROR, told(str(error)))
         raise
+
+
+def _queued_again(job: Job) -> Job:
+    """The job; one that an engine stopped and begins again by itself says so."""
+    from mwl.training.resume import has_checkpoint
+
+    again = job.begins == BEGINS and has_checkpoint(Path(job.work))
+    return replace(job, begins=GOES_ON) if again else job
 
 
 def run(job: Job, variables: Mapping[str, str]) -> None:
