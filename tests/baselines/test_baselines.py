@@ -377,9 +377,9 @@ LEARNERS: dict[str, tuple[Callable[[], BaselineModule], int, int]] = {
 LEARNERS["ppo"] = lambda: PPOModule(PPOConfig(hidden=(32, 32), lr=3e-3, discount=0.9)), 3072, 128
 LEARNERS["dreamer_v3"] = (
     lambda: DreamerModule(
-        DreamerConfig(units=32, batch_size=16, length=8, train_ratio=128, lr=3e-3, learning_starts=200)
+        DreamerConfig(units=32, batch_size=16, length=8, train_ratio=128, lr=3e-3, learning_starts=200, warmup=100)
     ),
-    1296,
+    1000,
     4,
 )
 
