@@ -39,8 +39,9 @@ class Case:
     settings: dict[str, float] = field(default_factory=dict)
 
     def folder(self, seed: int) -> Path:
-        """Where the fit of a seed lies."""
-        return FOLDER / f"{self.config.partition('.')[0]}-{self.env.replace(':', '_')}-{seed}"
+        """Where the fit of a seed lies; sizes for a CPU have the name of their method."""
+        method, _, variant = self.config.removesuffix("#cpu").partition(".yaml")
+        return FOLDER / f"{variant.removeprefix('#') or method}-{self.env.replace(':', '_')}-{seed}"
 
     def fit(self, seed: int) -> None:
         """Fit one seed, or go on with it."""
@@ -82,7 +83,7 @@ _PENDULUM = {
 }  # as rl-baselines3-zoo has it
 CASES = [
     Case("gym:Pendulum-v1", "sac.yaml", "SAC", 10_000),
-    Case("gym:Pendulum-v1", "tqc.yaml", "TQC", 10_000),
+    Case("gym:Pendulum-v1", "sac.yaml#tqc", "TQC", 10_000),
     Case(
         "gym:Pendulum-v1", "ppo.yaml", "PPO", 100_000,
         {**_PENDULUM, "data.init_args.num_envs": 4, "data.init_args.steps_per_round": 1024},

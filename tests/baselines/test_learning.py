@@ -44,7 +44,7 @@ def test_each_cell_stands_beside_what_is_published_of_its_method(tmp_path: Path)
     ("config", "steps", "settings", "threshold"),
     [
         ("sac.yaml", 10_000, [], OFF_POLICY),
-        ("tqc.yaml", 10_000, [], OFF_POLICY),
+        ("sac.yaml#tqc", 10_000, [], OFF_POLICY),
         ("ppo.yaml", 100_000, _PPO, ON_POLICY),
         ("tdmpc2.yaml#cpu", 20_000, [], OFF_POLICY),
     ],
@@ -70,7 +70,7 @@ _DREAMER = ["--steps=1040", "--model.init_args.learning.train_ratio=1"]  # 16 en
 @pytest.mark.slow
 @pytest.mark.parametrize(("env", "sees", "acts"), [(PENDULUM, 3, 1), ("h1-stand", 51, 19), _DMC])
 @pytest.mark.parametrize(
-    "config", ["sac", "tqc", "ppo", "dreamer_v3", "dreamer_v3.yaml#cpu", "tdmpc2", "tdmpc2.yaml#cpu"]
+    "config", ["sac", "sac.yaml#tqc", "ppo", "dreamer_v3", "dreamer_v3.yaml#cpu", "tdmpc2", "tdmpc2.yaml#cpu"]
 )
 def test_it_begins_in_any_environment(config: str, env: str, sees: int, acts: int, tmp_path: Path) -> None:
     """As its file says, for some rounds: what it hands over acts there."""

@@ -192,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
 
     sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
+    sub.add_argument("folder", type=Path, nargs="?", help="of a pipeline: what is measured of it by now, cells not run")
     sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
     sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
     sub.add_argument("--format", default="table", choices=("table", "markdown", "latex", "csv"))
@@ -414,12 +415,23 @@ def _compare(options: argparse.Namespace) -> int:
     folder = None if options.output is None else output_folder(options.output, force=options.force)
     page = None if options.html is None else output_file(options.html, force=options.force, endings=(".html",))
     from mwl.core.artifact import atomic_folder
-    from mwl.evaluation.compare import compare_experiment, newest_experiment, to_json, write_comparison
+    from mwl.evaluation.compare import (
+        compare_experiment,
+        compare_pipeline,
+        newest_experiment,
+        to_json,
+        write_comparison,
+    )
     from mwl.evaluation.table import comparison_texts
 
     tracking.check()
-    experiment = options.experiment or newest_experiment()
-    comparison = compare_experiment(experiment, options.against)
+    if options.folder is not None and options.experiment is not None:
+        raise BadInput(f"{options.folder} and --experiment {options.experiment}: name one of them")
+    if options.folder is not None:
+        experiment, comparison = str(options.folder), compare_pipeline(options.folder, options.against)
+    else:
+        experiment = options.experiment or newest_experiment()
+        comparison = compare_experiment(experiment, options.against)
     texts = comparison_texts(comparison.rows, comparison.agents, wide=options.wide, against=options.against)
     if options.json or options.format == "table":
         _print(options.json, to_json(comparison.rows, comparison.agents), texts["table"])

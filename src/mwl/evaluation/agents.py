@@ -168,11 +168,27 @@ def best_shipped(task: str) -> str:
     with suppress(UnknownAgent):
         find_agent(task)
         return f"agent:{task.removeprefix('h1-')}"
-    records = [Record.read(file) for file in find_each(RESULTS_FOLDER, "*.json").values()]
-    usual = [record for record in records if record.task == task and record.row.order[2:] == ("embedded", "", "", "")]
-    if not usual:
+    if (best := _most_returned(task, "")) is None:
         raise UnknownAgent(f"nothing that ships was measured on {shown(task)}; name an agent with --agent")
-    return max(usual, key=lambda record: record.return_mean).address
+    return best
+
+
+def best_expert(task: str) -> str:
+    """Address of the shipped expert that returned most on a task in `data/results`.
+
+    Raises:
+        UnknownAgent: none was measured there.
+    """
+    if (best := _most_returned(task, "expert:")) is None:
+        raise UnknownAgent(f"no expert that ships was measured on {shown(task)}")
+    return best
+
+
+def _most_returned(task: str, kind: str) -> str | None:
+    records = [Record.read(file) for file in find_each(RESULTS_FOLDER, "*.json").values()]
+    of_task = [record for record in records if record.task == task and record.address.startswith(kind)]
+    usual = [record for record in of_task if record.row.order[2:] == ("embedded", "", "", "")]
+    return max(usual, key=lambda record: record.return_mean).address if usual else None
 
 
 def _load(

@@ -1,7 +1,7 @@
 """`mwl compare`: tasks x agents, from the evaluations in MLflow or in folders, with the figures of others beside."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from mwl.core.errors import BadInput, CorruptFile, MissingFile, MwlError
 from mwl.core.files import read_json, shown, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.core.terminal import tell
+from mwl.evaluation.config import Plan, Planned
 from mwl.evaluation.curves import REWARD, Histories, Point, convergence_step, history
 from mwl.evaluation.published import beside, printed
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
@@ -21,6 +22,7 @@ from mwl.simulation import TASKS
 
 JSON_FILE, TABLE_FILE, LATEX_FILE, CSV_FILE = "comparison.json", "table.md", "table.tex", "table.csv"
 PLOT_FILE, PROFILE_FILE = "comparison.png", "profile.png"
+PLAN_FILE = "grid.json"  # in the folder of a pipeline with a grid
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Row:
     difference: float | None = None
     """Mean by which its episodes return more than those of the agent compared with, from the same starts."""
     difference_ci95: list[float] | None = None
+    planned: int | None = None
+    """Of a cell of a grid: how many fitted agents there are to be."""
+    why: str | None = None
+    """Why a cell of a grid is not run."""
 
     @property
     def label(self) -> str:
@@ -78,23 +84,33 @@ class Standing:
     improvement_ci95: list[float] | None = None
 
 
-def rows_of(records: Sequence[Record], curves: Curves, against: str | None = None) -> list[Row]:
-    """One row for each `RowKey` that was measured, then those only the paper has.
+def rows_of(
+    records: Sequence[Record], curves: Curves, against: str | None = None, cells: Planned | None = None
+) -> list[Row]:
+    """One row for each `RowKey` that was measured, then cells of a grid not run, then what only the paper has.
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.
         curves: of the agents in training.
         against: label of the agent whose episodes are taken off those from the same starts.
+        cells: those of a grid.
 
     Raises:
         BadInput: no such agent was measured.
     """
     groups = _grouped(records)
     reference = [] if against is None else _labelled(groups, against)
-    rows = [
-        _measured(key, groups[key], curves.get(key, []), reference) for key in sorted(groups, key=lambda key: key.order)
-    ]
+    planned = {(task, agent): wanted for agent, tasks in (cells or {}).items() for task, wanted in tasks.items()}
+    rows = []
+    for key in sorted(groups, key=lambda key: key.order):
+        row, wanted = _measured(key, groups[key], curves.get(key, []), reference), planned.get((key.task, key.agent))
+        rows.append(replace(row, planned=wanted) if isinstance(wanted, int) else row)
     known = {(key.task, key.agent) for key in groups}
+    for (task, agent), wanted in planned.items():
+        if (task, agent) not in known:
+            count, why = (0, wanted) if isinstance(wanted, str) else (wanted, None)
+            rows.append(Row(task, agent, "not run", planned=count, why=why))
+    known |= planned.keys()
     rows += [Row(task, agent, "not run") for task, agent in sorted(printed()) if (task, agent) not in known]
     return rows
 
@@ -233,12 +249,15 @@ class Comparison:
     """Label of the agent that the others are compared with."""
 
 
-def compared(records: Sequence[Record], against: str | None = None, *, curves: bool = True) -> Comparison:
+def compared(
+    records: Sequence[Record], against: str | None = None, cells: Planned | None = None, *, curves: bool = True
+) -> Comparison:
     """Compare evaluations.
 
     Args:
         records: from the oldest to the newest.
         against: label of the agent that the others are compared with.
+        cells: those of a grid.
         curves: whether to ask MLflow what the agents logged in training.
 
     Raises:
@@ -247,7 +266,7 @@ def compared(records: Sequence[Record], against: str | None = None, *, curves: b
     records = newest(records)
     agents = standings(records, against)
     histories = histories_of(records) if curves else {}
-    return Comparison(records, histories, rows_of(records, _rewards(histories), against), agents, against)
+    return Comparison(records, histories, rows_of(records, _rewards(histories), against, cells), agents, against)
 
 
 def records_of(experiment: str) -> list[Record]:
@@ -279,9 +298,52 @@ def compare_experiment(experiment: str, against: str | None = None) -> Compariso
     return compared(records_of(experiment), against)
 
 
-def compare_to_folder(evaluations: Sequence[Path], output: Path, experiment: str, parent: str | None) -> list[Row]:
-    """Compare evaluation folders; leaves tables, plots and JSON in `output` and in MLflow."""
-    comparison = compared([Record.read(folder) for folder in evaluations])
+def compare_pipeline(folder: Path, against: str | None = None) -> Comparison:
+    """Compare what the folder of a pipeline holds by now; cells of its grids that were not run are rows, too.
+
+    Args:
+        folder: `runs/<pipeline>`.
+        against: label of the agent that the others are compared with; default the first of a grid.
+
+    Raises:
+        MissingFile: it holds no evaluation, and no grid was begun there.
+        BadInput: no agent `against` was measured.
+    """
+    records = [Record.read(file) for file in sorted(folder.glob(f"*/{FILE}"))]
+    plan = read_plan(folder)
+    if not records and not plan.cells:
+        raise MissingFile(f"{shown(folder)}: holds no folder with {FILE}; `mwl run` makes some")
+    return compared(records, against or if_measured(plan.against, records), plan.cells)
+
+
+def read_plan(folder: Path) -> Plan:
+    """What the grids of a pipeline are to measure, by its folder; nothing where it has none.
+
+    Raises:
+        CorruptFile: the file that says so is none.
+    """
+    file = folder / PLAN_FILE
+    return from_plain(Plan, read_json(file), shown(file)) if file.is_file() else Plan()
+
+
+def if_measured(label: str | None, records: Sequence[Record]) -> str | None:
+    """The label, unless no agent of that label was measured."""
+    return label if any(record.row.label == label for record in records) else None
+
+
+def compare_to_folder(
+    evaluations: Sequence[Path], output: Path, experiment: str, parent: str | None, plan: Plan | None = None
+) -> list[Row]:
+    """Compare evaluation folders; leaves tables, plots and JSON in `output` and in MLflow.
+
+    Args:
+        evaluations: folders.
+        output: result folder.
+        experiment, parent: MLflow experiment and run.
+        plan: of the grid that this is the comparison of.
+    """
+    records, plan = [Record.read(folder) for folder in evaluations], plan or Plan()
+    comparison = compared(records, if_measured(plan.against, records), plan.cells)
     with atomic_folder(output) as folder:
         write_comparison(comparison, folder)
 

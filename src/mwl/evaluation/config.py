@@ -1,6 +1,6 @@
-"""What an evaluation is of: the settings of `mwl evaluate`, of a pipeline's stage and of `make results`."""
+"""What an evaluation is of: the settings of `mwl evaluate`, of a pipeline's stage, of `make results`; and of a grid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mwl.core.ranges import Count, Seed
@@ -28,3 +28,15 @@ class EvaluationConfig:
     """Of the physics; None takes one per core."""
     shift: str | None = None
     """What is changed in the world, as `payload=10,motors=0.7`, see `mwl.simulation.Shift`."""
+
+
+Planned = dict[str, dict[str, int | str]]
+"""Agent -> task -> how many fitted agents there are to be, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the grids of a pipeline are to measure, and the agent that the others are compared with."""
+
+    cells: Planned = field(default_factory=dict)
+    against: str | None = None

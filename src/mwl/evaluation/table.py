@@ -72,7 +72,12 @@ def cells(row: "Row") -> tuple[str, ...]:
         return (row.task, row.label, "not run", "-", "-", "-", "-", "-")
     value = "-" if row.return_iqm is None else f"{row.return_iqm:.1f}"
     counts = [short(count) if count else "-" for count in (row.env_steps, row.expert_steps, row.convergence_steps)]
-    return (row.task, row.label, value, _interval(row.return_ci95), *counts, str(row.seeds))
+    return (row.task, row.label, value, _interval(row.return_ci95), *counts, _seeds(row))
+
+
+def _seeds(row: "Row") -> str:
+    """How many fitted agents were measured, and of how many where some are missing."""
+    return str(row.seeds) if row.planned is None or row.seeds >= row.planned else f"{row.seeds} of {row.planned}"
 
 
 def _interval(ends: Sequence[float] | None, digits: int = 0) -> str:
@@ -83,13 +88,23 @@ def _by_task(rows: "Sequence[Row]", *, missing: bool) -> Iterator[_Lines]:
     """Lines of each task: what was measured, then what others published, then what was not run."""
     for task, group in groupby(sorted(rows, key=lambda row: row.task), key=lambda row: row.task):
         of_task = list(group)
-        lines = [(*cells(row), *_apart(row, rows)) for row in of_task if row.status == "measured"]
+        lines = [(*cells(row), *_apart(row, rows)) for row in of_task if _wanted(row)]
         if lines:
             lines += [(*line, "-") if _differs(rows) else line for line in _of_others(task)]
         if missing:
-            lines += [(*cells(row), *_apart(row, rows)) for row in of_task if row.status == "not run"]
+            lines += [(*cells(row), *_apart(row, rows)) for row in of_task if not _wanted(row)]
         if lines:
             yield lines
+
+
+def _wanted(row: "Row") -> bool:
+    """Measured, or a cell of a grid."""
+    return row.status == "measured" or row.planned is not None
+
+
+def _reasons(rows: "Sequence[Row]") -> str:
+    """Why cells of a grid are not run."""
+    return "".join(f"\nnot run: {row.agent} on {row.task}, as {row.why}" for row in rows if row.why)
 
 
 def _of_others(task: str) -> Iterator[tuple[str, ...]]:
@@ -133,8 +148,9 @@ def over_tasks(agents: "Sequence[Standing]") -> _Lines:
 
 def comparison_table(rows: "Sequence[Row]", agents: "Sequence[Standing]" = ()) -> Group:
     """Tasks x agents that were measured, and agents over tasks; the caption names those that only the paper has."""
-    missing = [f"{row.task} {row.agent}" for row in rows if row.status == "not run"]
-    table = _drawn(_header(rows), f"{NOTE}\nnot run: {', '.join(missing)}" if missing else NOTE, 2)
+    missing = [f"{row.task} {row.agent}" for row in rows if not _wanted(row)]
+    note = f"{NOTE}{_reasons(rows)}"
+    table = _drawn(_header(rows), f"{note}\nnot run: {', '.join(missing)}" if missing else note, 2)
     for lines in _by_task(rows, missing=False):
         for line in lines:
             table.add_row(*(plain(cell) for cell in line))
@@ -170,7 +186,7 @@ def wide_lines(rows: "Sequence[Row]", against: str | None = None) -> _Lines:
         against: label of the whole agent, whose variants then are the lines: how its return changes without a part, in
             percent.
     """
-    measured = [row for row in rows if row.status == "measured"]
+    measured = [row for row in rows if _wanted(row)]
     tasks = sorted({row.task for row in measured})
     agents = sorted({row.label for row in measured}, key=lambda label: (label != against, label))
     of = {(row.task, row.label): row for row in measured}

@@ -15,8 +15,9 @@ from mwl._renamed import present_keys
 from mwl.core import files as disk
 from mwl.core.errors import ConfigError, CorruptFile, did_you_mean
 from mwl.core.ranges import Count, NonNegative, Seed, Whole
-from mwl.evaluation.config import EvaluationConfig
+from mwl.evaluation.config import EvaluationConfig, Plan
 from mwl.instructions.config import FollowStage
+from mwl.pipeline.grid import GridAgent, GridStage, spread_grid
 from mwl.training.config_errors import explain, locate
 from mwl.training.schedule import Part, parts, split, with_overrides
 from mwl.training.seeds import spread_seeds
@@ -75,6 +76,8 @@ class CompareStage:
     """Table, plot and JSON of several evaluations."""
 
     evaluations: list[str]
+    plan: Plan = field(default_factory=Plan)
+    """Of the grid that this is the comparison of."""
 
 
 Stage = FitStage | TeacherStage | DemonstrationsStage | EvaluateStage | CompareStage | FollowStage
@@ -85,6 +88,7 @@ KINDS: dict[str, type] = {
     "evaluate": EvaluateStage,
     "compare": CompareStage,
     "follow": FollowStage,
+    "grid": GridStage,
 }
 
 
@@ -106,7 +110,7 @@ class Pipeline:
     name: str
     stages: dict[str, dict[str, Any]]
     """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder.
-    With `seeds` a stage is carried out once per seed, see `mwl.training.seeds`."""
+    With `seeds` a stage is carried out once per seed, see `mwl.training.seeds`; one of kind `grid` is many."""
     output: str | None = None
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None
@@ -182,7 +186,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Pipeline, dict[str,
     for assignment in overrides:
         _assign(raw, assignment)
     _check_stages(raw, files)
-    raw["stages"] = _spread_parts(raw["stages"])
+    raw["stages"] = _spread_parts(_spread_grids(raw["stages"], files))
     pipeline = _parse(Pipeline, raw, files, "")
     try:
         specs = spread_seeds(pipeline.stages)
@@ -212,6 +216,14 @@ def order(stages: Mapping[str, Stage], path: Path) -> list[str]:
         raise ConfigError(f"{path}: stages refer to each other in a circle: {' -> '.join(error.args[1])}") from error
 
 
+def plan_of(stages: Mapping[str, Stage]) -> Plan:
+    """What the grids of a pipeline are to measure together, and the first agent, with which the others are compared."""
+    plans = [stage.plan for stage in stages.values() if isinstance(stage, CompareStage) and stage.plan.cells]
+    agents = dict.fromkeys(agent for plan in plans for agent in plan.cells)
+    cells = {agent: {task: of for plan in plans for task, of in plan.cells.get(agent, {}).items()} for agent in agents}
+    return Plan(cells, plans[0].against if plans else None)
+
+
 def dependencies(stage: Stage) -> set[str]:
     """Names of the stages that must be finished before this one starts."""
     return {name for item in fields(stage) for name in references(getattr(stage, item.name))}
@@ -232,6 +244,28 @@ def motion_settings(stage: TeacherStage | DemonstrationsStage, folder: Path) -> 
     before = stage.before if isinstance(stage, TeacherStage) else None
     filled: dict[str, Any] = substitute(with_overrides(stage.config, present_keys(stage.overrides), before), folder)
     return filled
+
+
+def _spread_grids(stages: Mapping[str, Any], files: list[Path]) -> dict[str, Any]:
+    """The stages, a grid as those of its cells."""
+    spread: dict[str, Any] = {}
+    for name, spec in stages.items():
+        made: dict[str, Any] = {name: spec}
+        if spec.get("kind") == "grid":
+            own = {key: value for key, value in spec.items() if key not in ("kind", "resources")}
+            grid = _parse(GridStage, own, files, name)
+            named = {label: dict(agent or {}) for label, agent in grid.agents.items()}
+            agents = {label: _parse(GridAgent, agent, files, f"{name}: {label}") for label, agent in named.items()}
+            try:
+                made = spread_grid(name, grid, agents)
+            except ConfigError as error:
+                raise ConfigError(f"{locate(name, files)}: {error}") from error
+            asked = {"resources": spec["resources"]} if "resources" in spec else {}
+            made = {each: {**of_cell, **asked} for each, of_cell in made.items()}
+        if twice := next((each for each in made if each in spread or (each != name and each in stages)), None):
+            raise ConfigError(f"{locate(name, files)}: {twice!r} names two stages, one of them of the grid {name!r}")
+        spread |= made
+    return spread
 
 
 def _spread_parts(stages: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mwl.core.artifact import sha256_of
 from mwl.core.errors import MwlError, StageFailed
 from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
 from mwl.core.terminal import tell
+from mwl.evaluation.compare import PLAN_FILE
 from mwl.experiments import tracking
 from mwl.pipeline import engines, fingerprint, worker
 from mwl.pipeline.checks import check_stage
@@ -31,6 +32,7 @@ from mwl.pipeline.config import (
     load,
     motion_settings,
     order,
+    plan_of,
     stage_config,
     substitute,
 )
@@ -100,6 +102,8 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
     folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
     with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
+        if (grids := plan_of(stages)).cells:
+            write_json(folder / PLAN_FILE, asdict(grids))
         run = _Run(pipeline, plans, display)
         run.go()
     return Result(folder, run.ran, run.skipped, time.monotonic() - started)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mwl.evaluation.config import Plan
 from mwl.pipeline.config import CompareStage, FollowStage
 from mwl.pipeline.worker import PROGRESS, Job
 from mwl.training.callbacks import write_progress
@@ -63,7 +64,9 @@ def _compare(job: Job, report: Report) -> dict[str, Any]:
     from mwl.evaluation.compare import compare_to_folder
 
     stage = CompareStage(**job.config)
-    compare_to_folder([Path(folder) for folder in stage.evaluations], Path(job.output), job.experiment, job.parent_run)
+    evaluations = [Path(folder) for folder in stage.evaluations]
+    plan = Plan(**job.config["plan"])
+    compare_to_folder(evaluations, Path(job.output), job.experiment, job.parent_run, plan)
     return {}
 
 

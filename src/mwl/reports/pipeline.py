@@ -16,12 +16,20 @@ from mwl.core.errors import MissingFile, MwlError
 from mwl.core.files import read_json, read_text, shown, write_text
 from mwl.core.terminal import tell
 from mwl.evaluation import run, table
-from mwl.evaluation.compare import PLOT_FILE, PROFILE_FILE, TABLE_FILE, Comparison, compared, write_comparison
+from mwl.evaluation.compare import (
+    PLOT_FILE,
+    PROFILE_FILE,
+    TABLE_FILE,
+    Comparison,
+    compared,
+    if_measured,
+    write_comparison,
+)
 from mwl.evaluation.record import Record
 from mwl.experiments import tracking
 from mwl.instructions import follow
 from mwl.pipeline import worker
-from mwl.pipeline.config import KINDS, EvaluateStage, Pipeline, Stage, load
+from mwl.pipeline.config import KINDS, EvaluateStage, Pipeline, Stage, load, plan_of
 from mwl.pipeline.runner import PARENT, STATE
 from mwl.reports.page import Fact, Film, Page, commit
 from mwl.reports.page import Stage as Shown
@@ -85,7 +93,7 @@ def _left(path: Path, overrides: Sequence[str]) -> Left:
     states = {name: _state(folder, name) for name in stages}
     looks = [name for name, stage in stages.items() if isinstance(stage, EvaluateStage)]
     records = [Record.read(folder / name) for name in looks if states[name][0] == "finished"]
-    trouble = tracking.trouble()
+    grids, trouble = plan_of(stages), tracking.trouble()
     parent = folder / WORK / PARENT
     known = tracking.known_run(read_text(parent).strip()) if trouble is None and parent.is_file() else None
     return Left(
@@ -93,7 +101,7 @@ def _left(path: Path, overrides: Sequence[str]) -> Left:
         path=path,
         stages=stages,
         states=states,
-        comparison=compared(records, curves=trouble is None),
+        comparison=compared(records, if_measured(grids.against, records), grids.cells, curves=trouble is None),
         runs={} if known is None else _runs(pipeline.experiment or pipeline.name, known),
         parent=known,
         trouble=trouble,

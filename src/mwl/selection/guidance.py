@@ -274,10 +274,10 @@ def resolve_weights(weights: Mapping[str, float] | Tensor | Sequence[float], nam
     """Weights `[K]` or `[N, K]` in the order of `names`, scaled to sum 1; experts that are not named weigh nothing.
 
     Raises:
-        BadInput: unknown names, another length than K, negative weights, or all weights zero.
+        BadInput: unknown names that weigh something, another length than K, negative weights, or all weights zero.
     """
     if isinstance(weights, Mapping):
-        unknown = [name for name in weights if name not in names]
+        unknown = [name for name, weight in weights.items() if weight and name not in names]
         if unknown:
             raise BadInput(f"semantic weights name {', '.join(unknown)}; the experts are {', '.join(names)}")
         weights = [float(weights.get(name, 0.0)) for name in names]
