@@ -161,6 +161,10 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("pipeline", type=Path, help="conf/pipelines/<name>.yaml")
         text = "override a value"
         sub.add_argument("--set", dest="assignments", action="append", default=[], metavar="A.B=C", help=text)
+        if run is _run:
+            sub.add_argument(
+                "--dry-run", action="store_true", help="show stages and what they will take; start nothing"
+            )
 
     sub = command("stage", _stage, "carry out one stage of a pipeline, as an engine does", as_json=False)
     sub.add_argument("job", type=Path, help="runs/<pipeline>/_work/<stage>/job.json")
@@ -352,6 +356,11 @@ def _fit(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     early.check_file(str(options.pipeline), "conf/pipelines")
+    if options.dry_run:
+        from mwl.app.report import print_estimate
+
+        print_estimate(options.pipeline, options.assignments)
+        return 0
     from mwl.app.report import print_report, run_and_report
 
     print_report(run_and_report(options.pipeline, options.assignments))

@@ -10,10 +10,13 @@ from rich.console import Console
 from mwl.core.errors import MwlError, StageFailed
 from mwl.core.terminal import plain, tell
 from mwl.evaluation import compare, run
-from mwl.evaluation.table import comparison_table
+from mwl.evaluation.compare import rows_of
+from mwl.evaluation.table import comparison_table, drawn
 from mwl.experiments import tracking
 from mwl.instructions import follow
 from mwl.pipeline import runner
+from mwl.pipeline.config import plan_of
+from mwl.pipeline.estimate import duration
 from mwl.pipeline.runner import PARENT, Result
 from mwl.reports.pipeline import FILE, write_report
 from mwl.training.fit import WORK
@@ -29,6 +32,27 @@ def run_and_report(pipeline: Path, assignments: Sequence[str]) -> Result:
     if result.ran or not (result.folder / FILE).is_file():
         _write(pipeline, assignments)
     return result
+
+
+def print_estimate(pipeline: Path, assignments: Sequence[str]) -> None:
+    """Print the stages of a pipeline, what is left of each and what that takes; nothing is started or written."""
+    read, stages, plans = runner.planned(pipeline, assignments)
+    found = runner.estimate(read, plans)
+    rows = [
+        (
+            line.stages,
+            f"{line.left:.3g} of {line.count}",
+            "-" if line.seconds is None else duration(line.seconds),
+            "-" if not line.memory else f"{line.memory / 1e9:.1f} GB",
+            line.rests_on,
+        )
+        for line in found.lines
+    ]
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(drawn([("stage", "left", "takes", "memory", "by"), *rows], found.text))
+    for row in rows_of([], {}, cells=plan_of(stages).cells):
+        if row.why:
+            console.print(plain(f"not run: {row.agent} on {row.task}, as {row.why}"), highlight=False, soft_wrap=True)
 
 
 def _write(pipeline: Path, assignments: Sequence[str], failure: str | None = None) -> None:

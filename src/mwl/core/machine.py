@@ -3,7 +3,13 @@
 import os
 import platform
 import re
+import sys
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # of Windows
+    resource = None  # type: ignore[assignment]
 
 _MOST = 1024  # more is a slip of the pen, and some libraries crash on it
 
@@ -48,6 +54,13 @@ def free_memory() -> int | None:
     if limit and used and limit[0].isdigit():
         found.append(max(0, int(limit[0]) - int(used[0])))
     return min(found, default=None)
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process has taken at most, what it shares with others included; None where nobody counts."""
+    if resource is None:
+        return None
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _lines(path: str) -> list[str]:

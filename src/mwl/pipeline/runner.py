@@ -17,6 +17,7 @@ from mwl._extensions import import_files, imported_files
 from mwl.core.artifact import sha256_of
 from mwl.core.errors import MwlError, StageFailed
 from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
+from mwl.core.machine import cpu_cores
 from mwl.core.terminal import tell
 from mwl.evaluation.compare import PLAN_FILE
 from mwl.experiments import tracking
@@ -37,12 +38,13 @@ from mwl.pipeline.config import (
     substitute,
 )
 from mwl.pipeline.display import Display
+from mwl.pipeline.estimate import STAGE, Estimate, Work
 from mwl.pipeline.produce import check_settings
 from mwl.pipeline.worker import Job
 from mwl.training.config_errors import locate
 from mwl.training.fit import WORK, resolved_config, work_folder
 from mwl.training.lock import held
-from mwl.training.resume import usable_checkpoint
+from mwl.training.resume import LAST, usable_checkpoint
 from mwl.training.schedule import split
 
 STATE = "state.json"
@@ -77,6 +79,8 @@ class ScheduledStage:
     config: dict[str, Any]
     needs: set[str]
     key: str
+    complete: dict[str, Any]
+    """The configuration, defaults included."""
 
 
 def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | None = None) -> Result:
@@ -94,12 +98,8 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     """
     started = time.monotonic()
     console = console or Console(stderr=True)
-    pipeline, stages = load(path, overrides)
-    import_files(pipeline.imports)
-    for name, stage in stages.items():
-        check_stage(name, stage, stages, locate(name, [path]))
-    engines.check(pipeline)
-    plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
+    pipeline, stages, plans = planned(path, overrides)
+    console.print(estimate(pipeline, plans).text, highlight=False, markup=False, soft_wrap=True)
     folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
     with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
         if (grids := plan_of(stages)).cells:
@@ -107,6 +107,48 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
         run = _Run(pipeline, plans, display)
         run.go()
     return Result(folder, run.ran, run.skipped, time.monotonic() - started)
+
+
+def planned(path: Path, overrides: Sequence[str]) -> tuple[Pipeline, dict[str, Stage], dict[str, ScheduledStage]]:
+    """A pipeline and its stages, checked and in an order in which they can be carried out; nothing is started.
+
+    Raises:
+        ConfigError: the pipeline or one of its stages is misconfigured.
+    """
+    pipeline, stages = load(path, overrides)
+    import_files(pipeline.imports)
+    for name, stage in stages.items():
+        check_stage(name, stage, stages, locate(name, [path]))
+    engines.check(pipeline)
+    return pipeline, stages, {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
+
+
+def estimate(pipeline: Pipeline, plans: Mapping[str, ScheduledStage]) -> Estimate:
+    """What is left to do, and what that will take by what stages alike took here."""
+    digests: dict[str, str | None] = {}
+    shares = {}
+    for name, plan in plans.items():  # a stage comes after those that it needs
+        shares[name] = 0.0
+        if not plan.needs <= set(digests):
+            continue
+        key, digest = _found(plan, pipeline.folder, digests)
+        work = work_folder(pipeline.folder / name)
+        if digest is not None:
+            digests[name], shares[name] = digest, 1.0
+        elif _read_json(work / STATE).get("key") == key and (work / LAST).is_file():
+            shares[name] = float(_read_json(work / worker.PROGRESS).get("fraction", 0.0))
+    works = {name: Work(plan.kind, plan.complete, plan.needs, shares[name]) for name, plan in plans.items()}
+    local = min(cpu_cores(), 4) if pipeline.engine == "local" else 1
+    return Estimate.of(works, pipeline.folder, pipeline.max_parallel or local)
+
+
+def _found(plan: ScheduledStage, folder: Path, digests: Mapping[str, str | None]) -> tuple[str, str | None]:
+    """A stage's key, and the digest of its result where that was made by the same key and is whole."""
+    key = fingerprint.digest_of({"stage": plan.key, "upstream": {each: digests[each] for each in sorted(plan.needs)}})
+    state = _read_json(work_folder(folder / plan.name) / STATE)
+    digest = fingerprint.folder_digest(folder / plan.name)
+    made = state.get("key") == key and digest is not None and state.get("digest") == digest
+    return key, digest if made else None
 
 
 def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> ScheduledStage:
@@ -135,7 +177,7 @@ def _plan(name: str, stage: Stage, pipeline: Pipeline, path: Path) -> ScheduledS
     if own := imported_files():
         decides["imports"] = {file.name: sha256_of(file) for file in own}
     key = fingerprint.digest_of(decides)
-    return ScheduledStage(name, kind, config, dependencies(stage), key)
+    return ScheduledStage(name, kind, config, dependencies(stage), key, complete)
 
 
 def _kinds() -> Mapping[str, type]:
@@ -198,12 +240,8 @@ class _Run:
 
     def _skip(self, name: str) -> bool:
         """Whether the stage's result is there and was made from the same configuration, inputs and code."""
-        plan = self.plans[name]
-        upstream = {needed: self.digests[needed] for needed in sorted(plan.needs)}
-        self.keys[name] = fingerprint.digest_of({"stage": plan.key, "upstream": upstream})
-        state = _read_json(work_folder(self.folder / name) / STATE)
-        digest = fingerprint.folder_digest(self.folder / name)
-        if state.get("key") != self.keys[name] or digest is None or state.get("digest") != digest:
+        self.keys[name], digest = _found(self.plans[name], self.folder, self.digests)
+        if digest is None:
             return False
         self.digests[name] = digest
         self.skipped.append(name)
@@ -231,6 +269,7 @@ class _Run:
         for leftover in (worker.ERROR, worker.FINISHED, worker.PROGRESS):
             (work / leftover).unlink(missing_ok=True)
         write_json(work / STATE, {"key": self.keys[name]})
+        write_json(work / STAGE, {"kind": plan.kind, "config": plan.complete})
         parent = self._parent_run()
         if not resumed or plan.kind != "fit":  # a fit goes on with its run
             tracking.supersede(self.experiment, parent, name)

@@ -19,6 +19,8 @@ def carry_out(job: Job) -> dict[str, Any]:
     def report(fraction: float, text: str = "") -> None:
         write_progress(progress, fraction, text)
 
+    if job.kind != "fit":  # which says itself from where it goes on
+        report(0.0)
     return _KINDS[job.kind](job, report)
 
 

@@ -19,6 +19,7 @@ from mwl.core.artifact import write_artifact
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import ConfigError, NonFiniteLoss, WriteFailed
 from mwl.core.files import write_json, write_text
+from mwl.core.machine import peak_memory
 from mwl.core.terminal import redacted
 from mwl.experiments import tracking
 from mwl.experiments.logger import StageLogger
@@ -177,10 +178,18 @@ class LastFigures(Callback):
             trainer.callback_metrics.setdefault(name, torch.tensor(value))
 
 
+_began: dict[Path, tuple[float, float]] = {}  # of each file: when this process wrote it first, and the share then
+
+
 def write_progress(path: Path, fraction: float, text: str = "") -> None:
-    """Tell a watching process how far a stage is; where there is no room for that, the stage goes on."""
+    """Tell a watching process how far a stage is; where there is no room for that, the stage goes on.
+
+    It is also what later estimates rest on: seconds from one share to another, and the most memory (bytes) by now.
+    """
+    since, share = _began.setdefault(path, (time.monotonic(), fraction))
+    took = {"from": share, "seconds": time.monotonic() - since, "memory": peak_memory()}
     with suppress(WriteFailed):
-        write_json(path, {"fraction": fraction, "text": text})
+        write_json(path, {"fraction": fraction, "text": text, **took})
 
 
 class ProgressFile(Callback):
