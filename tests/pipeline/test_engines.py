@@ -22,7 +22,7 @@ from mwl.core.errors import BadInput, ConfigError, MissingDependency, StageFaile
 from mwl.experiments import tracking
 from mwl.pipeline import engines, worker
 from mwl.pipeline.config import Resources, load
-from mwl.pipeline.engines.executor import Ended
+from mwl.pipeline.engines.executor import Ended, Executor
 from mwl.pipeline.engines.local import LocalExecutor
 from mwl.pipeline.runner import run_pipeline
 
@@ -135,6 +135,18 @@ def test_stages_start_while_there_is_room() -> None:
     assert not executor.has_room(Resources()), "no slot is left"
     with pytest.raises(ConfigError, match="'one' asks for cpus 5"):  # together they have 8, none alone has 5
         executor.check({"one": Resources(5)})
+
+
+def test_what_a_stage_leaves_unsaid_is_told_where_no_machine_has_it() -> None:
+    """An engine elsewhere sets aside a core for each thread that a stage gets where it says nothing."""
+
+    class Elsewhere(Machines):
+        needed = Executor.needed
+
+    executor = Elsewhere(Resources(4))
+    executor.threads = 6
+    with pytest.raises(ConfigError, match="'one' asks for cpus 6, and no machine has that"):
+        executor.check({"one": Resources()})
 
 
 def test_a_stage_gets_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

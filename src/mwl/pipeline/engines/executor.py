@@ -65,7 +65,8 @@ class Executor(ABC):
         for name, each in asked.items():
             if self.machines and not any(_fits([self.needed(each)], machine) for machine in self.machines):
                 has = "; ".join(_told(machine) for machine in self.machines)
-                raise ConfigError(f"stage {name!r} asks for {_told(each)}, and no machine has that (they have: {has})")
+                told = _told(self.needed(each))
+                raise ConfigError(f"stage {name!r} asks for {told}, and no machine has that (they have: {has})")
 
     def has_room(self, asked: Resources) -> bool:
         """Whether a stage can start now, beside those that run."""
