@@ -109,9 +109,8 @@ def _told(lines: Sequence[Line], works: Mapping[str, Work], seconds: float, memo
     unknown = [line.stages for line in lines if line.left and line.seconds is None]
     text = f"{len(works)} stages, {done} done"
     if seconds > 0:
-        text += (
-            f"; about {duration(seconds)} with {slots} at a time, {memory / 1e9:.1f} GB, by what stages alike took here"
-        )
+        what = "for those alike to what has run here" if unknown else "by what stages alike took here"
+        text += f"; about {duration(seconds)} with {slots} at a time, {memory / 1e9:.1f} GB, {what}"
     if unknown:
         named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         text += f"; unknown: {named}: none alike has run here yet"
