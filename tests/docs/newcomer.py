@@ -48,7 +48,7 @@ PARSED = {  # commands that are not carried out, and why
     r"^ray |^mlflow server|address=10\.": "needs a second machine",
     r"^make |mwl run|motion train|^python benchmarks/": "long",
 }
-WHEEL = ("README", "install", "get-started", "instructions", "playground")  # whose commands need no repository
+WHEEL = ("README", "install")  # whose commands need no repository
 _PLAIN = re.compile(r"^```\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`((?:mwl|make) [^`]+)`")
 _FILE = re.compile(r"in `(\S+\.yaml)`:\n *```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)  # that a guide has one write
@@ -139,6 +139,8 @@ class Place:
             short = [SHORT.get(before, word) for before, word in zip(["", *words], words, strict=False)]
             if words[1] == "fit" and not {"--print_config", TRIED[0]} & set(words):
                 short = [*short, *TRIED]
+            if words[1] == "play" and "--steps-per-clause" not in words:
+                short = [*short, "--steps-per-clause", SHORT["--steps-per-clause"]]
         line, begun = command if short == words else shlex.join(short), time.monotonic()
         with tempfile.TemporaryFile() as said:
             shell = subprocess.Popen(
