@@ -101,6 +101,17 @@ def test_failing_stage_is_told_with_its_log(pipeline: Path, capfd: pytest.Captur
     assert "1 finished, 1 failed" in report
 
 
+def test_what_does_not_need_a_failed_stage_is_carried_out(pipeline: Path) -> None:
+    """The first fails, so the second cannot be; the third has nothing to do with them."""
+    content = yaml.safe_load(pipeline.read_text())
+    content["stages"]["third"] = {**STAGES["first"], "overrides": {"seed_everything": 3}}
+    pipeline.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(StageFailed, match=r"'first' failed.*nowhere"):
+        run_pipeline(pipeline, ["stages.first.overrides.model.init_args.upstream=nowhere"])
+    assert Path("runs/toy/third/model.ckpt").is_file()
+    assert not Path("runs/toy/_work/second").exists()
+
+
 def edit(pipeline: Path, change: dict[str, Any]) -> Path:
     pipeline.write_text(yaml.safe_dump(merge(yaml.safe_load(pipeline.read_text()), change)))
     return pipeline

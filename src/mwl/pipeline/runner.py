@@ -93,7 +93,7 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
 
     Raises:
         ConfigError: the pipeline or one of its stages is misconfigured; nothing was started.
-        StageFailed: a stage ended without a result; the others were stopped and can be resumed.
+        StageFailed: a stage ended without a result; those that do not need it were carried out all the same.
         KeyboardInterrupt: stopped by the user; every running stage saved a checkpoint.
     """
     started = time.monotonic()
@@ -196,6 +196,7 @@ class _Run:
         self.digests: dict[str, str | None] = {}
         self.running: set[str] = set()
         self.lost: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.ran: list[str] = []
         self.skipped: list[str] = []
@@ -229,6 +230,12 @@ class _Run:
                         self._start(name)
                 if self.running:
                     self._watch()
+                blocked = {other for name in self.failed for other in _dependents(name, self.plans)}
+                waiting = [name for name in waiting if name not in blocked]
+            if self.failed:
+                name, reason = next(iter(self.failed.items()))
+                others = "".join(f"; so did {each!r}" for each in list(self.failed)[1:])
+                raise StageFailed(f"stage {name!r} failed: {reason}{others}")
             self._close_parent("FINISHED")
         except BaseException as error:
             self._stop_all()
@@ -311,7 +318,8 @@ class _Run:
                 return
             self.display.ended(name, ok=False)
             reason = read_text(work / worker.ERROR) if failed else ended.why
-            raise StageFailed(f"stage {name!r} failed: {reason} (log: {work / worker.LOG}; run again to go on)")
+            self.failed[name] = f"{reason} (log: {work / worker.LOG}; run again to go on)"
+            return
         self.digests[name] = fingerprint.folder_digest(self.folder / name)
         write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
         self.ran.append(name)
