@@ -217,8 +217,9 @@ def in_clone(scratch: Path, only: str, whole: bool, minutes: float) -> tuple[lis
         if only in page:
             place.enter(page, command)
     for name in place.told:
-        if (folder / name).is_file():
-            (folder / name).unlink()
+        if (file := folder / name).is_file():
+            file.unlink()
+            file.with_suffix(".json").unlink(missing_ok=True)  # what a recording says of itself lies beside it
     status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True)
     return place.met, status.stdout.splitlines()
 
