@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 
+import torch
+
 from mwl.core.errors import BadInput
 from mwl.core.files import shown
 from mwl.core.terminal import tell
@@ -100,6 +102,7 @@ class Visitors:
 
 def serve(make: Callable[[], Session], host: str, port: int | None, token: bool = False, robots: int = 0) -> None:
     """Serve the page until Ctrl-C, see `served`."""
+    torch.set_num_threads(1)  # a robot's small batches gain nothing from more, which wait for cores the browser has
     with served(make, host, port, token, robots) as (address, live):
         print(f"mwl playground: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         live()
