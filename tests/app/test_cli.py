@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import mwl
-from mwl.app.cli import _progress, main
+from mwl.app.answers import progress
+from mwl.app.cli import main
 from mwl.core.artifact import write_artifact
 from mwl.experiments import tracking
 
@@ -333,12 +334,12 @@ def test_help_of_a_stage_names_the_flags_of_its_model_and_its_data(capfd: pytest
 def test_progress_that_no_terminal_shows_is_a_line_from_time_to_time(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mwl.app.cli._LINE_S", 0.0)
-    with _progress("walking") as report:
+    monkeypatch.setattr("mwl.app.answers._LINE_S", 0.0)
+    with progress("walking") as report:
         report(0.25, "step 5")
     assert capfd.readouterr().err == "mwl: walking: 25% step 5\n"
-    monkeypatch.setattr("mwl.app.cli._LINE_S", 1e9)
-    with _progress("walking") as report:
+    monkeypatch.setattr("mwl.app.answers._LINE_S", 1e9)
+    with progress("walking") as report:
         report(0.5, "step 10")
     assert capfd.readouterr().err == ""
 

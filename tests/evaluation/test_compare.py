@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from records import RECORD as PLAIN
 from rich.console import Console
 
 from mwl.app.cli import main
@@ -25,29 +26,7 @@ from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.table import comma_separated, comparison_table, latex, markdown, record_table, wide_lines
 from mwl.experiments import tracking
 
-RECORD = Record(
-    task="h1-walk",
-    suite="embedded",
-    agent="guided",
-    instruction=None,
-    episodes=4,
-    seed=0,
-    return_mean=850.0,
-    return_std=11.2,
-    return_ci95=[840.0, 860.0],
-    returns=[840.0, 850.0, 850.0, 860.0],
-    lengths=[1000] * 4,
-    length_mean=1000.0,
-    success_rate=1.0,
-    fall_rate=0.0,
-    action_rate=0.02,
-    jerk=300.0,
-    energy=100.0,
-    env_steps_per_s=500.0,
-    address="runs/a",
-    env_steps=20_000,
-    expert_steps=5_000_000,
-)
+RECORD = replace(PLAIN, episodes=4, return_std=11.2, returns=[840.0, 850.0, 850.0, 860.0], lengths=[1000] * 4)
 KEYS = {
     *("task", "suite", "agent", "instruction", "episodes", "seed", "return_mean", "return_std", "return_ci95"),
     *("returns", "length_mean", "success_rate", "fall_rate", "action_rate", "jerk", "energy", "env_steps_per_s"),
@@ -284,6 +263,9 @@ def test_experts_share_a_column_with_the_best_of_each_task() -> None:
     experts = [replace(RECORD, agent=f"expert:{name}", returns=[value] * 4) for name, value in returns.items()]
     head, walk = wide_lines(rows_of([RECORD, *experts], {}))
     assert head[1:3] == ("guided", "best expert")
+    assert walk[2] == "-90.0 (-90 to -90) walk"
+    head, walk = wide_lines(rows_of([replace(RECORD, agent="best expert"), *experts], {}))
+    assert head[1:3] == ("best expert", "best of the experts"), "an agent of that name keeps its column"
     assert walk[2] == "-90.0 (-90 to -90) walk"
 
 

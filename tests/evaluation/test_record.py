@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import RECORD
 
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.evaluation.record import FILE, Record
-
-RECORD = Record(
-    task="h1-walk", suite="embedded", agent="a", instruction=None, episodes=2, seed=0, return_mean=1.5, return_std=0.5,
-    return_ci95=[1.0, 2.0], returns=[1.0, 2.0], lengths=[3, 4], length_mean=3.5, success_rate=0.0, fall_rate=1.0,
-    action_rate=0.1, jerk=5.0, energy=7.0, env_steps_per_s=100.0,
-)  # fmt: skip
 
 
 def test_there_and_back(tmp_path: Path) -> None:

@@ -9,36 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import RECORD
 
 from mwl.evaluation.compare import Comparison, rows_of, standings
 from mwl.evaluation.curves import RETURN, REWARD, Point
-from mwl.evaluation.record import Record
 from mwl.reports.page import Page, charts
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
-RECORD = Record(
-    task="h1-walk",
-    suite="embedded",
-    agent="guided",
-    instruction=None,
-    episodes=2,
-    seed=0,
-    return_mean=850.0,
-    return_std=10.0,
-    return_ci95=[840.0, 860.0],
-    returns=[840.0, 860.0],
-    lengths=[1000] * 2,
-    length_mean=1000.0,
-    success_rate=1.0,
-    fall_rate=0.0,
-    action_rate=0.02,
-    jerk=300.0,
-    energy=100.0,
-    env_steps_per_s=500.0,
-    address="runs/a",
-    env_steps=20_000,
-    expert_steps=5_000_000,
-)
 RECORDS = [
     RECORD,
     replace(RECORD, task="h1-stand", address="runs/b"),

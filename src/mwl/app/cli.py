@@ -10,58 +10,35 @@ import argparse
 import errno
 import json
 import os
-import re
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mwl import __version__
 from mwl._extensions import import_files
 from mwl.app import early
+from mwl.app.actions import add_experts, add_motion
+from mwl.app.answers import one_line, progress, say, wrote
+from mwl.app.parser import Parser, add_force
 from mwl.app.play import FILM
-from mwl.core.errors import BadInput, MwlError, WriteFailed, did_you_mean
-from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, with_ending, write_text
-from mwl.core.terminal import plain, printable, redacted, tell, told
+from mwl.core.errors import BadInput, MwlError, WriteFailed
+from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, write_text
+from mwl.core.terminal import redacted
 from mwl.experiments import tracking
 
 _INTERRUPTED = 130
 NOT_ACHIEVED = 3
-_LINE_S = 10.0  # between two lines of progress that no terminal shows
-_LONGEST = 1000  # characters of a message
 _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
     "fit": "the same command with --resume goes on from the last checkpoint",
     "run": "the same command goes on from the last checkpoint",
     "motion train": "the same command goes on from the last checkpoint",
 }
-_DATA_SETS = ("minari", "lerobot")
-_INVALID = re.compile(r"invalid choice: '(?P<word>.*)' \(choose from (?P<known>.*)\)$", re.DOTALL)
-_WORD = re.compile(r"[^\s,']+")
 _IMPORT = "--import FILE.py, with any command, first runs a Python file of yours, which adds tasks and classes"
 _DESCRIPTION = "A humanoid that carries out instructions: experts, a gate and a guided world model."
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, with what may have been meant."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and one line."""
-        if wrong := _INVALID.search(message):
-            message += did_you_mean(wrong["word"], _WORD.findall(wrong["known"]))
-        self.exit(2, f"{self.prog}: {_one_line(message)} (see `{self.prog} --help`)\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; what is left over is refused by the command that it was said to."""
-        options, others = super().parse_known_args(args, namespace)
-        if others:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            unknown = next((word for word in others if word.startswith("-")), others[0])
-            self.error(f"unrecognized arguments: {' '.join(others)}{did_you_mean(unknown.partition('=')[0], flags)}")
-        return options, others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,14 +97,8 @@ def _own_files(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get("MWL_DEBUG"):
         print(redacted("".join(traceback.format_exception(error))), file=sys.stderr)
-    print(f"mwl: {_one_line(message)}", file=sys.stderr)
+    print(f"mwl: {one_line(message)}", file=sys.stderr)
     return code
-
-
-def _one_line(message: str) -> str:
-    """A message that can be shown, whatever values it repeats."""
-    line = told(message)
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _is_memory(error: Exception) -> bool:
@@ -191,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, metavar="FILE", help=f"film the first episode ({', '.join(FILM_ENDINGS)})")
     sub.add_argument("--scene", type=Path, metavar="FILE", help="write it as a page to move about in (.html), too")
-    _add_force(sub)
+    add_force(sub)
     sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
 
@@ -203,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--wide", action="store_true", help="a column an agent; with --against, the paper's ablation")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and curves to look into, too")
     sub.add_argument("--output", type=Path, metavar="FOLDER", help="write tables, plots and JSON there, too")
-    _add_force(sub)
+    add_force(sub)
 
     sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
     sub.add_argument("instruction", help='for example "stand, then walk forward"')
@@ -226,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--look-every", type=int, default=100, metavar="STEPS", help="between two looks at the scene")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--video", type=Path, metavar="FILE", help=f"default: {FILM}, or the next name that is free")
-    _add_force(sub)
+    add_force(sub)
 
     sub = command("playground", _playground, "a page in the browser: tell the robot what to do", as_json=False)
     sub.add_argument("--task", help="whose world it begins in; default: h1-walk, or that of the agent")
@@ -242,18 +213,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--robots", type=int, default=0, metavar="N", help="visitors with one of their own; default: none")
     sub.add_argument("--seed", type=int, default=0)
 
-    _add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
-    _add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
+    add_motion(command("motion", _unreachable, "make, import and check motion data", as_json=False))
+    add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     sub = command("ui", _ui, "all runs in the browser, with a link to that of the newest pipeline", as_json=False)
     sub.add_argument("--port", type=int, default=5000)
     sub = command("list", _list, "tasks, experts, agents or pipelines that can be named")
     sub.add_argument("what", choices=("tasks", "experts", "agents", "pipelines"))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
-
-
-def _add_force(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--force", action="store_true", help="replace what is there")
 
 
 def _add_understanding(sub: argparse.ArgumentParser) -> None:
@@ -266,66 +233,6 @@ def _add_understanding(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--chat-url", metavar="URL", help="OpenAI-compatible endpoint; default: MWL_CHAT_URL")
     sub.add_argument("--chat-model", metavar="NAME", help="default: MWL_CHAT_MODEL; the key is read from MWL_CHAT_KEY")
-
-
-def _add_motion(motion: argparse.ArgumentParser) -> None:
-    actions = motion.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-
-    def action(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = actions.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
-    sub = action("import", _motion_import, "bring a clip to the robot, check and preview it; or a data set in")
-    sub.add_argument("clip", type=Path)
-    sub.add_argument("--format", required=True, choices=("amass", "bvh", "amc", "h1", *_DATA_SETS))
-    sub.add_argument("--out", type=Path, required=True, metavar="FILE")
-    sub.add_argument("--task", help="whose observations a data set holds, where it does not say")
-    sub.add_argument("--reorder", action="store_true", help="sort rows and named columns of a data set")
-    sub.add_argument("--fps", type=float, metavar="N", help="frames per second; overrides what the file says")
-    sub.add_argument("--up", choices=("y", "z"), help="axis that points up, where the motion does not tell")
-    sub.add_argument("--unit", choices=("m", "cm", "mm", "in", "cmu"), help="of lengths, where the file does not say")
-    sub.add_argument("--quaternion", choices=("wxyz", "xyzw"), help="order in an h1 file that leaves it open")
-    sub.add_argument("--joint-map", type=Path, metavar="FILE", help="YAML, 'left_hip: JOINT' a line, for other names")
-    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
-    sub.add_argument("--force", action="store_true", help="replace what is there")
-    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    sub = action("check", _motion_check, "say whether a motion file is well-formed and plausible, with a preview")
-    sub.add_argument("file", type=Path)
-    sub.add_argument("--film", action="store_true", help="write a film (.mp4) as well")
-    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where preview and film go (default runs/motion)")
-    sub.add_argument("--force", action="store_true", help="replace what is there")
-    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    sub = action("export", _motion_export, "write a recording as a data set of another format")
-    sub.add_argument("file", type=Path, help="recording (.npz)")
-    sub.add_argument("--format", required=True, choices=_DATA_SETS)
-    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    _add_force(sub)
-    sub = action("train", _motion_train, "train a tracking teacher: conf/teachers/<name>.yaml")
-    sub.add_argument("config")
-    sub.add_argument("--out", required=True, metavar="FOLDER")
-    _add_force(sub)
-    sub = action("demonstrate", _motion_demonstrate, "record demonstrations: conf/demonstrators/<name>.yaml")
-    sub.add_argument("config")
-    sub.add_argument("--out", required=True, metavar="FILE")
-    _add_force(sub)
-
-
-def _add_experts(experts: argparse.ArgumentParser) -> None:
-    actions = experts.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-    text = "write an expert or a guided agent as ONNX, with joints, gains, scaling and the scene as metadata"
-    sub = actions.add_parser("export", help=text, description=text)
-    sub.set_defaults(run=_experts_export)
-    sub.add_argument("folder", type=Path, help="artifact of the expert or agent")
-    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="for example policy.onnx")
-    _add_force(sub)
-    text = "measure an expert again: return, falls, pushes, motion quality; renews its manifest"
-    sub = actions.add_parser("measure", help=text, description=text)
-    sub.set_defaults(run=_experts_measure)
-    sub.add_argument("folder", type=Path, help="artifact of the expert")
-    sub.add_argument("--episodes", type=int, default=20)
-    sub.add_argument("--shifts", action="store_true", help="under a load, weak motors, slopes, late senses instead")
-    sub.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
 def _unreachable(options: argparse.Namespace) -> int:
@@ -371,7 +278,7 @@ def _report(options: argparse.Namespace) -> int:
     early.check_file(str(options.pipeline), "conf/pipelines")
     from mwl.reports.pipeline import write_report
 
-    return _wrote(write_report(options.pipeline, options.assignments))
+    return wrote(write_report(options.pipeline, options.assignments))
 
 
 def _stage(options: argparse.Namespace) -> int:
@@ -410,9 +317,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
     scene = None if options.scene is None else output_file(options.scene, force=options.force, endings=(".html",))
     failures: list[WriteFailed] = []
-    with _progress(options.agent) as report:
+    with progress(options.agent) as report:
         record = evaluate_with_film(config, options.experiment, video, report, failures.append, scene)
-    _print(options.json, record.printed(), lambda: record_table(record))
+    say(options.json, record.printed(), lambda: record_table(record))
     if options.keep:
         keep(record, Path(options.agent))
     if failures:  # of the film; the figures are out by now
@@ -443,18 +350,18 @@ def _compare(options: argparse.Namespace) -> int:
         comparison = compare_experiment(experiment, options.against)
     texts = comparison_texts(comparison.rows, comparison.agents, wide=options.wide, against=options.against)
     if options.json or options.format == "table":
-        _print(options.json, to_json(comparison.rows, comparison.agents), texts["table"])
+        say(options.json, to_json(comparison.rows, comparison.agents), texts["table"])
     else:
         print(texts[options.format](), end="")
     if folder is not None:
         with atomic_folder(folder) as scratch:
             write_comparison(comparison, scratch)
-        _wrote(folder)
+        wrote(folder)
     if page is not None:
         from mwl.reports.page import comparison_page
 
         write_text(page, comparison_page(comparison, experiment))
-        _wrote(page)
+        wrote(page)
     return 0
 
 
@@ -474,7 +381,7 @@ def _instruct(options: argparse.Namespace) -> int:
             chat_model=options.chat_model,
         )
     )
-    _print(options.json, answer, lambda: view(answer, steps=options.plan))
+    say(options.json, answer, lambda: view(answer, steps=options.plan))
     return NOT_ACHIEVED if answer["refused"] else 0
 
 
@@ -506,99 +413,10 @@ def _play(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     video = output_file(options.video or unused(FILM), force=options.force, endings=FILM_ENDINGS)
-    with _progress(options.instruction) as report:
+    with progress(options.instruction) as report:
         summary = follow(stage, video, report)
-    _print(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
+    say(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
     return 0 if summary["achieved"] else NOT_ACHIEVED
-
-
-def _motion_import(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import import_clip, import_data
-    from mwl.mocap.readers.conventions import Conventions
-    from mwl.mocap.readers.joint_names import read_joint_map
-
-    told = Conventions(
-        fps=options.fps,
-        up=options.up,
-        unit=options.unit,
-        quaternion=options.quaternion,
-        joint_map=read_joint_map(options.joint_map) if options.joint_map else {},
-    )
-    if options.format in _DATA_SETS:
-        told.only(options.format)
-        if options.film:
-            raise BadInput(f"--film means nothing for --format {options.format}")
-        how = {"reorder": options.reorder, "force": options.force}
-        return _wrote(import_data(options.clip, options.format, options.out, options.task, **how))
-    for flag in ("task", "reorder"):
-        if getattr(options, flag):
-            raise BadInput(f"--{flag} means nothing for --format {options.format}")
-    report = import_clip(options.clip, options.format, options.out, film=options.film, told=told, force=options.force)
-    _print(options.json, report, lambda: _lines(report))
-    return _wrote(Path(report["clip"]))
-
-
-def _motion_check(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import check
-
-    report = check(options.file, options.film, options.out, force=options.force)
-    _print(options.json, report, lambda: _lines(report))
-    return 0
-
-
-def _motion_export(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import export_data
-
-    return _wrote(export_data(options.file, options.format, options.out, force=options.force))
-
-
-def _lines(report: dict[str, Any]) -> str:
-    """One entry per line, numbers to four digits; what an entry holds itself follows it, indented."""
-    lines = []
-    for key, value in report.items():
-        if isinstance(value, dict | list) and value:
-            entries = [f"{name}: {entry}" for name, entry in value.items()] if isinstance(value, dict) else value
-            lines += [f"{key}:", *(f"  {entry}" for entry in entries)]
-        elif value != []:
-            lines.append(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
-    return "\n".join(lines)
-
-
-def _motion_train(options: argparse.Namespace) -> int:
-    going_on = Path(f"{Path(options.out)}.training.ckpt").is_file()
-    output_folder(options.out, force=options.force or going_on)
-    early.check_file(options.config, "conf/teachers")
-    from mwl.teachers.train import train
-
-    return _wrote(train(options.config, options.out, force=options.force))
-
-
-def _motion_demonstrate(options: argparse.Namespace) -> int:
-    target = output_file(with_ending(options.out, ".npz"), force=options.force)
-    output_file(target.with_suffix(".json"), force=options.force)
-    early.check_file(options.config, "conf/demonstrators")
-    from mwl.demonstrators.record import demonstrate
-
-    return _wrote(demonstrate(options.config, options.out, force=options.force))
-
-
-def _experts_export(options: argparse.Namespace) -> int:
-    from mwl.export.agent import export_agent
-
-    return _wrote(export_agent(options.folder, options.out, force=options.force))
-
-
-def _experts_measure(options: argparse.Namespace) -> int:
-    from mwl.experts.remeasure import measure, measure_under_shifts
-
-    metrics = (measure_under_shifts if options.shifts else measure)(options.folder, options.episodes)
-    _print(options.json, metrics, lambda: _lines(metrics))
-    return 0
-
-
-def _wrote(path: Path) -> int:
-    print(f"mwl: wrote {path}", file=sys.stderr)
-    return 0
 
 
 def _agents_of(pairs: Sequence[str]) -> dict[str, str]:
@@ -656,49 +474,5 @@ def _doctor(options: argparse.Namespace) -> int:
     from mwl.evaluation.table import diagnosis_table
 
     findings = diagnose()
-    _print(options.json, {"findings": [finding.to_dict() for finding in findings]}, lambda: diagnosis_table(findings))
+    say(options.json, {"findings": [finding.to_dict() for finding in findings]}, lambda: diagnosis_table(findings))
     return 0 if all(finding.ok for finding in findings) else 1
-
-
-def _print(as_json: bool, answer: dict[str, Any], table: Callable[[], Any]) -> None:
-    """One JSON object, or a table for people, on stdout."""
-    if as_json:
-        print(json.dumps(answer), flush=True)
-        return
-    from rich.console import Console
-
-    content = table()
-    Console(width=None if sys.stdout.isatty() else 120).print(plain(content) if isinstance(content, str) else content)
-
-
-class _progress:  # reads as a function where it is used
-    """A progress bar on stderr, or lines where that is no terminal; gives a function (fraction, text)."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
-        )
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.title, self.said = printable(title)[:40], time.monotonic()
-        self.task = self.bar.add_task(self.title, total=1.0, text="")
-
-    def __enter__(self) -> Callable[[float, str], None]:
-        self.bar.start()
-
-        def report(fraction: float, text: str = "") -> None:
-            if self.bar.disable and time.monotonic() - self.said > _LINE_S:
-                self.said = time.monotonic()
-                tell(f"{self.title}: {fraction:.0%} {text}")
-            self.bar.update(self.task, completed=fraction, text=printable(text))
-
-        return report
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()

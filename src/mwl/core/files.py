@@ -21,7 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from mwl._places import find
-from mwl.core.errors import BadInput, CorruptFile, MissingFile, WriteFailed
+from mwl.core.errors import BadInput, CorruptFile, MissingFile, MwlError, WriteFailed
 
 MAX_JSON_BYTES = 64 * 2**20
 MAX_NPZ_BYTES = 2 * 2**30
@@ -234,6 +234,15 @@ def read_json(path: Path | str, *, limit: int = MAX_JSON_BYTES) -> Any:
         CorruptFile: no JSON, or not of this kind.
     """
     return parse_json(read_text(path, limit=limit), str(path))
+
+
+def entries(path: Path | str) -> dict[str, Any]:
+    """An object that was written earlier; empty where there is none, or none that can be read."""
+    try:
+        content = read_json(path)
+    except MwlError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def parse_json(text: str | bytes, where: str) -> Any:

@@ -199,7 +199,8 @@ def wide_lines(rows: "Sequence[Row]", against: str | None = None) -> _Lines:
         return [("agent", *tasks), *((agent, *cells) for agent, cells in zip(agents, changed, strict=True))]
     columns = {agent: [_cell(of.get((task, agent))) for task in tasks] for agent in agents if not _is_expert(agent)}
     if len(columns) < len(agents):
-        columns["best expert"] = [_best_expert([row for row in measured if row.task == task]) for task in tasks]
+        title = "best of the experts" if "best expert" in columns else "best expert"
+        columns[title] = [_best_expert([row for row in measured if row.task == task]) for task in tasks]
     others = {title: [_other(title, task) for task in tasks] for title in _OTHERS} | _of_paper(tasks)
     columns |= {title: cells for title, cells in others.items() if any(cell != "-" for cell in cells)}
     return [("task", *columns), *zip(tasks, *columns.values(), strict=True)]

@@ -16,7 +16,7 @@ from rich.console import Console
 from mwl._extensions import import_files, imported_files
 from mwl.core.artifact import sha256_of
 from mwl.core.errors import MwlError, StageFailed
-from mwl.core.files import output_folder, read_json, read_text, write_json, write_text
+from mwl.core.files import entries, output_folder, read_text, write_json, write_text
 from mwl.core.machine import cpu_cores
 from mwl.core.terminal import tell
 from mwl.evaluation.compare import PLAN_FILE
@@ -135,8 +135,8 @@ def estimate(pipeline: Pipeline, plans: Mapping[str, ScheduledStage]) -> Estimat
         work = work_folder(pipeline.folder / name)
         if digest is not None:
             digests[name], shares[name] = digest, 1.0
-        elif _read_json(work / STATE).get("key") == key and (work / LAST).is_file():
-            shares[name] = float(_read_json(work / worker.PROGRESS).get("fraction", 0.0))
+        elif entries(work / STATE).get("key") == key and (work / LAST).is_file():
+            shares[name] = float(entries(work / worker.PROGRESS).get("fraction", 0.0))
     works = {name: Work(plan.kind, plan.complete, plan.needs, shares[name]) for name, plan in plans.items()}
     local = min(cpu_cores(), 4) if pipeline.engine == "local" else 1
     return Estimate.of(works, pipeline.folder, pipeline.max_parallel or local)
@@ -145,7 +145,7 @@ def estimate(pipeline: Pipeline, plans: Mapping[str, ScheduledStage]) -> Estimat
 def _found(plan: ScheduledStage, folder: Path, digests: Mapping[str, str | None]) -> tuple[str, str | None]:
     """A stage's key, and the digest of its result where that was made by the same key and is whole."""
     key = fingerprint.digest_of({"stage": plan.key, "upstream": {each: digests[each] for each in sorted(plan.needs)}})
-    state = _read_json(work_folder(folder / plan.name) / STATE)
+    state = entries(work_folder(folder / plan.name) / STATE)
     digest = fingerprint.folder_digest(folder / plan.name)
     made = state.get("key") == key and digest is not None and state.get("digest") == digest
     return key, digest if made else None
@@ -263,7 +263,7 @@ class _Run:
             lost: how an earlier process of it was lost.
         """
         plan, work = self.plans[name], work_folder(self.folder / name)
-        state = _read_json(work / STATE)
+        state = entries(work / STATE)
         resumed = state.get("key") == self.keys[name] and "digest" not in state
         if resumed:
             checkpoint, notices = usable_checkpoint(work)
@@ -323,7 +323,7 @@ class _Run:
         self.digests[name] = fingerprint.folder_digest(self.folder / name)
         write_json(work / STATE, {"key": self.keys[name], "digest": self.digests[name]})
         self.ran.append(name)
-        summary = _read_json(work / worker.FINISHED)
+        summary = entries(work / worker.FINISHED)
         self.display.ended(name, ok=True, text=" ".join(f"{key}={value:.1f}" for key, value in summary.items()))
 
     def _stop_all(self) -> None:
@@ -378,12 +378,3 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """An object that this pipeline wrote earlier; empty where there is none, or none that can be read."""
-    try:
-        content = read_json(path)
-    except MwlError:
-        return {}
-    return content if isinstance(content, dict) else {}

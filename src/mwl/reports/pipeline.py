@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 import yaml
@@ -13,7 +13,7 @@ import yaml
 from mwl._extensions import import_files
 from mwl._places import find
 from mwl.core.errors import MissingFile, MwlError
-from mwl.core.files import read_json, read_text, shown, write_text
+from mwl.core.files import entries, read_text, shown, write_text
 from mwl.core.terminal import tell
 from mwl.evaluation import run, table
 from mwl.evaluation.compare import (
@@ -111,24 +111,15 @@ def _left(path: Path, overrides: Sequence[str]) -> Left:
 def _state(folder: Path, name: str) -> tuple[str, str]:
     """How far a stage is, by what the runner wrote down."""
     work = work_folder(folder / name)
-    state = _entries(work / STATE)
+    state = entries(work / STATE)
     if "digest" in state and (folder / name).is_dir():
         return "finished", ""
     if (work / worker.ERROR).is_file():
         return "failed", read_text(work / worker.ERROR)
     if "key" in state:
-        share = _entries(work / worker.PROGRESS).get("fraction")
+        share = entries(work / worker.PROGRESS).get("fraction")
         return "unfinished", f"at {share:.0%}" if isinstance(share, float) else ""
     return "not run", ""
-
-
-def _entries(file: Path) -> dict[str, Any]:
-    """What a small file of the runner holds; nothing where it is not there or half written by a kill."""
-    try:
-        found = read_json(file)
-    except MwlError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _runs(experiment: str, parent: str) -> "dict[str, Run]":
