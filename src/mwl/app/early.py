@@ -53,7 +53,7 @@ def check_skills(agents: Mapping[str, str]) -> None:
         kind, _, name = address.partition(":")
         if kind in ("expert", "agent") and skill not in {*known, name}:
             hint = did_you_mean(skill, known)
-            raise BadInput(f"{shown(skill)}={shown(address)}: no such skill{hint}; skills: {', '.join(sorted(known))}")
+            raise BadInput(f"{shown(skill)}={shown(address)}: no such skill; skills: {', '.join(sorted(known))}{hint}")
 
 
 def check_file(address: str, folder: str) -> None:
