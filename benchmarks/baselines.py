@@ -25,7 +25,12 @@ from mwl.rollouts.statistics import ci95
 
 FOLDER = Path("runs/baselines")
 HEAD = ["environment", "method", "settings", "its steps", "seeds", "return", "95 % CI", "published", "at steps"]
-_FEWER = {"data.init_args.num_envs": 4, "model.init_args.learning.updates_per_step": 0.5}
+_FEWER = {
+    "data.init_args.num_envs": 4,
+    "model.init_args.learning.updates_per_step": 0.5,
+    "model.init_args.learning.learning_starts": 5000,
+}
+_RARER = {"model.init_args.learning.train_ratio": 32}  # a night for three seeds
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Case:
 
     def published(self, steps: int) -> Iterator[str]:
         """Of the same method, at the step closest in ratio."""
-        known = (*published(), *published("pendulum.csv"))
+        known = (*published(), *published("pendulum.csv"), *published("dmc.csv"))
         found = [entry for entry in known if (entry.task, entry.method) == (self.env, self.label)]
         if not found:
             return iter(("-", "-"))
@@ -89,12 +94,12 @@ CASES = [
         {**_PENDULUM, "data.init_args.num_envs": 4, "data.init_args.steps_per_round": 1024},
     ),
     Case("gym:Pendulum-v1", "tdmpc2.yaml#cpu", "TD-MPC2", 20_000),
-    Case("gym:Pendulum-v1", "dreamer_v3.yaml#cpu", "DreamerV3", 20_000),
+    Case("gym:Pendulum-v1", "dreamer_v3.yaml#cpu", "DreamerV3", 10_000),
     Case("h1-stand", "sac.yaml", "SAC", 150_000, _FEWER),
     Case("h1-stand", "tdmpc2.yaml#cpu", "TD-MPC2", 150_000),
-    Case("h1-stand", "dreamer_v3.yaml#cpu", "DreamerV3", 150_000),
+    Case("h1-stand", "dreamer_v3.yaml#cpu", "DreamerV3", 150_000, _RARER),
     Case("h1-stand", "ppo.yaml", "PPO", 150_000),
-    Case("dmc:walker-stand", "sac.yaml", "SAC", 100_000),
+    Case("dmc:walker-stand", "sac.yaml", "SAC", 100_000, {"model.init_args.learning.updates_per_step": 0.5}),
 ]  # fmt: skip
 
 

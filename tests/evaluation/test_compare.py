@@ -15,12 +15,13 @@ from mwl.evaluation.compare import (
     compare_experiment,
     compare_to_folder,
     newest_experiment,
+    reaches,
     read_comparison,
     rows_of,
     standings,
     to_json,
 )
-from mwl.evaluation.curves import RETURN, REWARD, Point, bands, history, measure_of
+from mwl.evaluation.curves import RETURN, REWARD, Point, bands, history, measure_of, reach_step
 from mwl.evaluation.published import beside, printed, published
 from mwl.evaluation.record import FILE, Record
 from mwl.evaluation.table import comma_separated, comparison_table, latex, markdown, record_table, wide_lines
@@ -327,3 +328,35 @@ def test_the_command_writes_a_folder_and_replaces_none_unasked(
     assert "--force replaces it" in capfd.readouterr().err
     assert main(["compare", "--wide", "--against", "nobody"]) == 2
     assert main([*command, "--force"]) == 0
+
+
+def test_a_return_is_reached_where_five_episodes_on_average_have_it() -> None:
+    """A round in which none ended logs the last value again, which is no other episode."""
+    returns = [0.0, 10.0, 10.0, 10.0, 90.0, 20.0, 60.0, 70.0, 80.0]  # 10 three times is one
+    curve = [Point(100 * at, 0.0, value) for at, value in enumerate(returns)]
+    # the means of five: of 0 10 90 20 60 it is 36, of 10 90 20 60 70 it is 50, of 90 20 60 70 80 it is 64
+    assert [reach_step(curve, target) for target in (36.0, 36.1, 50.0, 64.0, 64.1)] == [600, 700, 700, 800, None]
+    assert reach_step(curve[:6], -1000.0) is None, "four episodes are too few"
+
+
+def test_steps_to_a_return_are_over_seeds_with_and_without_those_of_the_experts(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Means of five are 200, 300 and so on: 600 is reached after eight rounds, by the slower at twice the steps."""
+    steps = (1_000, 2_000)
+    for seed, every in enumerate(steps):
+        points = [(round_ * every, 100.0 * round_, 60.0 * round_) for round_ in range(10)]
+        run_id = trained(store, f"guided-{seed}", RETURN, points)
+        log(store, replace(RECORD, address=f"runs/{seed}", agent_run_id=run_id, expert_steps=5_000_000))
+    comparison = compare_experiment(store)
+    (reach,) = reaches(comparison, 600.0)
+    assert (reach.task, reach.agent, reach.seeds, reach.reached) == ("h1-walk", "guided", 2, 2)
+    assert (reach.steps, reach.expert_steps) == (12_000.0, 5_000_000)
+    # t(0.975, 1) = 12.706 times 4000 / 2
+    assert reach.steps_ci95 == pytest.approx([12_000 - 12.706 * 4_000, 12_000 + 12.706 * 4_000], rel=1e-3)
+    (success,) = reaches(comparison)
+    assert (success.target, success.reached, success.steps) == (700.0, 2, 13_500.0)
+    assert main(["compare", "--experiment", store, "--reach", "800", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "h1-walk,guided,800,0 of 2,-,-,-"
+    assert main(["compare", "--experiment", store, "--reach", "600", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reach"][0]["steps"] == 12_000.0

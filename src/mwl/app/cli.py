@@ -9,6 +9,7 @@ mistyped flags are answered at once.
 import argparse
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -172,6 +173,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
     sub.add_argument("--format", default="table", choices=("table", "markdown", "latex", "csv"))
     sub.add_argument("--wide", action="store_true", help="a column an agent; with --against, the paper's ablation")
+    sub.add_argument(
+        "--reach",
+        nargs="?",
+        type=float,
+        const=math.nan,
+        metavar="RETURN",
+        help="after how many steps of training each agent reached it; without a number what is a success on the task",
+    )
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and curves to look into, too")
     sub.add_argument("--output", type=Path, metavar="FOLDER", help="write tables, plots and JSON there, too")
     add_force(sub)
@@ -328,6 +337,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if options.reach is not None and options.wide:
+        raise BadInput("--reach and --wide are tables of their own: give one of them")
     folder = None if options.output is None else output_folder(options.output, force=options.force)
     page = None if options.html is None else output_file(options.html, force=options.force, endings=(".html",))
     from mwl.core.artifact import atomic_folder
@@ -335,6 +346,7 @@ def _compare(options: argparse.Namespace) -> int:
         compare_experiment,
         compare_pipeline,
         newest_experiment,
+        reaches,
         to_json,
         write_comparison,
     )
@@ -348,9 +360,14 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         experiment = options.experiment or newest_experiment()
         comparison = compare_experiment(experiment, options.against)
-    texts = comparison_texts(comparison.rows, comparison.agents, wide=options.wide, against=options.against)
+    reached = (
+        None if options.reach is None else reaches(comparison, None if math.isnan(options.reach) else options.reach)
+    )
+    texts = comparison_texts(
+        comparison.rows, comparison.agents, wide=options.wide, against=options.against, reaches=reached
+    )
     if options.json or options.format == "table":
-        say(options.json, to_json(comparison.rows, comparison.agents), texts["table"])
+        say(options.json, to_json(comparison.rows, comparison.agents, reached), texts["table"])
     else:
         print(texts[options.format](), end="")
     if folder is not None:

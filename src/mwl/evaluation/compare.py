@@ -11,7 +11,7 @@ from mwl.core.files import read_json, shown, write_json, write_text
 from mwl.core.plain import from_plain
 from mwl.core.terminal import tell
 from mwl.evaluation.config import Plan, Planned
-from mwl.evaluation.curves import REWARD, Histories, Point, convergence_step, history
+from mwl.evaluation.curves import RETURN, REWARD, Histories, Point, convergence_step, history, reach_step
 from mwl.evaluation.published import beside, printed
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.table import comma_separated, latex, markdown
@@ -82,6 +82,26 @@ class Standing:
     improvement: float | None = None
     """Probability that a run beats one of the agent compared with."""
     improvement_ci95: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many environment steps an agent took to reach a return in training."""
+
+    task: str
+    agent: str
+    target: float
+    """The return."""
+    seeds: int
+    """Fitted agents whose training is known."""
+    reached: int
+    """Those of them that reached it."""
+    expert_steps: int
+    """What their experts cost, which `steps` are without."""
+    steps: float | None = None
+    """Mean over the seeds; None where one did not reach it."""
+    steps_ci95: list[float] | None = None
+    """Over the seeds; None of a single one."""
 
 
 def rows_of(
@@ -269,6 +289,27 @@ def compared(
     return Comparison(records, histories, rows_of(records, _rewards(histories), against, cells), agents, against)
 
 
+def reaches(comparison: Comparison, target: float | None = None) -> list[Reach]:
+    """How many steps each agent took to a return, where MLflow knows its training.
+
+    Args:
+        comparison: with curves.
+        target: the return; None is the task's return for a success, and leaves out tasks without one.
+    """
+    found = []
+    for row in sorted(comparison.histories, key=lambda row: row.order):
+        wanted = target if target is not None else TASKS[row.task].success_bar if row.task in TASKS else None
+        curves = [each[RETURN] for each in comparison.histories[row] if RETURN in each]
+        if curves and wanted is not None:
+            steps = [float(step) for curve in curves if (step := reach_step(curve, wanted)) is not None]
+            cost = max(record.expert_steps for record in comparison.records if record.row == row)
+            reach = Reach(row.task, row.label, wanted, len(curves), len(steps), cost)
+            if len(steps) == len(curves):
+                reach = replace(reach, steps=sum(steps) / len(steps), steps_ci95=_listed(ci95(steps)))
+            found.append(reach)
+    return found
+
+
 def records_of(experiment: str) -> list[Record]:
     """All evaluations that an MLflow experiment holds, without those a later run replaced, the newest last.
 
@@ -372,7 +413,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         plot_profile(scores_of(comparison.records), folder / PROFILE_FILE)
 
 
-def to_json(rows: Sequence[Row], agents: Sequence[Standing]) -> dict[str, Any]:
+def to_json(rows: Sequence[Row], agents: Sequence[Standing], reached: Sequence[Reach] | None = None) -> dict[str, Any]:
     """What `mwl compare --json` prints."""
     paper = [{"task": task, "agent": agent, **asdict(cell)} for (task, agent), cell in sorted(printed().items())]
     tasks = sorted({row.task for row in rows if row.status == "measured"})
@@ -382,6 +423,7 @@ def to_json(rows: Sequence[Row], agents: Sequence[Standing]) -> dict[str, Any]:
         "agents": [asdict(agent) for agent in agents],
         "paper": paper,
         "published": others,
+        **({} if reached is None else {"reach": [asdict(reach) for reach in reached]}),
     }
 
 

@@ -96,6 +96,25 @@ def band(curves: Sequence[Sequence[tuple[float, float]]], points: int = 100) -> 
     return steps, middle, low, high
 
 
+def reach_step(points: Sequence[Point], target: float, window: int = 5) -> int | None:
+    """Environment steps after which a curve of returns first reaches a target, on the mean of some episodes in a row.
+
+    Args:
+        points: of `RETURN`, in order; a value that is logged again while no episode ended counts once.
+        target: return to reach.
+        window: episodes averaged, as one alone may be luck.
+
+    Returns:
+        None where it never does, or fewer episodes ended.
+    """
+    ended = [point for index, point in enumerate(points) if index == 0 or point.value != points[index - 1].value]
+    if len(ended) < window:
+        return None
+    smooth = np.convolve([point.value for point in ended], np.ones(window) / window, mode="valid")
+    first = np.flatnonzero(smooth >= target)
+    return ended[int(first[0]) + window - 1].steps if first.size else None
+
+
 def convergence_step(points: Sequence[tuple[int, float]], share: float = 0.95, window: int = 5) -> int | None:
     """Environment steps after which a learning curve stays within `share` of its final level.
 

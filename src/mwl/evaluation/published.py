@@ -15,7 +15,7 @@ FOLDER = Path("data/published")
 
 @dataclass(frozen=True)
 class Published:
-    """Return of a method on a task of HumanoidBench, H1 without hands, or on the pendulum, as its public files say."""
+    """Return of a method on a task of HumanoidBench, H1 without hands, or elsewhere, as its public files say."""
 
     task: str
     method: str

@@ -18,7 +18,7 @@ from mwl.evaluation.published import beside, best, printed
 
 if TYPE_CHECKING:
     from mwl.doctor import Finding
-    from mwl.evaluation.compare import Row, Standing
+    from mwl.evaluation.compare import Reach, Row, Standing
     from mwl.evaluation.record import Record
 
 HEADER = ("task", "agent", "return", "95 % CI", "steps", "expert steps", "converged", "seeds")
@@ -32,6 +32,10 @@ WIDE_NOTE = (
     "published: mean ± standard deviation over seeds (data/published); paper: as printed in its Table 1"
 )
 AGAINST_NOTE = "return, its 95 % CI, and by how much it differs from that of the first line"
+REACH_NOTE = (
+    "reached by: fitted agents of which five episodes of training in a row, on average, returned so much; steps: mean "
+    "environment steps until then, 95 % CI over training seeds; '-' where one never did"
+)
 OVER_TASKS = ("agent", "tasks", "runs", "score", "95 % CI", "gap", "95 % CI")
 OVER_TASKS_NOTE = (
     "score: interquartile mean over runs (a training seed on a task) of return by the task's return for a success; "
@@ -249,16 +253,35 @@ def _cell(row: "Row | None", whole: "Row | None" = None) -> str:
     return f"{row.return_iqm:.1f}{ends}{share}"
 
 
+def reach_lines(reaches: "Sequence[Reach]") -> _Lines:
+    """A line for each agent: how many steps it took to a return in training."""
+    lines: _Lines = [("task", "agent", "return", "reached by", "steps", "95 % CI", "with its experts'")]
+    for reach in reaches:
+        ends = "-" if reach.steps_ci95 is None else " to ".join(short(max(0, round(end))) for end in reach.steps_ci95)
+        seeds = f"{reach.reached} of {reach.seeds}"
+        known = ("-", "-", "-")
+        if reach.steps is not None:
+            known = (short(round(reach.steps)), ends, short(round(reach.steps) + reach.expert_steps))
+        lines.append((reach.task, reach.agent, f"{reach.target:g}", seeds, *known))
+    return lines
+
+
 def comparison_texts(
-    rows: "Sequence[Row]", agents: "Sequence[Standing]", *, wide: bool, against: str | None
+    rows: "Sequence[Row]",
+    agents: "Sequence[Standing]",
+    *,
+    wide: bool,
+    against: str | None,
+    reaches: "Sequence[Reach] | None" = None,
 ) -> dict[str, Callable[[], Any]]:
     """What shows a comparison, by the name of the format.
 
     Args:
         wide: the table of `wide_lines` alone.
         against: see there.
+        reaches: the table of `reach_lines` alone.
     """
-    if not wide:
+    if not wide and reaches is None:
         return {
             "table": lambda: comparison_table(rows, agents),
             "markdown": lambda: markdown(rows, agents),
@@ -266,6 +289,8 @@ def comparison_texts(
             "csv": lambda: comma_separated(rows),
         }
     table, note = wide_lines(rows, against), WIDE_NOTE if against is None else AGAINST_NOTE
+    if reaches is not None:
+        table, note = reach_lines(reaches), REACH_NOTE
     return {
         "table": lambda: drawn(table, note),
         "markdown": lambda: in_markdown(table, note),
