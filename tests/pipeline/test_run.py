@@ -227,6 +227,14 @@ def test_folder_digest_ignores_what_differs_between_equal_results(tmp_path: Path
     assert folder_digest(tmp_path / "nowhere") is None
 
 
+def test_only_some_stages_are_carried_out_with_what_they_need(pipeline: Path) -> None:
+    with pytest.raises(BadInput, match=r"no stage 'secnd'; stages: first, second; did you mean 'second'"):
+        run_pipeline(pipeline, only=["secnd"])
+    assert run_pipeline(pipeline, only=["f*"]).ran == ["first"]
+    result = run_pipeline(pipeline, only=["first", "sec?nd"])
+    assert (result.ran, result.skipped) == (["second"], ["first"])
+
+
 def test_what_most_stages_wait_for_starts_first(stage: Path) -> None:
     def after(upstream: str) -> dict[str, Any]:
         overrides = {"model": {"init_args": {"upstream": f"${{{upstream}}}"}}}

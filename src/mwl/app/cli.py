@@ -137,6 +137,8 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--dry-run", action="store_true", help="show stages and what they will take; start nothing"
             )
+            text = "these stages and what they need, as 'look_ppo_*'"
+            sub.add_argument("--only", action="append", default=[], metavar="STAGE", help=text)
 
     sub = command("stage", _stage, "carry out one stage of a pipeline, as an engine does", as_json=False)
     sub.add_argument("job", type=Path, help="runs/<pipeline>/_work/<stage>/job.json")
@@ -275,11 +277,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from mwl.app.report import print_estimate
 
-        print_estimate(options.pipeline, options.assignments)
+        print_estimate(options.pipeline, options.assignments, options.only)
         return 0
     from mwl.app.report import print_report, run_and_report
 
-    print_report(run_and_report(options.pipeline, options.assignments))
+    print_report(run_and_report(options.pipeline, options.assignments, options.only))
     return 0
 
 

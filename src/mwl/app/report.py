@@ -22,10 +22,10 @@ from mwl.reports.pipeline import FILE, write_report
 from mwl.training.fit import WORK
 
 
-def run_and_report(pipeline: Path, assignments: Sequence[str]) -> Result:
+def run_and_report(pipeline: Path, assignments: Sequence[str], only: Sequence[str] = ()) -> Result:
     """Carry out a pipeline, and write its page if anything changed, also when a stage failed."""
     try:
-        result = runner.run_pipeline(pipeline, assignments)
+        result = runner.run_pipeline(pipeline, assignments, only=only)
     except StageFailed as error:
         _write(pipeline, assignments, str(error))
         raise
@@ -34,9 +34,9 @@ def run_and_report(pipeline: Path, assignments: Sequence[str]) -> Result:
     return result
 
 
-def print_estimate(pipeline: Path, assignments: Sequence[str]) -> None:
+def print_estimate(pipeline: Path, assignments: Sequence[str], only: Sequence[str] = ()) -> None:
     """Print the stages of a pipeline, what is left of each and what that takes; nothing is started or written."""
-    read, stages, plans = runner.planned(pipeline, assignments)
+    read, stages, plans = runner.planned(pipeline, assignments, only)
     found = runner.estimate(read, plans)
     rows = [
         (

@@ -1,5 +1,6 @@
 """`mwl run`: carries out the stages of a pipeline in order of need, several at a time, and can be stopped anywhere."""
 
+import fnmatch
 import shutil
 import signal
 import time
@@ -15,8 +16,8 @@ from rich.console import Console
 
 from mwl._extensions import import_files, imported_files
 from mwl.core.artifact import sha256_of
-from mwl.core.errors import MwlError, StageFailed
-from mwl.core.files import entries, output_folder, read_text, write_json, write_text
+from mwl.core.errors import BadInput, MwlError, StageFailed, did_you_mean
+from mwl.core.files import entries, output_folder, read_text, shown, write_json, write_text
 from mwl.core.machine import cpu_cores
 from mwl.core.terminal import tell
 from mwl.evaluation.compare import PLAN_FILE
@@ -83,22 +84,26 @@ class ScheduledStage:
     """The configuration, defaults included."""
 
 
-def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | None = None) -> Result:
+def run_pipeline(
+    path: Path, overrides: Sequence[str] = (), console: Console | None = None, only: Sequence[str] = ()
+) -> Result:
     """Carry out a pipeline, skipping the stages whose configuration, inputs and code did not change.
 
     Args:
         path: pipeline YAML.
         overrides: `a.b=value` assignments.
         console: where progress is shown; default stderr.
+        only: see `planned`.
 
     Raises:
         ConfigError: the pipeline or one of its stages is misconfigured; nothing was started.
+        BadInput: it has no stage `only`.
         StageFailed: a stage ended without a result; those that do not need it were carried out all the same.
         KeyboardInterrupt: stopped by the user; every running stage saved a checkpoint.
     """
     started = time.monotonic()
     console = console or Console(stderr=True)
-    pipeline, stages, plans = planned(path, overrides)
+    pipeline, stages, plans = planned(path, overrides, only)
     console.print(estimate(pipeline, plans).text, highlight=False, markup=False, soft_wrap=True)
     folder = output_folder(pipeline.folder, force=True)  # what is in it is made again where it changed
     with held(folder / WORK / LOCK, folder), _sigterm_as_interrupt(), Display(console, len(plans)) as display:
@@ -109,18 +114,43 @@ def run_pipeline(path: Path, overrides: Sequence[str] = (), console: Console | N
     return Result(folder, run.ran, run.skipped, time.monotonic() - started)
 
 
-def planned(path: Path, overrides: Sequence[str]) -> tuple[Pipeline, dict[str, Stage], dict[str, ScheduledStage]]:
+def planned(
+    path: Path, overrides: Sequence[str], only: Sequence[str] = ()
+) -> tuple[Pipeline, dict[str, Stage], dict[str, ScheduledStage]]:
     """A pipeline and its stages, checked and in an order in which they can be carried out; nothing is started.
+
+    Args:
+        path: pipeline YAML.
+        overrides: `a.b=value` assignments.
+        only: names of stages, with the wildcards of a shell, to which and to what they need the plans are kept; none
+            keeps all.
 
     Raises:
         ConfigError: the pipeline or one of its stages is misconfigured.
+        BadInput: it has no stage `only`.
     """
     pipeline, stages = load(path, overrides)
     import_files(pipeline.imports)
     for name, stage in stages.items():
         check_stage(name, stage, stages, locate(name, [path]))
     engines.check(pipeline)
-    return pipeline, stages, {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path)}
+    wanted = _wanted(stages, only)
+    plans = {name: _plan(name, stages[name], pipeline, path) for name in order(stages, path) if name in wanted}
+    return pipeline, stages, plans
+
+
+def _wanted(stages: Mapping[str, Stage], only: Sequence[str]) -> set[str]:
+    """The stages of these names, and all that they need."""
+    wanted, found = set[str](), set[str]() if only else set(stages)
+    for pattern in only:
+        named = fnmatch.filter(stages, pattern)
+        if not named:
+            raise BadInput(f"no stage {shown(pattern)}; stages: {', '.join(stages)}{did_you_mean(pattern, stages)}")
+        found.update(named)
+    while found:
+        wanted |= found
+        found = {need for name in found for need in dependencies(stages[name])} - wanted
+    return wanted
 
 
 def estimate(pipeline: Pipeline, plans: Mapping[str, ScheduledStage]) -> Estimate:
@@ -216,8 +246,15 @@ class _Run:
         return started
 
     def go(self) -> None:
-        """Start, watch and collect stages until all are done; what most others wait for comes first."""
-        waiting = sorted(self.plans, key=lambda name: -len(_dependents(name, self.plans)))
+        """Start, watch and collect stages until all are done.
+
+        Evaluations, which are short, come first, so that what is fitted can be compared; then what most others wait
+        for.
+        """
+        urgent = {
+            name: (plan.kind == "evaluate", len(_dependents(name, self.plans))) for name, plan in self.plans.items()
+        }
+        waiting = sorted(self.plans, key=lambda name: urgent[name], reverse=True)
         try:
             while waiting or self.running:
                 for name in list(waiting):
