@@ -25,9 +25,9 @@ FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "default.ya
 
 
 def addresses(file: Path) -> list[str]:
-    """A file and its variants, or the parts of its schedule."""
+    """A file, or the parts of its schedule, and its variants."""
     content = yaml.safe_load(file.read_text())
-    names = [f"#{name}" for name in content.get("schedule", content.get("variants", {}))]
+    names = [f"#{name}" for name in [*content.get("schedule", {}), *content.get("variants", {})]]
     return [f"{file.relative_to(CONF.parent)}{name}" for name in ([] if "schedule" in content else [""]) + names]
 
 

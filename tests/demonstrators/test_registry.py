@@ -1,5 +1,6 @@
 """The demonstrators: they stay on their feet, do what they claim, and what they record can be trusted."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from mwl.core.errors import ConfigError, CorruptFile, MissingFile
 from mwl.datasets.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
 from mwl.demonstrators.lqr import LQRStand
 from mwl.demonstrators.reach import SHOULDER, Reach, reachable_targets
-from mwl.demonstrators.registry import load_demonstration_config, record
+from mwl.demonstrators.registry import load_demonstration_config, parse_demonstration_config, record
 from mwl.robot.h1 import FRAME_SKIP, QPOS0
 from mwl.rollouts.pushes import push
 from mwl.teachers.door.teacher import HandlePull
@@ -189,3 +190,17 @@ def test_manifest_counts_what_was_spent(tmp_path):
 def test_shipped_configurations_are_read(name, data_folder):
     config = load_demonstration_config(data_folder.parent / f"conf/demonstrators/{name}.yaml")
     assert config.recording.episodes >= 8
+
+
+def test_a_recording_under_shifts_meets_them_and_says_so():
+    """What is late shows again what was there: senses that are 40 ms late begin with the same frame thrice."""
+    config = parse_demonstration_config(
+        {"task": "h1-stand", "recording": {"episodes": 30, "steps": 4, "shifts": {"delay": [0.04, 0.04]}}}, "here"
+    )
+    recorded = record(config)
+    assert recorded.manifest["shifts"] == {"delay": [0.04, 0.04]}
+    frames = recorded.observation.view(30, 4, -1)
+    late = (frames[:, 0] == frames[:, 2]).all(dim=-1)
+    # 30 x 0.3 = 9 with a standard deviation of 2.5; four of them, and with the seed of the recording always the same
+    assert 0 < late.sum() < 19
+    assert "shifts" not in record(dataclasses.replace(config, recording=RecordingConfig(episodes=2, steps=2))).manifest

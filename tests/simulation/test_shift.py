@@ -19,6 +19,7 @@ from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts import measure
 from mwl.robot.h1 import QPOS0, ctrl_to_action
 from mwl.simulation import HumanoidEnv, Shift, make_env
+from mwl.simulation.shift import MET, draw_shifts
 
 HOLD = torch.from_numpy(ctrl_to_action(QPOS0[7:]))
 
@@ -162,6 +163,32 @@ def test_one_for_each_environment_or_one_for_all() -> None:
         make_env("h1-walk", 2, shift=[Shift()])
     with pytest.raises(BadInput, match="official"):
         make_env("h1-walk", 1, suite="humanoid_bench", shift=Shift(payload=1.0))
+
+
+RANGES = {"payload": (2.0, 12.0), "slope": (-6.0, -3.0), "delay": (0.02, 0.02)}
+
+
+def test_drawn_shifts_are_met_by_some_and_lie_in_their_ranges() -> None:
+    drawn = draw_shifts(RANGES, 400, seed=3)
+    for name, (low, high) in RANGES.items():
+        met = [getattr(shift, name) for shift in drawn if getattr(shift, name) != getattr(Shift(), name)]
+        # 400 x 0.3 = 120 with a standard deviation of sqrt(400 x 0.3 x 0.7) = 9.2; five of them
+        assert abs(len(met) - 400 * MET) < 46
+        assert all(low <= value <= high for value in met)
+        assert (len(set(met)) == len(met)) == (low < high)
+    assert all(shift.motors == 1.0 and shift.friction is None for shift in drawn)
+
+
+def test_a_seed_draws_the_same_shifts_and_nothing_changes_nothing() -> None:
+    assert draw_shifts(RANGES, 20, seed=1) == draw_shifts(RANGES, 20, seed=1)
+    assert draw_shifts(RANGES, 20, seed=1) != draw_shifts(RANGES, 20, seed=2)
+    assert draw_shifts({}, 3, seed=0) == [Shift()] * 3
+
+
+@pytest.mark.parametrize("wrong", [{"weight": (0.0, 1.0)}, {"payload": (2.0, 1.0)}, {"motors": (0.0, 1.0)}])
+def test_ranges_that_make_no_sense_are_refused(wrong: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(BadInput, match=f"shift.*{next(iter(wrong))}"):
+        draw_shifts(wrong, 2, seed=0)
 
 
 def test_an_evaluation_says_under_what_it_was_made() -> None:

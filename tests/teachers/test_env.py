@@ -9,13 +9,14 @@ import yaml
 
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
+from mwl.robot.h1 import H1
 from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
-from mwl.simulation import Simulation, build_model, get_task, make_env
+from mwl.simulation import Shift, Simulation, build_model, get_task, make_env
 from mwl.teachers.env import CommandConfig, SpeedCurriculum, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import OBSERVATION_SIZE, GaitController, ResidualScale
 from mwl.teachers.ppo import PPOConfig, RunningNormalizer
 from mwl.teachers.rewards import low_force_share, stature
-from mwl.teachers.teacher import TeacherConfig, TrackingPolicy, train_teacher
+from mwl.teachers.teacher import TeacherConfig, TrackingPolicy, _trainer, train_teacher
 from mwl.teachers.train import read_teacher_config, train
 
 
@@ -130,6 +131,25 @@ def test_episodes_end_by_time_or_by_a_fall_and_begin_anew(cycle):
     assert (env._simulation.qpos[:, 2] > 0.72).all()
 
 
+def test_robots_under_shifts_move_otherwise_and_see_late(cycle):
+    """The first as without any; the second sinks under its load; the third sees what was there a step before."""
+    shifts = [Shift(), Shift(payload=60.0), Shift(delay=0.02)]
+    model = build_model(get_task("h1-walk"), "fast", 0.004)
+    seen, heights = {}, {}
+    for name, met in (("none", [Shift()] * 3), ("shifted", shifts)):
+        simulation = Simulation(model, 3, 5, 1, [shift.applied(model, H1) for shift in met])
+        env = TrackingEnv(simulation, cycle, TrackingConfig(push_std=0.0), 0, met)
+        first = env.reset()
+        seen[name] = torch.stack([first, *(env.step(torch.zeros(3, 13))[0] for _ in range(4))])
+        heights[name] = simulation.qpos[:, 2].copy()
+    assert torch.equal(seen["shifted"][:, 0], seen["none"][:, 0])
+    assert heights["shifted"][1] < heights["none"][1] - 1e-3
+    assert heights["shifted"][2] == heights["none"][2], "late senses alone change nothing while it acts the same"
+    root = slice(0, 4)  # height and gravity in the body, which neither clock nor heading changes
+    assert torch.equal(seen["shifted"][1:, 2, root], seen["none"][:-1, 2, root])
+    assert not torch.equal(seen["shifted"][1:, 2, root], seen["none"][1:, 2, root])
+
+
 def test_speed_rises_only_while_it_is_held(cycle):
     env = environment(cycle, curriculum=SpeedCurriculum(stop=1.25))
     env.raise_speed(mean_length=100, mean_speed_error=0.1)
@@ -164,6 +184,20 @@ def test_a_teacher_trains_resumes_and_loads(tiny, tmp_path):
     teacher.reset(observation)
     assert teacher.act(observation).shape == (3, 19)
     assert teacher.describe()["training_env_steps"] == 48
+
+
+def test_a_training_under_shifts_goes_on_under_the_same_ones(tiny, tmp_path):
+    ranges = {"payload": (5.0, 10.0), "motors": (0.7, 0.9), "delay": (0.02, 0.04)}
+    tracking = dataclasses.replace(tiny.tracking, shifts=ranges)
+    config = dataclasses.replace(tiny, tracking=tracking, ppo=dataclasses.replace(tiny.ppo, num_envs=12))
+    folder = train_teacher(config, tmp_path / "t")
+    begun, on = (_trainer(config, at, exact=False) for at in (tmp_path / "new", folder))
+    assert (begun.iteration, on.iteration) == (0, 2)
+    masses = [[model.body_mass.sum() for model in trainer.env._simulation._models] for trainer in (begun, on)]
+    assert masses[0] == masses[1]
+    assert len(set(masses[0])) > 1
+    assert torch.equal(begun.env._motors, on.env._motors)
+    assert TrackingPolicy.load(folder).config.tracking.shifts == ranges
 
 
 def test_a_teacher_begins_with_the_networks_of_another_and_counts_its_steps(tiny, tmp_path):

@@ -24,7 +24,8 @@ from mwl.core.plain import from_plain
 from mwl.robot.h1 import ACTION_SIZE
 from mwl.rollouts.falls import RECORDED_ROOT
 from mwl.rollouts.pushes import at_random, push
-from mwl.simulation import HumanoidEnv, get_task
+from mwl.simulation import HumanoidEnv, get_task, make_env
+from mwl.simulation.shift import draw_shifts
 
 SCHEMA: Literal[1] = 1
 MAX_MANIFEST_BYTES = 8 * 2**20
@@ -296,11 +297,19 @@ class RecordingConfig:
     lowest_root: float = RECORDED_ROOT
     """Height in m below which a robot is falling, whatever the task's own limit."""
     keep_executed: bool = False
+    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Ranges of the changes of the world (`payload`, `motors`, ...) that robots meet, as in a teacher's training."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.steps < 1 or not self.noise_levels:
             raise BadInput("a recording needs at least one episode, one step and one noise level")
+
+
+def recording_env(task: str, config: RecordingConfig) -> HumanoidEnv:
+    """The robots of a recording, one for each of its episodes, with the shifts that they meet."""
+    shifts = draw_shifts(config.shifts, config.episodes, config.seed)
+    return make_env(task, num_envs=config.episodes, seed=config.seed, shift=shifts)
 
 
 def record_demonstrations(
@@ -335,6 +344,7 @@ def record_demonstrations(
         "noise_levels": list(config.noise_levels),
         "push_std": config.push_std,
         "turn_push_std": config.turn_push_std,
+        **({"shifts": {name: list(ends) for name, ends in config.shifts.items()}} if config.shifts else {}),
         "episodes": count,
         "episode_steps": config.steps,
         "falls": int((alive.sum(dim=0) < config.steps).sum()),

@@ -7,7 +7,7 @@ depend on them, and a standing robot need not care.
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -37,10 +37,10 @@ class LQRConfig:
 
     knee: float = 0.1
     """Bend of the knees in rad that the robot straightens to: straighter legs need less force."""
-    rise_time: float = 1.5  # s, from the reset's bent knees
+    rise_time: ClassVar[float] = 1.5  # s, from the reset's bent knees
     poses: int = 4
     """Poses on the way up at which the robot is linearised."""
-    balance_weight: float = 2000.0
+    balance_weight: ClassVar[float] = 2000.0
     leg_weight: float = 3.0
     joint_weight: float = 0.5
     velocity_weight: float = 0.05

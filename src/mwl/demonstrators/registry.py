@@ -11,7 +11,13 @@ import torch
 from mwl._extensions import import_class
 from mwl._renamed import parser_mode
 from mwl.core.errors import BadInput, ConfigError
-from mwl.datasets.demonstrations import Demonstrations, Demonstrator, RecordingConfig, record_demonstrations
+from mwl.datasets.demonstrations import (
+    Demonstrations,
+    Demonstrator,
+    RecordingConfig,
+    record_demonstrations,
+    recording_env,
+)
 from mwl.demonstrators.approach import Approach
 from mwl.demonstrators.capture_steps import Stepping
 from mwl.demonstrators.external import UserPolicy, UserPolicyConfig
@@ -20,7 +26,7 @@ from mwl.demonstrators.reach import Reach, ReachConfig
 from mwl.demonstrators.slow_down import SlowDown, SlowDownConfig
 from mwl.demonstrators.touch import Touch, TouchConfig
 from mwl.robot.h1 import FRAME_SKIP
-from mwl.simulation import HumanoidEnv, make_env
+from mwl.simulation import HumanoidEnv
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.env import CommandConfig
 from mwl.teachers.poses import Poses
@@ -187,7 +193,7 @@ def _tracking_policy(config: DemonstrationConfig) -> TrackingPolicy:
 
 def record(config: DemonstrationConfig) -> Demonstrations:
     """Record what a configuration asks for; the same configuration gives the same data."""
-    env = make_env(config.task, num_envs=config.recording.episodes, seed=config.recording.seed)
+    env = recording_env(config.task, config.recording)
     return record_demonstrations(build_demonstrator(config, env), env, config.recording)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import mujoco
@@ -21,6 +21,8 @@ _BOUNDS = {
     "slope": (-45.0, 45.0),
     "delay": (0.0, 1.0),
 }
+
+MET = 0.3  # so that of five changes a robot in six meets none, and hardly one meets all
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,31 @@ def one_each(shift: "Shifts | None", num_envs: int) -> list[Shift]:
     if len(shifts) != num_envs or not all(isinstance(one, Shift) for one in shifts):
         raise BadInput(f"shift takes one Shift, or one for each of the {num_envs} environments")
     return shifts
+
+
+def draw_shifts(ranges: Mapping[str, tuple[float, float]], count: int, seed: int) -> list[Shift]:
+    """Shifts of some robots: each meets each of the named changes with a chance of `MET`, evenly within its range.
+
+    Args:
+        ranges: lowest and highest by the names of `Shift`'s changes.
+        count: how many.
+        seed: the same one draws the same shifts.
+
+    Raises:
+        BadInput: no such change, or a range whose ends are out of bounds or in the wrong order.
+    """
+    for name, (low, high) in ranges.items():
+        if name not in _BOUNDS or low > high:
+            raise BadInput(
+                f"shifts: {shown(name)}: [{low:g}, {high:g}]; write NAME: [LOW, HIGH] of {', '.join(_BOUNDS)}"
+            )
+        Shift(**{name: low})
+        Shift(**{name: high})
+    random = np.random.default_rng(seed)
+    drawn = [
+        {name: float(random.uniform(*ranges[name])) for name in ranges if random.random() < MET} for _ in range(count)
+    ]
+    return [Shift(**values) for values in drawn]
 
 
 class LateObservations:

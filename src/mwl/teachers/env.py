@@ -4,10 +4,12 @@ Batched and written for PPO alone: episodes are cut at a few seconds, most of th
 falls end them. The benchmark itself is `mwl.make_env`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,8 @@ from mwl.robot.h1 import CONTROL_DT, QPOS0
 from mwl.robot.kinematics import FEET, PointKinematics
 from mwl.rollouts.falls import GAIT
 from mwl.rollouts.pushes import push_at_random
-from mwl.simulation import Simulation
+from mwl.simulation import Shift, Simulation
+from mwl.simulation.shift import LateObservations
 from mwl.simulation.task import SensorIndex
 from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
 from mwl.teachers.rewards import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
@@ -84,6 +87,8 @@ class TrackingConfig:
     """Share of the episodes that begin with the benchmark's own reset instead of within a stride."""
     push_std: float = 0.45  # m/s in x and y
     push_interval: float = 2.0  # s
+    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Ranges of the changes of the world (`payload`, `motors`, ...) that robots meet, each the same ones all along."""
     lowest_root: ClassVar[float] = GAIT.lowest_root  # m
     max_heading_error: ClassVar[float] = 1.2  # rad
 
@@ -96,9 +101,17 @@ class TrackingEnv:
         cycle: reference gait.
         config: task.
         seed: seed of resets, commands and pushes.
+        shifts: what the simulation's N models were made with; None: nothing.
     """
 
-    def __init__(self, simulation: Simulation, cycle: GaitCycle, config: TrackingConfig, seed: int) -> None:
+    def __init__(
+        self,
+        simulation: Simulation,
+        cycle: GaitCycle,
+        config: TrackingConfig,
+        seed: int,
+        shifts: Sequence[Shift] | None = None,
+    ) -> None:
         self.config, self.num_envs = config, simulation.num_envs
         self.preferred_speed = config.command.preferred_speed
         self.controller = GaitController(cycle, config.scale, self.num_envs, config.command.ramp_rate)
@@ -108,6 +121,9 @@ class TrackingEnv:
         self._actuators = ActuatorForces(model)
         self._com_velocity = SensorIndex(model).slices["com_velocity"]
         self._generator = torch.Generator().manual_seed(seed)
+        shifts = shifts or [Shift()] * self.num_envs
+        self._motors = torch.tensor([[shift.motors] for shift in shifts])
+        self._late = LateObservations(np.array([shift.delay_steps for shift in shifts]), model.nq + model.nv)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._speed_errors: list[Tensor] = []
 
@@ -119,9 +135,9 @@ class TrackingEnv:
         return self.observe()
 
     def observe(self) -> Tensor:
-        """Observation `[N, 68]` of the present state."""
-        qpos, qvel = self._state()
-        return self.controller.observe(qpos, qvel)
+        """Observation `[N, 68]` of the present state, or of the one that is known by now."""
+        known = torch.from_numpy(self._late.shown())
+        return self.controller.observe(known[:, : len(QPOS0)], known[:, len(QPOS0) :])
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance one control step of 20 ms with actions `[N, 13]`, then begin anew where an episode ended.
@@ -139,7 +155,8 @@ class TrackingEnv:
         self._age += 1
         push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
         qpos, qvel = self._state()
-        observation = self.controller.observe(qpos, qvel)
+        self._late.see(torch.cat([qpos, qvel], dim=-1).numpy())
+        observation = self.observe()
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         errors = self._errors(qpos, qvel, rotation, targets, action, action_change)
         terminated = self._fallen(qpos, rotation, errors.heading)
@@ -185,7 +202,7 @@ class TrackingEnv:
             legs=joint_error[:, :10].sum(dim=-1),
             arms=joint_error[:, 10:].sum(dim=-1),
             stature=stature(qpos[:, 2], rotation[:, 2, 2]),
-            low_force=low_force_share(self._actuators.force(targets, qpos[:, 7:26], qvel[:, 6:25])),
+            low_force=low_force_share(self._motors * self._actuators.force(targets, qpos[:, 7:26], qvel[:, 6:25])),
             action=action,
             action_change=action_change,
         )
@@ -223,6 +240,7 @@ class TrackingEnv:
         qpos = torch.where(standing.unsqueeze(-1), torch.tensor(QPOS0, dtype=torch.float32) + noise, qpos)
         qvel = torch.where(standing.unsqueeze(-1), 0.0, qvel)
         self._simulation.reset(mask.numpy(), qpos.double().numpy(), qvel.double().numpy())
+        self._late.begin(mask.numpy(), torch.cat(self._state(), dim=-1).numpy())
         self._age = torch.where(mask, 0, self._age)
 
     def _stride_states(self) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from mwl.robot import frames
 from mwl.robot.h1 import (
     CONTROL_DT,
     FRAME_SKIP,
+    H1,
     JOINT_NAMES,
     RADIANS_PER_ACTION,
     ROBOT,
@@ -24,6 +25,7 @@ from mwl.robot.h1 import (
     ctrl_to_action,
 )
 from mwl.simulation import Simulation, build_model, get_task
+from mwl.simulation.shift import draw_shifts
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
@@ -102,8 +104,10 @@ def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
     task = get_task("h1-walk")
     model = build_model(task) if exact else build_model(task, "fast", FAST_TIMESTEP)
     frame_skip = FRAME_SKIP if exact else FAST_FRAME_SKIP
-    simulation = Simulation(model, config.ppo.num_envs, frame_skip=frame_skip, num_threads=1)
-    env = TrackingEnv(simulation, GaitCycle.load(config.cycle), config.tracking, config.seed)
+    shifts = draw_shifts(config.tracking.shifts, config.ppo.num_envs, config.seed)
+    models = [shift.applied(model, H1) for shift in shifts]
+    simulation = Simulation(model, config.ppo.num_envs, frame_skip=frame_skip, num_threads=1, models=models)
+    env = TrackingEnv(simulation, GaitCycle.load(config.cycle), config.tracking, config.seed, shifts)
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
     if not trainer.resume() and config.start_from is not None:
         manifest = read_manifest(config.start_from, stage=STAGE, robot=ROBOT)

@@ -22,13 +22,14 @@ from mwl.datasets.demonstrations import (
     InterruptibleDemonstrator,
     RecordingConfig,
     record_demonstrations,
+    recording_env,
 )
 from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config
 from mwl.experts.cloning.interleaved import InterleavedPolicy, InterleavingConfig, acting
 from mwl.experts.cloning.mirror import with_mirror_images
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.spec import ExpertSpec
-from mwl.simulation import HumanoidEnv, get_task, make_env
+from mwl.simulation import HumanoidEnv, get_task
 
 Student = Callable[[Tensor], Tensor]
 
@@ -90,7 +91,7 @@ class Dagger:
         seed = self.config.recording.seed + 1 + self.rounds
         recording = replace(self.config.recording, seed=seed)
         described = replace(load_demonstration_config(self.config.demonstrator), recording=recording)
-        env = make_env(described.task, num_envs=recording.episodes, seed=seed)
+        env = recording_env(described.task, recording)
         demonstrator = build_demonstrator(described, env)
         behaviour = self._behaviour_policy(demonstrator, spec, student, env)
         recorded = record_demonstrations(demonstrator, env, recording, behaviour)
