@@ -69,6 +69,7 @@ def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Pa
     assert len(data.replay) == 24  # decisions
     assert module.discount == pytest.approx(0.95)
     handed = module.artifact()
+    assert handed["observation"]["size"] == make_env("h1-maze", 1).task.layout.size, "what it remembers is its own"
     save_checkpoint(tmp_path / "model.ckpt", handed["checkpoint"])
     agent = agent_from_plain(load_checkpoint(tmp_path / "model.ckpt"))
     assert isinstance(agent, SkillAgent)

@@ -32,9 +32,7 @@ class SkillAgent:
 
     def __init__(self, decider: Decider, space: SkillSpace, layout: ObservationLayout, hold: int) -> None:
         self.decider, self.space, self.hold = decider, space, hold
-        own = {
-            name: size for name, size in layout.sizes.items() if name not in space.observed(ObservationLayout()).sizes
-        }
+        own = space.shown(layout.sizes)
         self.layout, self._remembers = ObservationLayout(**own), len(own) < len(layout.sizes)
         self.control: SkillControl | None = None
         self._age = torch.zeros(0, dtype=torch.int64)  # control steps since each episode began

@@ -121,6 +121,11 @@ class SkillSpace:
         """
         return ObservationLayout(**layout.sizes, most_earned=1) if self.steered else layout
 
+    def shown(self, observed: Mapping[str, int]) -> dict[str, int]:
+        """What of the parts that are `observed` the task itself shows, sizes by name."""
+        added = self.observed(ObservationLayout()).sizes
+        return {name: size for name, size in observed.items() if name not in added}
+
     def position(self, skill: str) -> int:
         """Where a skill stands among the scores.
 

@@ -28,6 +28,14 @@ class DecisionSpec(EnvSpec):
     skills: SkillSpace | None = None
     """What its actions say where they are decisions; None where they are those of joints."""
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Size and layout of the observation that the task shows, without what who decides remembers."""
+        if self.skills is None or self.layout is None:
+            return {"size": self.observation_size, "layout": self.layout}
+        layout = self.skills.shown(self.layout)
+        return {"size": sum(layout.values()), "layout": layout}
+
 
 class WorldModelData(Experience):
     """Collects one round of experience at a time.

@@ -353,7 +353,7 @@ class WorldModelModule(pl.LightningModule):
             "checkpoint": describe_agent(agent, self.model_arguments, spec.layout, spec.skills, spec.hold),
             "robot": spec.robot,
             "task": spec.task,
-            "observation": {"size": spec.observation_size, "layout": spec.layout},
+            "observation": spec.shown,
             "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
             "metrics": {
                 "env_steps": data.env_steps,
