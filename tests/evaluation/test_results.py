@@ -100,6 +100,7 @@ def test_the_tables_of_the_documents_are_what_was_measured(tmp_path: Path, monke
         *configured.documents,
         "data/results",
         "data/experts",
+        "data/robust",
         "data/transitions",
         "data/agents",
         "data/semantics",

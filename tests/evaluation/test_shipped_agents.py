@@ -15,6 +15,9 @@ from mwl.evaluation.agents import best_shipped, find_agent, find_expert, resolve
 from mwl.evaluation.run import EvaluationConfig, evaluate
 from mwl.experts import hand_over
 from mwl.experts.hand_over import hand_over_states
+from mwl.rollouts import rollout
+from mwl.semantics.shipped import expert_folders, shipped_cards
+from mwl.simulation import Shift
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.name for path in (ROOT / "data/agents").iterdir() if path.is_dir())
@@ -151,6 +154,22 @@ def test_a_part_that_is_not_there_cannot_be_left_out(agent: str, part: str, said
 def test_experts_that_take_over_are_found_by_name() -> None:
     for name in ("stop", "slow_down", "speed_up"):
         assert find_expert(name) == Path("data/transitions") / name
+
+
+def test_the_walker_for_changed_worlds_is_found_by_name_and_no_words_ask_for_it() -> None:
+    folder = find_expert("walk_robust")
+    assert folder == Path("data/robust/walk_robust")
+    assert folder not in expert_folders()
+    assert "walk_robust" not in {card.name for card in shipped_cards()}
+
+
+def test_the_walker_for_changed_worlds_walks_on_with_late_senses_and_more() -> None:
+    """Told 1.2 m/s it comes 5 m and more in 5 s; `walk` falls within them in most episodes with late senses."""
+    worlds = [Shift(), Shift(delay=0.02), Shift(payload=10.0), Shift(motors=0.8, friction=0.4)]
+    env = make_env("h1-walk", num_envs=4, seed=1, shift=worlds)
+    for step in rollout(env, resolve("expert:walk_robust").agent, 250):
+        assert step.running.all(), f"a fall in step {step.index}"
+    assert (env.state[0][:, 0] > 3.5).all()
 
 
 @pytest.mark.parametrize(

@@ -73,4 +73,5 @@ def test_every_shipped_expert_is_made() -> None:
     shipped = {folder.name for folder in (ROOT / "data/experts").iterdir() if folder.is_dir()}
     assert shipped <= stages.keys()
     assert all(f"look_{name}" in stages for name in shipped)
-    assert {folder.name for folder in (ROOT / "data/transitions").iterdir()} <= stages.keys()
+    for aside in ("data/transitions", "data/robust"):
+        assert {folder.name for folder in (ROOT / aside).iterdir()} <= stages.keys()

@@ -8,6 +8,7 @@ from typing import Any
 
 from mwl import _gymnasium
 from mwl._places import find_each
+from mwl.app.early import EXPERTS
 from mwl.core.errors import MwlError
 
 
@@ -56,7 +57,7 @@ class _Files:
 
 
 def _agents() -> list[str]:
-    experts = [*find_each("data/experts", "*/manifest.json"), *find_each("data/transitions", "*/manifest.json")]
+    experts = [name for folder in EXPERTS for name in find_each(folder, "*/manifest.json")]
     agents = find_each("data/agents", "*/manifest.json")
     return [*(f"expert:{name.parent}" for name in experts), *(f"agent:{name.parent}" for name in agents)]
 

@@ -9,6 +9,7 @@ from mwl.core.errors import BadInput, MissingFile, UnknownAgent, did_you_mean
 from mwl.core.files import shown
 
 SKILLS = ("data/experts", "data/transitions")  # a folder for each skill that ships
+EXPERTS = (*SKILLS, "data/robust")  # with those that can take the place of another one
 
 
 def check_task(name: str, suite: str = "embedded") -> None:

@@ -5,6 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 from mwl._places import find_each
+from mwl.app.early import EXPERTS
 from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput
 from mwl.core.files import read_text
@@ -26,7 +27,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 def _experts() -> list[dict[str, Any]]:
     entries = []
-    for folder, manifest in [*_manifests("data/experts"), *_manifests("data/transitions")]:
+    for folder, manifest in (found for place in EXPERTS for found in _manifests(place)):
         card = manifest.get("card") or {}
         entries.append(
             {"name": f"expert:{manifest['name']}", "does": card.get("description", ""), "folder": str(folder)}

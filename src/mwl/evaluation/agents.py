@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mwl.rollouts.policy import AgentPolicy
 
 _log = logging.getLogger(__name__)
-EXPERT_FOLDERS = ("data/experts", "data/transitions", "runs")
+EXPERT_FOLDERS = ("data/experts", "data/transitions", "data/robust", "runs")
 AGENT_FOLDER = "data/agents"
 RESULTS_FOLDER = "data/results"
 _CLOSE = 0.5  # share of the best skill's weight from which one of the agent's own means the same

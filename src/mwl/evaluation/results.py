@@ -358,7 +358,8 @@ def _figures(name: str, results: Results) -> Shown:
     if name in results.evaluations:
         return Shown(asdict(Record.read(results.record(name))))
     if Path(name).is_dir():
-        return Shown(read_manifest(name)["metrics"])
+        manifest = read_manifest(name)
+        return Shown({**manifest["metrics"], "shifts": manifest.get("shifts", {})})
     raise BadInput(f"{name}: neither an evaluation of the configuration nor an artifact")
 
 
