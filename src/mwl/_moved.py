@@ -13,6 +13,7 @@ from types import ModuleType
 MOVED = {
     "checkpoints": "core.checkpoints",
     "cli": "app.cli",
+    "core.host": "training.host",
     "core.resuming": "core.changed_settings",
     "errors": "core.errors",
     "evaluation.paper": "evaluation.published",
@@ -43,7 +44,7 @@ MOVED = {
     "gating.trials": "selection.monte_carlo",
     "gating.tuning": "selection.action_correction",
     "handoff": "core.artifact",
-    "host": "core.host",
+    "host": "training.host",
     "keys": "core.keys",
     "machine": "core.machine",
     "motion.acclaim": "mocap.readers.acclaim",

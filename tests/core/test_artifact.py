@@ -17,13 +17,13 @@ from mwl.core.artifact import (
     MANIFEST,
     MODEL,
     atomic_folder,
-    load_module,
     read_checkpoint,
     read_manifest,
     sha256_of,
     update_manifest,
     write_artifact,
 )
+from mwl.core.checkpoints import load_module
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch, WriteFailed
 
 

@@ -11,13 +11,13 @@ from mwl.adaptation.search import CorrectionSearch, SearchConfig, make_search
 from mwl.core import keys
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
-from mwl.core.host import HostModule
 from mwl.experts.features import robot_state
 from mwl.robot.h1 import ROBOT
 from mwl.rollouts.metrics import JOINT_VELOCITIES
 from mwl.selection.config import TUNED, SelectionConfig, make_guidance
 from mwl.selection.guidance import Guidance
 from mwl.simulation.task import ObservationLayout
+from mwl.training.host import HostModule
 
 _GUIDANCE, _SEARCH = SelectionConfig(), SearchConfig()
 

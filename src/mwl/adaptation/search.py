@@ -11,13 +11,13 @@ from mwl.adaptation.jerk import JerkCost
 from mwl.adaptation.race import Race
 from mwl.adaptation.step_profile import StepProfile
 from mwl.core.errors import BadInput
-from mwl.core.host import HostModule
 from mwl.core.ranges import NonNegative, Positive, Whole
 from mwl.robot.symmetry import joint_mirror
 from mwl.rollouts.experience import EnvSpec
 from mwl.selection import Guidance
 from mwl.selection.action_correction import ActionCorrection
 from mwl.training.cmaes import Evolution
+from mwl.training.host import HostModule
 
 _SETTLING = 0.2  # share of a window in which what the candidate before left behind still shows
 _SMALLEST_POPULATION = 4

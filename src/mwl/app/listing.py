@@ -9,6 +9,7 @@ from mwl.app.early import EXPERTS
 from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput
 from mwl.core.files import read_text
+from mwl.core.manifest import Manifest
 
 
 def listed(what: str) -> list[dict[str, Any]]:
@@ -28,10 +29,8 @@ def _tasks() -> list[dict[str, Any]]:
 def _experts() -> list[dict[str, Any]]:
     entries = []
     for folder, manifest in (found for place in EXPERTS for found in _manifests(place)):
-        card = manifest.get("card") or {}
-        entries.append(
-            {"name": f"expert:{manifest['name']}", "does": card.get("description", ""), "folder": str(folder)}
-        )
+        does = manifest.card.description if manifest.card else ""
+        entries.append({"name": f"expert:{manifest.name}", "does": does, "folder": str(folder)})
     return entries
 
 
@@ -39,8 +38,8 @@ def _agents() -> list[dict[str, Any]]:
     return [
         {
             "name": f"agent:{folder.name}",
-            "task": manifest.get("task") or "",
-            "is": manifest["stage"],
+            "task": manifest.task or "",
+            "is": manifest.stage,
             "folder": str(folder),
         }
         for folder, manifest in _manifests("data/agents")
@@ -55,7 +54,7 @@ def _pipelines() -> list[dict[str, Any]]:
     return entries
 
 
-def _manifests(place: str) -> list[tuple[Path, dict[str, Any]]]:
+def _manifests(place: str) -> list[tuple[Path, Manifest]]:
     """Folders of artifacts, with their manifests; those that are none are left out."""
     found = []
     for file in find_each(place, f"*/{MANIFEST}").values():

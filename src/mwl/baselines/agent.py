@@ -9,7 +9,8 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from mwl.baselines.network import Actor
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest
+from mwl.core.checkpoints import load_module
 from mwl.core.plain import from_plain
 from mwl.selection import ExpertAgent
 from mwl.skills import SkillAgent
@@ -97,7 +98,7 @@ def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAge
         SpecMismatch: made for another robot or by another version.
         UnknownAgent: the folder holds something that can't act.
     """
-    if read_manifest(folder, files=False)["stage"] != STAGE:
+    if read_manifest(folder, files=False).stage != STAGE:
         return world_model.load_agent(folder)
     read_manifest(folder, stage=STAGE)
     with checkpoint_of("a baseline", folder):

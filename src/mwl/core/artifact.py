@@ -15,84 +15,27 @@ import os
 import re
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from mwl._places import find
 from mwl._renamed import present_keys
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import read_json, shown, write_errors, write_json
-from mwl.core.plain import from_plain
-
-if TYPE_CHECKING:  # a manifest is read without torch, whose import takes a second
-    from torch import Tensor, nn
+from mwl.core.manifest import SCHEMA, Manifest
 
 try:
     import fcntl
 except ImportError:  # Windows: what a kill leaves behind then stays
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA = 1
 MODEL = "model.ckpt"
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 8 * 2**20
-_MAX_ENTRIES = 200_000  # tensors, numbers and texts in a checkpoint
 _RECORDED_VERSIONS = ("torch", "lightning", "torchrl", "tensordict", "mujoco", "mwl")
 _OTHER_WEIGHTS = {".onnx": "an ONNX file", ".safetensors": "a safetensors file", ".ckpt": "a checkpoint file"}
-M = TypeVar("M", bound="nn.Module")
-
-
-@dataclass(frozen=True)
-class _Card:
-    name: str = ""
-    description: str = ""
-    paraphrases: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Provenance:
-    env_steps: int | None = None
-    recording_env_steps: int | None = None
-    training_env_steps: dict[str, int] | int | None = None
-
-
-@dataclass(frozen=True)
-class _Size:
-    size: int | None = None
-
-
-@dataclass(frozen=True)
-class _Steps:
-    env_steps: int | None = None
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """The entries of a manifest that anything here reads, for their types; others may stand beside them."""
-
-    robot: str | None = None
-    task: str | None = None
-    mlflow_run_id: str | None = None
-    memory: int = 0
-    observation: _Size | None = None
-    action: _Size | None = None
-    card: _Card | None = None
-    metrics: _Steps | None = None
-    provenance: _Provenance | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _File(_Entries):
-    """What the manifest in a folder must have besides."""
-
-    stage: str
-    name: str
-    schema: int = SCHEMA
-    files: dict[str, str] = field(default_factory=dict)
 
 
 def sha256_of(path: Path) -> str:
@@ -213,7 +156,9 @@ def write_artifact(target: Path | str, *, stage: str, name: str, checkpoint: dic
         (folder / MODEL).write_bytes(content.getbuffer())
         manifest = {"schema": SCHEMA, "stage": stage, "name": name, "versions": package_versions(), **entries}
         manifest["files"] = {MODEL: sha256_of(folder / MODEL)}
-        write_json(folder / MANIFEST, _finite_or_none(manifest))
+        content = _finite_or_none(manifest)
+        Manifest.of(content)  # that it can be read again
+        write_json(folder / MANIFEST, content)
     return Path(target)
 
 
@@ -228,7 +173,7 @@ def _finite_or_none(value: Any) -> Any:
 
 def read_manifest(
     folder: Path | str, *, stage: str | None = None, robot: str | None = None, files: bool = True
-) -> dict[str, Any]:
+) -> Manifest:
     """Read and verify the manifest of an artifact.
 
     Args:
@@ -249,31 +194,22 @@ def read_manifest(
             raise MissingFile(_nothing_there(folder))
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise MissingFile(f"{shown(folder)}: can't be read ({error.strerror})") from error
-    manifest: dict[str, Any] = present_keys(read_json(path, limit=MAX_MANIFEST_BYTES))
-    if not isinstance(manifest, dict):
+    entries = present_keys(read_json(path, limit=MAX_MANIFEST_BYTES))
+    if not isinstance(entries, dict):
         raise CorruptFile(f"{shown(path)}: is not the manifest of a stage")
     for key, expected in (("schema", SCHEMA), ("stage", stage), ("robot", robot)):
-        if expected is not None and (manifest.get(key) != expected or isinstance(manifest.get(key), bool)):
-            raise SpecMismatch(f"{shown(path)}: {key} is {shown(manifest.get(key))}, expected {expected!r}")
-    from_plain(_File, manifest, shown(path), unknown=True)
-    if MODEL not in manifest.get("files", {}):
-        listed = shown(", ".join(manifest.get("files", {}))) if manifest.get("files") else "nothing"
+        if expected is not None and (entries.get(key) != expected or isinstance(entries.get(key), bool)):
+            raise SpecMismatch(f"{shown(path)}: {key} is {shown(entries.get(key))}, expected {expected!r}")
+    manifest = Manifest.of(entries, shown(path))
+    if not (manifest.stage and manifest.name):
+        raise CorruptFile(f"{shown(path)}: says no stage or no name")
+    if MODEL not in manifest.files:
+        listed = shown(", ".join(manifest.files)) if manifest.files else "nothing"
         raise CorruptFile(f"{shown(path)}: lists no {MODEL} (but {listed}), whose content can't be checked then")
     if files:
-        for name, digest in manifest["files"].items():
+        for name, digest in manifest.files.items():
             _check_file(folder, name, digest)
     return manifest
-
-
-def check_entries(manifest: Any, where: str) -> dict[str, Any]:
-    """The manifest entries of an expert that lie in the checkpoint of another stage, for their types.
-
-    Raises:
-        CorruptFile: an entry has a wrong type.
-    """
-    from_plain(_Entries, manifest, where, unknown=True)
-    entries: dict[str, Any] = manifest
-    return entries
 
 
 def _nothing_there(folder: Path) -> str:
@@ -319,73 +255,9 @@ def read_checkpoint(folder: Path | str) -> dict[str, Any]:
     Raises:
         CorruptFile: not a checkpoint, it needs more than tensors and plain values, or a number in it is not finite.
     """
-    import torch
+    from mwl.core.checkpoints import read_sound  # with torch, whose import takes a second
 
-    path = find(folder) / MODEL
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-                raise CorruptFile(f"{shown(path)}: is compressed, as no checkpoint is")
-            if (damaged := archive.testzip()) is not None:
-                raise CorruptFile(f"{shown(path)}: damaged at {shown(damaged)}; fit the stage again")
-        # mapped, as torch then refuses tensors that reach beyond what the file holds for them
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        checkpoint = present_keys(_Sound(path).copy(loaded, ""))
-    except CorruptFile:
-        raise
-    except RecursionError as error:
-        raise CorruptFile(f"{shown(path)}: is nested too deeply") from error
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CorruptFile(f"{shown(path)}: cannot be read as a checkpoint ({reason[:120]})") from error
-    if not isinstance(checkpoint, dict):
-        raise CorruptFile(f"{shown(path)}: holds no named entries; fit the stage again")
-    return checkpoint
-
-
-class _Sound:
-    """Copies a loaded checkpoint out of the file, refusing what is not plain and finite."""
-
-    def __init__(self, path: Path) -> None:
-        self.where, self.count = shown(path), 0
-
-    def copy(self, value: Any, name: str) -> Any:
-        from torch import Tensor
-
-        self.count += 1
-        if self.count > _MAX_ENTRIES:
-            raise CorruptFile(f"{self.where}: holds more than {_MAX_ENTRIES} entries")
-        if isinstance(value, Tensor):
-            return self._tensor(value, name)
-        if isinstance(value, dict):
-            return {self._key(key, name): self.copy(entry, f"{name}.{key}") for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            copies = [self.copy(entry, f"{name}.{i}") for i, entry in enumerate(value)]
-            return copies if isinstance(value, list) else tuple(copies)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self._refused(name, f"is {value}")
-        if value is not None and not isinstance(value, str | int | float | bool):
-            raise self._refused(name, f"is a {type(value).__name__}, no plain value")
-        return value
-
-    def _key(self, key: Any, name: str) -> str | int:
-        if not isinstance(key, str | int):
-            raise self._refused(name, f"has a {type(key).__name__} for a name")
-        return key
-
-    def _tensor(self, value: "Tensor", name: str) -> "Tensor":
-        import torch
-
-        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
-            raise self._refused(name, "is no plain tensor")
-        if value.numel() * value.element_size() > max(2**20, value.untyped_storage().nbytes()):
-            raise self._refused(name, f"claims {value.numel()} numbers, more than the file holds")
-        if value.is_floating_point() and not value.isfinite().all():
-            raise self._refused(name, "is not finite everywhere")
-        return value.detach().clone()
-
-    def _refused(self, name: str, what: str) -> CorruptFile:
-        return CorruptFile(f"{self.where}: {shown(name.removeprefix('.'))[1:-1]} {what}; fit the stage again")
+    return read_sound(find(folder) / MODEL)
 
 
 @contextmanager
@@ -410,55 +282,3 @@ def checkpoint_of(what: str, folder: Path | str) -> Iterator[None]:
     except Exception as error:  # whatever constructors say of entries that are not theirs
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise CorruptFile(f"{where}: not the checkpoint of {what} ({why}); fit it again") from error
-
-
-def load_module(make: Callable[[], M], weights: Any, where: str) -> M:
-    """A module with the weights of a checkpoint.
-
-    Args:
-        make: builds it, as the checkpoint's settings say; before that on no device, so that sizes beyond all memory
-            are refused by comparison with the weights alone.
-        weights: its `state_dict`.
-        where: begins the message.
-
-    Raises:
-        SpecMismatch: the settings are of no such module, or the weights differ from it in names, shapes or types.
-    """
-    import torch
-
-    try:
-        with torch.device("meta"):
-            wanted = make().state_dict()
-        check_weights(wanted, weights, where)
-        module = make()
-        module.load_state_dict(weights)
-    except BadInput:
-        raise
-    except Exception as error:  # whatever a constructor says of settings that are not its own
-        why = " ".join(str(error).split())[:120]
-        raise SpecMismatch(f"{where}: its settings are of no such network ({why}); fit the stage again") from error
-    return module
-
-
-def check_weights(wanted: "Mapping[str, Tensor]", weights: Any, where: str) -> None:
-    """Refuse weights that differ from those that are wanted in names, shapes or types, or don't fit into these.
-
-    Raises:
-        SpecMismatch: they do.
-    """
-    from torch import Tensor
-
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise SpecMismatch(f"{where}: holds no weights; fit the stage again")
-    for name in sorted(wanted.keys() | weights.keys(), key=str):
-        if name not in wanted or name not in weights:
-            what = "lacks weights" if name not in weights else "holds unknown weights"
-            raise SpecMismatch(f"{where}: {what} {shown(name)}; fit the stage again")
-        own, held = wanted[name], weights[name]
-        if own.shape != held.shape or own.is_floating_point() != held.is_floating_point():
-            raise SpecMismatch(
-                f"{where}: weights {shown(name)} are {held.dtype} of shape {shown(list(held.shape))}, the network "
-                f"takes {own.dtype} of shape {list(own.shape)}; fit the stage again"
-            )
-        if own.is_floating_point() and not held.to(own.dtype).isfinite().all():
-            raise SpecMismatch(f"{where}: weights {shown(name)} are too large for {own.dtype}; fit the stage again")

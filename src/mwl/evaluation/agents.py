@@ -13,6 +13,7 @@ from mwl._places import find_each, places
 from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent, did_you_mean
 from mwl.core.files import shown
+from mwl.core.manifest import Manifest
 from mwl.evaluation.record import Record
 from mwl.experiments import tracking
 
@@ -39,7 +40,7 @@ class NamedAgent:
     expert_steps: int = 0
     expert_names: list[str] = field(default_factory=list)
     run_id: str | None = None
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
 
 
 def resolve(
@@ -113,8 +114,8 @@ def find_expert(name: str, *, say: bool = True) -> Path:
         except BadInput as error:
             unsound.append(str(error))
             continue
-        if manifest["stage"] == "expert":
-            found.setdefault(manifest["name"], []).append(folder)
+        if manifest.stage == "expert":
+            found.setdefault(manifest.name, []).append(folder)
     sound = []
     for folder in found.get(name, []):
         try:
@@ -199,27 +200,26 @@ def _load(
     agent: Any = load_agent(folder)
     manifest = read_manifest(folder)
     guidance = getattr(agent, "guidance", None)
-    provenance, metrics = manifest.get("provenance") or {}, manifest.get("metrics") or {}
     if instruction is not None:
         if guidance is None:
             raise BadInput(f"{address}: an agent without experts cannot be told {shown(instruction)}")
         agent.set_weights(weights_told(guidance.library, instruction, address))
-    if manifest["stage"] == "expert":
-        default = f"expert:{manifest['name']}"
-    elif manifest["stage"] == "adaptation":
+    if manifest.stage == "expert":
+        default = f"expert:{manifest.name}"
+    elif manifest.stage == "adaptation":
         default = "tuned"
-    elif manifest["stage"] == "baseline":
-        default = manifest["name"]
+    elif manifest.stage == "baseline":
+        default = manifest.name
     else:
-        default = "guided" if provenance.get("guided") else "tdmpc2"
-    kind = "a baseline" if manifest["stage"] == "baseline" else "an expert"
+        default = "guided" if manifest.provenance.guided else "tdmpc2"
+    kind = "a baseline" if manifest.stage == "baseline" else "an expert"
     if act is not None:
-        if manifest["stage"] != "world_model":
+        if manifest.stage != "world_model":
             raise BadInput(f"{address}: {kind} has one way of acting; only a world model can be told to act by {act!r}")
         agent.act_by(act)
         default = f"{default} ({act})"
     if without is not None:
-        if manifest["stage"] != "world_model":
+        if manifest.stage != "world_model":
             raise BadInput(f"{address}: {kind} has no {without} to leave out; name a world model's agent")
         agent.leave_out(without)
         default = f"{name or default} without {without}"
@@ -228,10 +228,10 @@ def _load(
         agent=agent,
         name=name or default,
         address=address,
-        env_steps=int(provenance.get("env_steps") or metrics.get("env_steps") or 0),
-        expert_steps=0 if guidance is None or manifest["stage"] == "expert" else guidance.library.env_steps,
+        env_steps=manifest.provenance.env_steps or manifest.metrics.env_steps or 0,
+        expert_steps=0 if guidance is None or manifest.stage == "expert" else guidance.library.env_steps,
         expert_names=list(guidance.library.names) if guidance is not None else [],
-        run_id=manifest.get("mlflow_run_id"),
+        run_id=manifest.mlflow_run_id,
         manifest=manifest,
     )
 

@@ -85,7 +85,7 @@ class Benchmark:
     @property
     def identity(self) -> dict[str, Any]:
         """What a stored table was made by, and has to agree with."""
-        of = {folder: read_manifest(folder)["files"][MODEL] for folder in self.of}
+        of = {folder: read_manifest(folder).files[MODEL] for folder in self.of}
         return {"command": f"python {self.run}", "definitions": definitions(""), "of": of}
 
 
@@ -305,7 +305,7 @@ def _record_is_current(file: Path, config: EvaluationConfig) -> bool:
         return False
     record = Record.read(file)
     named = resolve(config.agent, config.name, config.instruction, config.act, config.without)
-    same_agent = (record.agent, record.agent_sha256) == (named.name, named.manifest["files"][MODEL])
+    same_agent = (record.agent, record.agent_sha256) == (named.name, named.manifest.files[MODEL])
     same_figures = record.extra.get("definitions") == definitions(config.task)
     stored = (record.task, record.suite, record.episodes, record.seed, record.instruction, record.act, record.shift)
     wanted = (config.task, config.suite, config.episodes, config.seed, config.instruction, config.act, config.shift)

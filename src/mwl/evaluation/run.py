@@ -99,14 +99,12 @@ def check_fits(named: NamedAgent, task: str, observed: int) -> None:
     Raises:
         SpecMismatch: the sizes differ, or one of both is not the robot's and they are not the same.
     """
-    home = named.manifest.get("task")
+    home = named.manifest.task
     if named.manifest and home != task and (is_external(home) or is_external(task)):
         raise SpecMismatch(f"{named.address}: made for {home}, so it can't act in {task}; fit one there")
-    spec = named.manifest.get("observation")
-    size = spec.get("size") if isinstance(spec, dict) else None
-    if named.manifest.get("stage") == "world_model" and size is not None and int(size) != observed:
-        made = named.manifest.get("task")
-        raise SpecMismatch(f"{named.address}: made for {made} ({size} observations), but {task} shows {observed}")
+    size = named.manifest.observation.size
+    if named.manifest.stage == "world_model" and size is not None and size != observed:
+        raise SpecMismatch(f"{named.address}: made for {home} ({size} observations), but {task} shows {observed}")
 
 
 def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, success_bar: float) -> Record:
@@ -127,7 +125,7 @@ def _summarise(config: EvaluationConfig, named: NamedAgent, episodes: Episodes, 
         env_steps=named.env_steps,
         expert_steps=named.expert_steps,
         agent_run_id=named.run_id,
-        agent_sha256=named.manifest.get("files", {}).get(MODEL),
+        agent_sha256=named.manifest.files.get(MODEL),
     )
 
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from mwl._places import find
-from mwl.core.artifact import MANIFEST, check_entries, is_scratch, load_module, read_checkpoint, read_manifest
+from mwl.core.artifact import MANIFEST, is_scratch, read_checkpoint, read_manifest
+from mwl.core.checkpoints import load_module
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import shown
+from mwl.core.manifest import Card, Manifest
 from mwl.experts import features
 from mwl.experts.features import Layout
 from mwl.experts.network import PolicyNetwork, StackedPolicies, network_of
@@ -35,10 +37,11 @@ class Expert:
     """
 
     def __init__(self, spec: ExpertSpec, network: PolicyNetwork, manifest: Mapping[str, Any]) -> None:
-        self.spec, self.network, self.manifest = spec, network.eval(), dict(manifest)
+        self.spec, self.network = spec, network.eval()
+        self.manifest = Manifest.of(manifest, f"expert {spec.name}")
 
     def __repr__(self) -> str:
-        return f"Expert({self.spec.name!r}, task={self.manifest.get('task')!r})"
+        return f"Expert({self.spec.name!r}, task={self.manifest.task!r})"
 
     @classmethod
     def load(cls, folder: Path | str) -> "Expert":
@@ -48,7 +51,7 @@ class Expert:
             MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
             SpecMismatch: made for another robot, feature set or action space than this version's.
         """
-        manifest = {"memory": 0} | read_manifest(folder, stage=STAGE, robot=ROBOT)  # the first ones did not say
+        manifest = {"memory": 0, **read_manifest(folder, stage=STAGE, robot=ROBOT)}  # the first ones did not say
         checkpoint = read_checkpoint(folder)
         expert = cls.from_plain({**checkpoint, "manifest": manifest}, shown(Path(folder)))
         for entry, value in expert.spec.to_manifest().items():
@@ -67,7 +70,7 @@ class Expert:
         missing = [name for name in ("hyper_parameters", "state_dict", "manifest") if name not in entries]
         if missing:
             raise CorruptFile(f"{where}: lacks {', '.join(missing)}; fit the expert again")
-        manifest = {"memory": 0} | check_entries(entries["manifest"], where)
+        manifest = Manifest.of({"memory": 0, **entries["manifest"]}, where)
         spec = ExpertSpec.from_plain(entries["hyper_parameters"], where)
         network = load_module(lambda: network_of(spec), entries["state_dict"], where)
         if not ((network.input_std > 0).all() and (network.action_std > 0).all()):
@@ -171,26 +174,26 @@ class ExpertLibrary:
     @property
     def env_steps(self) -> int:
         """What the experts cost together; a teacher from which several learned counts once."""
-        provenances = [expert.manifest.get("provenance") or {} for expert in self.experts]
+        provenances = [expert.manifest.provenance for expert in self.experts]
         trainings: dict[str, int] = {}
         for provenance in provenances:
-            told = provenance.get("training_env_steps") or {}
+            told = provenance.training_env_steps or {}
             trainings |= told if isinstance(told, dict) else {"": told}
-        return sum(trainings.values()) + sum(int(p.get("recording_env_steps") or 0) for p in provenances)
+        return sum(trainings.values()) + sum(p.recording_env_steps or 0 for p in provenances)
 
     @property
-    def cards(self) -> list["Card"]:
+    def cards(self) -> list[Card]:
         """The experts' cards.
 
         Raises:
             CorruptFile: an expert has none.
         """
-        from mwl.semantics.cards import Card  # behind encoders that acting does without
-
+        cards = []
         for expert in self.experts:
-            if not {"name", "description"} <= (expert.manifest.get("card") or {}).keys():
+            if expert.manifest.card is None:
                 raise CorruptFile(f"expert {expert.spec.name}: its manifest holds no card; fit the expert again")
-        return [Card(**expert.manifest["card"]) for expert in self.experts]
+            cards.append(expert.manifest.card)
+        return cards
 
     def index(self, name: str) -> int:
         """Position of an expert in K.

@@ -111,7 +111,7 @@ def export_agent(folder: Path | str, out: Path | str, *, force: bool = False) ->
     """
     out = output_file(out, force=force, endings=(".onnx",))
     manifest = read_manifest(folder)
-    if manifest["stage"] == "expert":
+    if manifest.stage == "expert":
         return export_onnx(folder, out, force=force)
     agent = load_agent(folder)
     try:
@@ -123,11 +123,11 @@ def export_agent(folder: Path | str, out: Path | str, *, force: bool = False) ->
     inputs = {"observation": standing(get_task(manifest["task"]).layout.size), **memory}
     outputs = ["action", "reference", "weights", *(f"next_{name}" for name in memory)]
     told = {
-        "name": manifest["name"],
+        "name": manifest.name,
         **task,
         "experts": policy.guidance.library.names,
         "begin": {name: value.tolist() for name, value in policy.memory(1).items()},
-        "weights_sha256": manifest.get("files", {}).get("model.ckpt"),
+        "weights_sha256": manifest.files.get("model.ckpt"),
     }
     with torch.no_grad():
         write_onnx(policy, inputs, outputs, told, out)

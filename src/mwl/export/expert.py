@@ -73,6 +73,6 @@ def metadata(expert: Expert) -> dict[str, Any]:
         "memory": expert.spec.memory,
         "command": (expert.manifest.get("observation") or {}).get("command"),
         "card": expert.manifest.get("card", {}),
-        "licence": (expert.manifest.get("provenance") or {}).get("licence"),
-        "weights_sha256": expert.manifest.get("files", {}).get("model.ckpt"),
+        "licence": expert.manifest.provenance.licence,
+        "weights_sha256": expert.manifest.files.get("model.ckpt"),
     }

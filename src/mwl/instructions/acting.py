@@ -8,6 +8,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from mwl.core.errors import BadInput
+from mwl.core.manifest import Manifest
 from mwl.instructions.steering import Steering
 from mwl.instructions.told import Told, checked, told
 from mwl.instructions.views import mirrored, turned
@@ -37,7 +38,7 @@ class InstructedAgent:
         director: Director,
         agents: Mapping[str, Agent],
         layout: "ObservationLayout",
-        manifests: Mapping[str, Mapping[str, Any]] | None = None,
+        manifests: Mapping[str, Manifest] | None = None,
     ) -> None:
         self.director, self.agents, self.layout = director, dict(agents), layout
         self.manifests = dict(manifests or {})
@@ -84,12 +85,13 @@ class InstructedAgent:
         agent, manifest = self.agents[skill], self.manifests.get(skill)
         if manifest is None:
             return agent.act(observation, now)
-        kind = (manifest["observation"].get("command") or {}).get("kind")
+        taken = manifest.observation.command
+        kind = taken.kind if taken else None
         clause, measured = self.director.clause, self.director.sequencer.odometer
         if kind == "velocity":
             command, parameters = self._command(skill, clause, manifest)
             agent.commands = {  # type: ignore[attr-defined]
-                manifest["name"]: self._steering.command(command, parameters, measured)
+                manifest.name: self._steering.command(command, parameters, measured)
             }
             return agent.act(observation, now)
         self._steering = Steering()
@@ -99,7 +101,7 @@ class InstructedAgent:
             return mirror_joints(agent.act(mirrored(observation, self.layout), now))
         return agent.act(observation, now)
 
-    def _command(self, skill: str, clause: Clause, manifest: Mapping[str, Any]) -> tuple[Told, Parameters]:
+    def _command(self, skill: str, clause: Clause, manifest: Manifest) -> tuple[Told, Parameters]:
         """What a walking skill is told: by its step, as usual between two others, to rest where all is done."""
         if self._plan is not self.director.plan:
             self._plan = self.director.plan

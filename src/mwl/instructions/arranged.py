@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mwl.core.errors import BadInput, NoSkillFits
+from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import find_expert
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
@@ -99,7 +100,7 @@ def _is_expert(skill: str) -> bool:
     return True
 
 
-def task_of(plan: list[Clause] | None, manifests: Mapping[str, Mapping[str, Any]]) -> str:
+def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str:
     """The task in whose world a plan takes place: the one that shows what a skill reads from the scene.
 
     Raises:
@@ -107,10 +108,10 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Mapping[str, Any]
     """
     needs = {}
     for clause in plan or []:
-        manifest = manifests.get(heaviest(clause), {})
-        kind = (manifest.get("observation", {}).get("command") or {}).get("kind")
-        if kind not in (None, "velocity"):
-            needs[str(manifest["task"])] = clause.text
+        manifest = manifests.get(heaviest(clause), Manifest())
+        command = manifest.observation.command
+        if command is not None and command.kind != "velocity":
+            needs[str(manifest.task)] = clause.text
     if len(needs) > 1:
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")
     if needs:

@@ -14,6 +14,7 @@ from mwl.core import keys
 from mwl.core.artifact import atomic_folder, read_manifest
 from mwl.core.errors import BadInput, MwlError, NoSkillFits
 from mwl.core.files import write_json
+from mwl.core.manifest import Manifest
 from mwl.core.terminal import tell
 from mwl.evaluation.agents import NamedAgent, find_expert, resolve
 from mwl.evaluation.run import check_fits
@@ -27,7 +28,7 @@ from mwl.instructions.told import checked, takes_velocity
 from mwl.instructions.way import Way
 from mwl.robot import CONTROL_HZ
 from mwl.rollouts.falls import AT_RISK
-from mwl.semantics import Card, Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
+from mwl.semantics import Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.language import clauses
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
@@ -49,8 +50,8 @@ def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> Semantic
     cards = {card.name: card for card in head.cards}
     for skill, agent in agents.items():
         between = skill in TRANSITIONS and agent.address == f"expert:{skill}"  # words ask for walking, not for that
-        if not between and agent.manifest.get("stage") == "expert" and (card := agent.manifest.get("card")):
-            cards[skill] = Card(skill, card["description"], card.get("paraphrases", ()))
+        if not between and agent.manifest.stage == "expert" and (card := agent.manifest.card):
+            cards[skill] = replace(card, name=skill)
     head.set_cards(list(cards.values()))
     return head
 
@@ -60,7 +61,7 @@ def direct(
     head: SemanticHead,
     env: "HumanoidEnv",
     skills: Mapping[str, Any],
-    manifests: Mapping[str, Mapping[str, Any]] | None = None,
+    manifests: Mapping[str, Manifest] | None = None,
 ) -> Director:
     """Plan the instruction for the scene as it is.
 
@@ -165,7 +166,7 @@ def instructed(
     """
     for found in named.values():
         check_fits(found, stage.task, env.task.layout.size)
-    manifests = {skill: n.manifest for skill, n in named.items() if n.manifest.get("stage") == "expert"}
+    manifests = {skill: n.manifest for skill, n in named.items() if n.manifest.stage == "expert"}
     director = direct(stage, head, env, named, manifests)
     agents = {skill: found.agent for skill, found in named.items()}
     return InstructedAgent(director, agents, env.task.layout, manifests)
@@ -193,7 +194,7 @@ def cast(stage: FollowStage) -> FollowStage:
     return replace(stage, agents=agents, task=stage.task or task_of(plan, manifests))
 
 
-def _manifest(address: str) -> dict[str, Any]:
+def _manifest(address: str) -> Manifest:
     return read_manifest(find_expert(address.removeprefix("expert:")), files=False)
 
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from mwl.core.artifact import read_manifest
 from mwl.core.errors import BadInput, NoSkillFits
+from mwl.core.manifest import Manifest
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.sequencer import SequencerConfig
@@ -35,13 +35,13 @@ class Told:
     turning: float
 
 
-def takes_velocity(manifest: Mapping[str, Any]) -> bool:
+def takes_velocity(manifest: Manifest) -> bool:
     """Whether an expert is told how fast and where to go."""
     command = command_of(manifest)
     return command is not None and command.names[0] == "forward"
 
 
-def told(skill: str, parameters: Parameters, manifest: Mapping[str, Any], before: Told | None = None) -> Told | None:
+def told(skill: str, parameters: Parameters, manifest: Manifest, before: Told | None = None) -> Told | None:
     """The walking command that parameters come to; None for a skill that takes none.
 
     Args:
@@ -56,10 +56,11 @@ def told(skill: str, parameters: Parameters, manifest: Mapping[str, Any], before
     if parameters.count is not None:
         raise _refused(skill, f"can't be counted, so '{parameters.count} times' says nothing")
     command = command_of(manifest)
-    if command is not None and takes_velocity(manifest):
+    taken = manifest.observation.command
+    if command is not None and taken is not None and takes_velocity(manifest):
         if parameters.side:
             raise _refused(skill, "has no hand to choose")
-        return _walking(skill, parameters, command, manifest["observation"]["command"]["default"], before)
+        return _walking(skill, parameters, command, list(taken.default), before)
     if parameters.side and (command is None or command.names[0] != "ahead"):
         raise _refused(skill, "has no hand to choose")
     if parameters.side == "both":
@@ -109,7 +110,7 @@ def _walking(skill: str, parameters: Parameters, command: Command, default: list
     return Told(speed, way, turning)
 
 
-def checked(plan: list[Clause], manifests: Mapping[str, Mapping[str, Any]]) -> list[Told | None]:
+def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[Told | None]:
     """The commands of a plan's steps, by the manifests of the skills' experts.
 
     Raises:
@@ -133,13 +134,13 @@ def checked(plan: list[Clause], manifests: Mapping[str, Mapping[str, Any]]) -> l
     return commands
 
 
-def shipped_manifests() -> dict[str, dict[str, Any]]:
+def shipped_manifests() -> dict[str, Manifest]:
     """Manifests of the shipped experts by skill, those that are sound."""
     found = {}
     for folder in expert_folders():
         with suppress(BadInput):
             manifest = read_manifest(folder, stage="expert", files=False)
-            found[str(manifest["name"])] = manifest
+            found[manifest.name] = manifest
     return found
 
 

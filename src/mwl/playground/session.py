@@ -123,7 +123,7 @@ class Session:
             assign(named)
         else:
             self._own = resolve(agent)
-            task = task or self._own.manifest.get("task")
+            task = task or self._own.manifest.task
             named = {}
             if skills := skills_of(self._own):
                 together: Agent = Told(self._own.agent, lambda: self._words.weights if self._words else {})

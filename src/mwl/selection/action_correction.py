@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mwl.core.artifact import check_weights
+from mwl.core.checkpoints import check_weights
 from mwl.core.errors import CorruptFile
 from mwl.experts.features import Layout, robot_state
 from mwl.robot.h1 import CTRL_LOW, RADIANS_PER_ACTION

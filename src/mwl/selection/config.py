@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from mwl._places import find
 from mwl.core.artifact import MANIFEST, checkpoint_of, read_checkpoint, read_manifest
+from mwl.core.manifest import Manifest
 from mwl.core.ranges import NonNegative, Share
 from mwl.experts.features import Layout
 from mwl.experts.library import ExpertLibrary
@@ -61,10 +62,10 @@ def tuned_at(experts: str | list[str]) -> Tuned | None:
     if len(folders) != 1 or not (find(folders[0]) / MANIFEST).is_file():
         return None
     manifest = read_manifest(folders[0], robot=ROBOT)
-    return load_tuned(folders[0], manifest) if manifest["stage"] == TUNED else None
+    return load_tuned(folders[0], manifest) if manifest.stage == TUNED else None
 
 
-def load_tuned(folder: Path | str, manifest: Mapping[str, Any]) -> Tuned:
+def load_tuned(folder: Path | str, manifest: Manifest) -> Tuned:
     """The adaptation in a folder whose manifest was read.
 
     Raises:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest
+from mwl.core.checkpoints import load_module
 from mwl.core.errors import CorruptFile, SpecMismatch
 from mwl.selection.context import CONTEXT_SIZE
 

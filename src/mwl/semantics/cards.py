@@ -1,41 +1,12 @@
 """Cards: how an expert introduces itself in words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mwl.core.errors import BadInput
 from mwl.core.files import read_yaml
+from mwl.core.manifest import Card
 from mwl.semantics import entries
-
-
-@dataclass(frozen=True)
-class Card:
-    """An expert in words; an instruction finds the expert through them.
-
-    Args:
-        name: of the expert.
-        description: what it does, one short sentence.
-        paraphrases: other ways to ask for it.
-    """
-
-    name: str
-    description: str
-    paraphrases: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        try:
-            entries.text(self.name, "its name")
-            entries.text(self.description, "its description")
-            object.__setattr__(self, "paraphrases", entries.texts(self.paraphrases, "its paraphrases"))
-        except ValueError as error:
-            raise BadInput(f"a card needs a name and a description: {error}") from error
-
-    @property
-    def phrases(self) -> list[str]:
-        """Description and paraphrases, the description first."""
-        return [self.description, *self.paraphrases]
 
 
 def cards_from(content: Any, what: str = "the cards") -> list[Card]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from mwl._places import find, find_each
 from mwl.core.artifact import MANIFEST, read_manifest
-from mwl.core.errors import BadInput
-from mwl.core.files import read_yaml
+from mwl.core.errors import BadInput, CorruptFile
+from mwl.core.files import read_yaml, shown
 from mwl.semantics import entries
-from mwl.semantics.cards import Card, card_from, cards_from
+from mwl.semantics.cards import Card, cards_from
 from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.grammar import shipped_grammar
 
@@ -32,8 +32,9 @@ def _card(folder: Path) -> Card | None:
     """The card of an expert; None, with a warning, for a folder that is none, so that the others are understood."""
     try:
         manifest = read_manifest(folder, stage="expert")
-        with entries.of_file(folder / MANIFEST, "the manifest of an expert with a card"):
-            return card_from(manifest.get("card"))
+        if manifest.card is None:
+            raise CorruptFile(f"{shown(folder / MANIFEST)}: holds no card")
+        return manifest.card
     except BadInput as error:
         _log.warning("passed over: %s", error)
         return None

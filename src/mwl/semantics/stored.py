@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mwl.core.artifact import check_weights, load_module
+from mwl.core.checkpoints import check_weights, load_module
 from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.files import shown
 from mwl.semantics import entries

@@ -1,13 +1,13 @@
 """What an expert can be told: names, units and ranges of its command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
+from mwl.core.manifest import Manifest
 
 _AXES = {  # names, units and widest ranges by kind of command, see `mwl.experts.spec.COMMANDS`
     "velocity": (("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6)),
@@ -57,7 +57,7 @@ class Command:
         return ", ".join(f"{name} {number:.2g} {unit}" for name, number, unit in parts)
 
 
-def command_of(manifest: Mapping[str, Any]) -> Command | None:
+def command_of(manifest: Manifest) -> Command | None:
     """The command that an expert's manifest states, within the ranges of its entry `command_range` where it has one.
 
     None for an expert that takes no command, and for one whose command is a reading of the scene (a door's state).
@@ -65,8 +65,8 @@ def command_of(manifest: Mapping[str, Any]) -> Command | None:
     Raises:
         BadInput: a range that is none, or that does not fit the kind of command.
     """
-    stated = manifest.get("observation", {}).get("command") or {}
-    axes = _AXES.get(stated.get("kind", ""))
+    stated = manifest.observation.command
+    axes = _AXES.get(stated.kind) if stated else None
     if axes is None:
         return None
     names, units, low, high = axes
@@ -77,5 +77,5 @@ def command_of(manifest: Mapping[str, Any]) -> Command | None:
         return Command(names, units, *(tuple(float(x) for x in given[bound]) for bound in ("low", "high")))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"command_range of expert {manifest.get('name')}: needs low and high, a number each ({error})"
+            f"command_range of expert {manifest.name}: needs low and high, a number each ({error})"
         ) from error

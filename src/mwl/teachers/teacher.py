@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mwl._renamed import parser_mode
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.checkpoints import load_module
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
 from mwl.robot import frames

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mwl._renamed import GONE
 from mwl.core import keys
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest
+from mwl.core.checkpoints import load_module
 from mwl.core.errors import BadInput, CorruptFile, UnknownAgent
 from mwl.core.files import shown
 from mwl.core.plain import from_plain
@@ -375,15 +376,15 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
     """
     path = Path(folder)
     manifest = read_manifest(path)
-    if not is_external(manifest.get("task")):
+    if not is_external(manifest.task):
         manifest = read_manifest(path, robot=ROBOT)
-    if manifest["stage"] == "expert":
+    if manifest.stage == "expert":
         from mwl.experts.library import ExpertLibrary
 
-        return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest["name"]: 1.0}))
-    if manifest["stage"] == TUNED:
+        return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest.name: 1.0}))
+    if manifest.stage == TUNED:
         return ExpertAgent(load_tuned(path, manifest).guidance)
-    if manifest["stage"] != STAGE:
-        raise UnknownAgent(f"{folder}: holds a {manifest['stage']}, which can't act; name a world model or an expert")
+    if manifest.stage != STAGE:
+        raise UnknownAgent(f"{folder}: holds a {manifest.stage}, which can't act; name a world model or an expert")
     with checkpoint_of("a world model", path):
         return agent_from_plain(read_checkpoint(path))

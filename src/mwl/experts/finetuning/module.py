@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mwl.core.changed_settings import refuse_changed
 from mwl.core.errors import BadInput
-from mwl.core.host import HostModule
 from mwl.core.ranges import Between0And1, Count, Seed, Whole
 from mwl.experts.finetuning.env import FineTuningConfig, FineTuningEnv
 from mwl.experts.hand_over import hand_over_states
@@ -27,6 +26,7 @@ from mwl.experts.spec import ExpertSpec
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task
 from mwl.teachers.ppo import PPO, ActorCriticPolicy, PPOConfig
+from mwl.training.host import HostModule
 
 _EPISODES = FineTuningConfig()
 _PPO = PPOConfig(
@@ -256,7 +256,7 @@ class FineTuningStage(HostModule, pl.LightningModule):
                 **before,
                 "env_steps": before["env_steps"] + steps,
                 "training_env_steps": _added(before["training_env_steps"], f"{self.kind}_{name}", steps),
-                "fine_tuned_from": manifest["files"]["model.ckpt"],
+                "fine_tuned_from": manifest.files["model.ckpt"],
             },
         }
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, load_module, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.checkpoints import load_module
 from mwl.robot import frames
 from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 from mwl.simulation import Simulation, build_model, get_task

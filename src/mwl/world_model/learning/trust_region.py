@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mwl.adaptation.step_profile import CERTAINTY, StepProfile
-from mwl.core.host import HostModule
+from mwl.training.host import HostModule
 
 _FALL_COSTS = 200  # steps of the experts' reward that a fall is held to forfeit, at most what is left of the episode
 _SHRINKAGE = 0.5
