@@ -682,7 +682,7 @@ TARGETS = [
            lambda f: load_labelled(f / "x.yaml"), sound_labelled, 0.3),
     Target("pipeline", copied(ROOT / "conf/pipelines/sample_efficiency.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_pipeline(f / "x.yaml"), sound_pipeline, 0.5),
-    Target("stage", copied(ROOT / "conf/experts/slow_down.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("stage", copied(ROOT / "conf/experts/stand.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: resolved_config(["--config", str(f / "x.yaml")]), sound_stage, 0.05),
     Target("chat", make_answer, spoil_answer, planned, sound_plan),
     Target("embeddings", make_cache, spoil_cache, read_cache, sound_cache),

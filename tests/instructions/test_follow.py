@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mwl.core.errors import BadInput
+from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import NamedAgent
 from mwl.instructions import follow as room
 from mwl.instructions.acting import InstructedAgent
@@ -92,7 +93,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def resolve(address: str) -> Any:
         loaded.append(address)
-        return SimpleNamespace(agent=Constant(0.0), manifest={}, expert_names=[], address=address)
+        return SimpleNamespace(agent=Constant(0.0), manifest=Manifest(), expert_names=[], address=address)
 
     monkeypatch.setattr(room, "SemanticHead", Head)
     monkeypatch.setattr(room, "resolve", resolve)

@@ -8,6 +8,7 @@ import pytest
 
 from mwl._places import SHIPPED
 from mwl.core.errors import BadInput, CorruptFile, NoSkillFits
+from mwl.core.manifest import Manifest
 from mwl.instructions.told import checked, shipped_manifests
 from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.grammar import load_grammar
@@ -98,7 +99,8 @@ def test_what_an_expert_cannot_do_is_refused_by_name(skill: str, told: Parameter
 
 
 def test_ranges_are_those_of_the_manifest() -> None:
-    manifest = shipped_manifests()["walk"] | {"command_range": {"low": [-1.0, -1.0, -1.0], "high": [3.0, 1.0, 1.0]}}
+    ranges = {"command_range": {"low": [-1.0, -1.0, -1.0], "high": [3.0, 1.0, 1.0]}}
+    manifest = Manifest.of({**shipped_manifests()["walk"], **ranges})
     (told,) = checked([Clause("so", {"walk": 1.0}, parameters=Parameters(speed=2.0))], {"walk": manifest})
     assert told is not None
     assert (told.speed, told.way) == (2.0, (1.0, 0.0))

@@ -10,6 +10,7 @@ from torchrl.envs.utils import check_env_specs
 
 from mwl.core import keys
 from mwl.core.errors import BadInput
+from mwl.core.manifest import Manifest
 from mwl.experts.library import ExpertLibrary
 from mwl.simulation import HumanoidEnv, make_env
 from mwl.skills import Bridge, SkillAgent, SkillEnv, SkillSpace
@@ -45,14 +46,14 @@ def test_an_action_beyond_the_bounds_tells_the_bound(space: SkillSpace) -> None:
 
 def test_ranges_of_a_manifest_count(library: ExpertLibrary) -> None:
     manifest = {**library.experts[1].manifest, "command_range": {"low": [0, -0.1, -1], "high": [2, 0.1, 1]}}
-    command = command_of(manifest)
+    command = command_of(Manifest.of(manifest))
     assert command is not None
     assert (command.low, command.high) == ((0, -0.1, -1), (2, 0.1, 1))
     assert command.described([1.0, 0.0, 0.25]) == "forward 1 m/s, sideways 0 m/s, turning 0.25 rad/s"
     assert command_of(library.experts[0].manifest) is None
     for wrong in ({"low": [0, 0, 0]}, {"low": [1, 0, 0], "high": [0, 1, 1]}, {"low": [0], "high": [1]}, 3):
         with pytest.raises(BadInput, match="command"):
-            command_of({**manifest, "command_range": wrong})
+            command_of(Manifest.of({**manifest, "command_range": wrong}))
 
 
 @pytest.mark.parametrize(
