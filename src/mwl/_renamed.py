@@ -49,6 +49,10 @@ GONE = {
     **dict.fromkeys(
         ("expert_rollout", "gate_lr", "gate_entropy_floor", "policy_constraint", "policy_constraint_weight"), _NO_GAIN
     ),
+    **dict.fromkeys(
+        ("consistency_weight", "reward_weight", "value_weight", "termination_weight", "rho"),
+        "it is TD-MPC2's, a constant of mwl.world_model.learning.losses; leave it out",
+    ),
     "optimism": "exploration is by held actions (learning.held_share); leave it out",
     "limbs": "experts are weighed for the whole body; leave it out",
 }

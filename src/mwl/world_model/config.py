@@ -45,18 +45,12 @@ class LearningConfig:
     """None derives it from the episode length, see `losses.discount_for`."""
     lr: Positive = 3e-4
     encoder_lr_scale: Positive = 0.3
-    consistency_weight: NonNegative = 20.0
-    reward_weight: NonNegative = 0.1
-    value_weight: NonNegative = 0.1
-    termination_weight: NonNegative = 1.0
     held_share: ShareBelowOne = 0.0
     """Share of the steps that explore by one random action held for `held_steps`; in the seed phase, where no expert
     acts, all of them."""
     held_steps: tuple[Count, Count] = (20, 40)
     """Fewest and most steps for which it is held."""
     entropy_weight: NonNegative = 1e-4
-    rho: Share = 0.5
-    """Weight of each further step of the unrolled model."""
     center_values: bool = False
     """Let Q count from the value of earning the seed phase's mean reward forever (reward centring, arXiv 2405.09999).
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mwl.world_model.config import GuidanceConfig, LearningConfig
+from mwl.world_model.learning import losses
 from mwl.world_model.learning.compiling import compiled
 from mwl.world_model.learning.losses import Batch, RunningScale, model_losses, policy_losses
 from mwl.world_model.network import WorldModel
@@ -86,13 +87,13 @@ class Learner:
         model_optimizer, policy_optimizer = optimizers
         best = self.guiding.bootstrap == "best"
         parts = self._model_losses(
-            model, batch, self.discount, learning.rho, self.switches.policy_base, best, learning.trace
+            model, batch, self.discount, losses.RHO, self.switches.policy_base, best, learning.trace
         )
         loss = (
-            learning.consistency_weight * parts.consistency
-            + learning.reward_weight * parts.reward
-            + learning.value_weight * parts.value
-            + learning.termination_weight * parts.termination
+            losses.CONSISTENCY_WEIGHT * parts.consistency
+            + losses.REWARD_WEIGHT * parts.reward
+            + losses.VALUE_WEIGHT * parts.value
+            + losses.TERMINATION_WEIGHT * parts.termination
             + parts.experts
         )
         metrics = {f"train/{name}": getattr(parts, name).detach() for name in parts._fields if name != "latents"}
@@ -112,7 +113,7 @@ class Learner:
             self.model,
             latents,
             self.scale.value,
-            learning.rho,
+            losses.RHO,
             learning.entropy_weight,
             batch.reference,
             self.switches.policy_base,

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from mwl.world_model.network import WorldModel, binary_cross_entropy
 
+RHO = 0.5  # weight of each further step of the unrolled model
+CONSISTENCY_WEIGHT, REWARD_WEIGHT, VALUE_WEIGHT, TERMINATION_WEIGHT = 20.0, 0.1, 0.1, 1.0  # TD-MPC2's
+
 
 class Batch(NamedTuple):
     """Sequences from the replay buffer."""
