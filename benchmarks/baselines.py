@@ -99,7 +99,7 @@ CASES = [
     Case("h1-stand", "tdmpc2.yaml#cpu", "TD-MPC2", 150_000),
     Case("h1-stand", "dreamer_v3.yaml#cpu", "DreamerV3", 150_000, _RARER),
     Case("h1-stand", "ppo.yaml", "PPO", 150_000),
-    Case("dmc:walker-stand", "sac.yaml", "SAC", 100_000, {"model.init_args.learning.updates_per_step": 0.5}),
+    Case("dmc:walker-stand", "sac.yaml", "SAC", 40_000, {"model.init_args.learning.updates_per_step": 0.5}),
 ]  # fmt: skip
 
 

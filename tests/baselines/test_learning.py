@@ -68,14 +68,17 @@ def test_it_swings_up_the_pendulum(
 @pytest.mark.slow
 @pytest.mark.skipif(not _has_dmc, reason="needs dm_control")
 def test_it_stands_a_walker_up_as_public_runs_of_it(tmp_path: Path) -> None:
-    """TD-MPC2's authors measured SAC at 341, standard deviation of a seed 115, after 100k steps, an update for two."""
+    """TD-MPC2's authors measured SAC at 341, standard deviation of a seed 115, after 100k steps.
+
+    They repeat each action, which makes 50k decisions; here 40k steps, an update for two, are enough.
+    """
     folder, env = tmp_path / "agent", "dmc:walker-stand"
-    asked = ["fit", "--config", "conf/baselines/sac.yaml", "--env", env, "--steps=100000"]
+    asked = ["fit", "--config", "conf/baselines/sac.yaml", "--env", env, "--steps=40000"]
     asked += ["--model.init_args.learning.updates_per_step=0.5"]
     assert main([*asked, "--output", str(folder), "--trainer.logger=false"]) == 0
     record = evaluate(EvaluationConfig(env, str(folder), episodes=EPISODES, seed=1000))
     (public,) = [each for each in published("dmc.csv") if (each.method, each.steps) == ("SAC", 100_000)]
-    print(f"{record.return_mean:.1f} after 100k steps")
+    print(f"{record.return_mean:.1f} after 40k steps")
     assert record.return_mean > public.mean - public.sd  # who stays as it fell returns some 130
 
 
