@@ -186,9 +186,9 @@ def test_manifest_counts_what_was_spent(tmp_path):
     assert manifest["training_env_steps"] == 0
 
 
-@pytest.mark.parametrize("name", ["stand", "reach", "touch", "walk"])
-def test_shipped_configurations_are_read(name, data_folder):
-    config = load_demonstration_config(data_folder.parent / f"conf/demonstrators/{name}.yaml")
+@pytest.mark.parametrize("part", ["taught.yaml", "taught.yaml#balance", "reach.yaml", "reach.yaml#touch", "walk.yaml"])
+def test_shipped_configurations_are_read(part, data_folder):
+    config = load_demonstration_config(data_folder.parent / f"conf/demonstrators/{part}")
     assert config.recording.episodes >= 8
 
 

@@ -208,10 +208,10 @@ def test_a_shift_that_does_not_fit_is_one_line(more: list[str], capsys: pytest.C
 def test_an_expert_is_measured_under_shifts_for_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     shutil.copytree("data/experts/run", folder)
-    before = read_manifest(folder)
+    before = dict(read_manifest(folder))
     monkeypatch.setattr(measure, "SHIFTS", ("motors=0.5",))
     assert main(["experts", "measure", str(folder), "--shifts", "--episodes", "2", "--json"]) == 0
-    after = read_manifest(folder)
+    after = dict(read_manifest(folder))
     figures = after.pop("shifts")
     assert after == {name: value for name, value in before.items() if name != "shifts"}
     assert set(figures) == {"episodes", "seed", "none", "motors=0.5"}
