@@ -58,7 +58,7 @@ def test_what_a_configuration_names_is_there(file: Path, monkeypatch: pytest.Mon
 
 
 def test_there_are_few_configurations() -> None:
-    assert len(list(CONF.rglob("*.yaml"))) <= 34
+    assert len(list(CONF.rglob("*.yaml"))) <= 32
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)

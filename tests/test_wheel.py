@@ -82,9 +82,14 @@ def test_the_wheel_acts_and_learns_in_an_empty_folder(environment: Path, tmp_pat
     run(environment, tmp_path, "mwl", "evaluate", "--task", "h1-walk", "--episodes", "2")
     run(environment, tmp_path, "mwl", "play", "walk forward, then stop")
     assert (tmp_path / "runs/play.mp4").is_file()
-    few = ("--trainer.max_epochs=1", "--data.init_args.batches_per_epoch=5", "--model.init_args.evaluation_episodes=1")
-    run(environment, tmp_path, "mwl", "fit", "--config", "conf:expert.yaml", *few)
-    assert (tmp_path / "runs/expert/manifest.json").is_file()
+    few = (
+        "--data.init_args.files=[data/demonstrations/stand.npz]",
+        "--trainer.max_epochs=1",
+        "--data.init_args.batches_per_epoch=5",
+        "--model.init_args.evaluation_episodes=1",
+    )
+    run(environment, tmp_path, "mwl", "fit", "--config", "conf:experts/stand.yaml", *few)
+    assert (tmp_path / "runs/stand/manifest.json").is_file()
     run(environment, tmp_path, "mwl", "run", "conf:pipelines/tiny.yaml")
     assert (tmp_path / "runs/tiny/comparison/comparison.png").is_file()
     assert "(published)" in (tmp_path / "runs/tiny/report.html").read_text(encoding="utf-8")

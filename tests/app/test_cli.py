@@ -311,8 +311,8 @@ def test_lists_name_what_ships(what: str, name: str, capfd: pytest.CaptureFixtur
         ("mwl evaluate --agent agent:", {"agent:reach"}),
         ("mwl run conf/pipelines/t", {"conf/pipelines/tiny.yaml"}),
         ("mwl fit --config conf/ga", {"conf/gate.yaml"}),
-        ("mwl fit --config conf/expert.yaml --model.init_args.h", {"--model.init_args.hidden"}),
-        ("mwl fit --config conf/expert.yaml --data.init_args.b", {"--data.init_args.batch_size"}),
+        ("mwl fit --config conf/experts/stand.yaml --model.init_args.h", {"--model.init_args.hidden"}),
+        ("mwl fit --config conf/experts/stand.yaml --data.init_args.b", {"--data.init_args.batch_size"}),
     ],
 )
 def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], place: Path) -> None:
@@ -324,7 +324,7 @@ def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], place: 
 
 
 def test_help_of_a_stage_names_the_flags_of_its_model_and_its_data(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--config", "conf/expert.yaml", "--help"]) == 0
+    assert main(["fit", "--config", "conf/experts/stand.yaml", "--help"]) == 0
     shown = capfd.readouterr().out
     assert "--model.init_args.hidden" in shown
     assert "--data.init_args.batch_size" in shown

@@ -680,7 +680,7 @@ TARGETS = [
            lambda f: load_phrases(f / "x.yaml"), sound_phrases, 0.3),
     Target("labelled", copied(SHIPPED / "data" / "semantics/development.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_labelled(f / "x.yaml"), sound_labelled, 0.3),
-    Target("pipeline", copied(ROOT / "conf/pipelines/sample_efficiency.yaml", "x.yaml"), spoil_yaml("x.yaml"),
+    Target("pipeline", copied(ROOT / "conf/pipelines/grid.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_pipeline(f / "x.yaml"), sound_pipeline, 0.5),
     Target("stage", copied(ROOT / "conf/experts/stand.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: resolved_config(["--config", str(f / "x.yaml")]), sound_stage, 0.05),
