@@ -5,7 +5,7 @@ import torch
 
 from mwl.core.errors import BadInput
 from mwl.world_model.layers import Ensemble, SimNorm
-from mwl.world_model.network import InputNorm, WorldModel
+from mwl.world_model.network import WorldModel
 
 
 def test_simnorm_equals_the_reference_layout_up_to_a_permutation() -> None:
@@ -34,15 +34,6 @@ def test_frozen_ensemble_passes_gradient_to_its_input_alone() -> None:
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
     assert all(p.grad is None for p in ensemble.parameters())
-
-
-def test_input_norm_in_portions_equals_that_of_the_whole() -> None:
-    data = torch.randn(90, 3) * torch.tensor([1.0, 10.0, 0.1]) + 4
-    norm = InputNorm(3)
-    for portion in data.split([7, 50, 33]):
-        norm.update(portion)
-    assert torch.allclose(norm.mean, data.mean(0), atol=1e-5)
-    assert torch.allclose(norm.variance, data.var(0, unbiased=False), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("size", "parameters"), [("1M", 1_251_541), ("5M", 5_027_460)])

@@ -9,7 +9,7 @@ from torch import Tensor
 from mwl.adaptation.data import AdaptationData, TryCandidates
 from mwl.adaptation.search import CorrectionSearch, SearchConfig, make_search
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.experts.features import robot_state
 from mwl.robot.h1 import ROBOT

@@ -16,7 +16,7 @@ from mwl.baselines.config import QUANTILES, OffPolicyConfig
 from mwl.baselines.data import BaselineData, Behaviour
 from mwl.baselines.network import Actor
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput, NonFiniteLoss
 from mwl.world_model.observation import Observer
 

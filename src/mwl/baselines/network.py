@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchrl.modules import MLP
 
-from mwl.world_model.network import InputNorm
+from mwl.core.normaliser import RunningNormaliser
 
 _LOG_STD = (-5.0, 2.0)  # bounds
 
@@ -55,7 +55,7 @@ class Actor(nn.Module):
         self, feature_size: int, action_size: int, hidden: Sequence[int], start_std: float | None = None
     ) -> None:
         super().__init__()
-        self.norm, self.head = InputNorm(feature_size), Head(feature_size, action_size, hidden, start_std)
+        self.norm, self.head = RunningNormaliser(feature_size), Head(feature_size, action_size, hidden, start_std)
 
     def forward(self, features: Tensor, explore: bool) -> Tensor:
         """Actions `[N, A]` in [-1, 1] for features `[N, F]`; without exploring their squashed means."""

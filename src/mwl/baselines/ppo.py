@@ -11,7 +11,7 @@ from torchrl.objectives import ClipPPOLoss, LossModule, ValueEstimators
 from mwl.baselines.config import PPOConfig
 from mwl.baselines.module import BaselineModule
 from mwl.core import keys
-from mwl.world_model.network import InputNorm
+from mwl.core.normaliser import RunningNormaliser
 
 _PPO = PPOConfig()
 _GRADIENT = 0.5  # largest norm of a gradient
@@ -30,7 +30,7 @@ class PPOModule(BaselineModule):
     def __init__(self, learning: PPOConfig = _PPO) -> None:
         super().__init__("ppo", hidden=list(learning.hidden))
         self.learning = learning
-        self.spread = InputNorm(1)
+        self.spread = RunningNormaliser(1)
         self._sum: Tensor | None = None  # discounted, of every environment
 
     def actor_settings(self) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""Files of tensors and plain values: written whole or not at all, checked when read, and put into a network."""
+"""Files of tensors and plain values: written whole or not at all, checked when read, and put into a network.
+
+What was set when one was made and can't change when training goes on from it is refused here too.
+"""
 
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,3 +175,32 @@ def check_weights(wanted: Mapping[str, Tensor], weights: Any, where: str) -> Non
             )
         if own.is_floating_point() and not held.to(own.dtype).isfinite().all():
             raise SpecMismatch(f"{where}: weights {shown(name)} are too large for {own.dtype}; fit the stage again")
+
+
+def refuse_changed(
+    within: str, then: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None
+) -> None:
+    """Refuse to resume under other settings than a checkpoint was made with.
+
+    Args:
+        within: what the names lie in, for the message, as `data.`.
+        then: settings of the checkpoint; those that it does not know are not compared.
+        now: settings now.
+        names: those that can't change; None takes all of `now`.
+
+    Raises:
+        BadInput: one of them changed; the message names it with both values.
+    """
+    for name in now if names is None else names:
+        if name in then and _comparable(then[name]) != _comparable(now[name]):
+            raise BadInput(
+                f"--resume: {within}{name} is {shown(now[name])}, but the checkpoint was made with "
+                f"{shown(then[name])}; put it back, or fit without --resume"
+            )
+
+
+def _comparable(value: Any) -> Any:
+    """Lists and tuples compare alike."""
+    if isinstance(value, list | tuple):
+        return [_comparable(item) for item in value]
+    return value

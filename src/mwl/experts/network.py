@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mwl.core.errors import SpecMismatch
+from mwl.core.normaliser import INPUT_LIMIT, mean_and_std, normalise
 from mwl.experts.spec import ExpertSpec
 
 IGNORED = 1e9  # standard deviation that makes a feature vanish
-INPUT_LIMIT = 5.0  # standard deviations; a feature never seen in training cannot push the network further
 
 _REACHED = 0.999  # quantile of what inputs are widened to
 
@@ -48,11 +48,10 @@ class PolicyNetwork(nn.Module):
     @torch.no_grad()
     def fit_normaliser(self, features: Tensor, actions: Tensor, ignored: tuple[int, ...] = ()) -> None:
         """Take mean and spread from training features `[T, F]` and actions `[T, A]`; `ignored` features become zero."""
-        self.input_mean.copy_(features.mean(0))
-        self.input_std.copy_(features.std(0).clamp(min=1e-3))
+        own = (self.input_mean, self.input_std, self.action_mean, self.action_std)
+        for buffer, found in zip(own, (*mean_and_std(features), *mean_and_std(actions)), strict=True):
+            buffer.copy_(found)
         self.input_std[list(ignored)] = IGNORED
-        self.action_mean.copy_(actions.mean(0))
-        self.action_std.copy_(actions.std(0).clamp(min=1e-3))
 
     @torch.no_grad()
     def widen(self, features: Tensor) -> None:
@@ -61,6 +60,10 @@ class PolicyNetwork(nn.Module):
         factor = (reach / INPUT_LIMIT).clamp(min=1)
         self.input_std.mul_(factor)
         self.linear(0).weight.mul_(factor)
+
+    def normalised(self, features: Tensor) -> Tensor:
+        """What its first layer reads of features `[..., F]`."""
+        return normalise(features, self.input_mean, self.input_std)
 
     def standardised(self, features: Tensor) -> Tensor:
         """Action `[N, A]` in standard deviations of the training data, for features `[N, F]`."""
@@ -79,8 +82,7 @@ class PolicyNetwork(nn.Module):
         return self(features), memory
 
     def _first(self, features: Tensor) -> Tensor:
-        normalised = ((features - self.input_mean) / self.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        return nn.functional.silu(self.layers[0](normalised))
+        return nn.functional.silu(self.layers[0](self.normalised(features)))
 
     def _output(self, x: Tensor) -> Tensor:
         for layer in self.layers[1:-1]:

@@ -12,7 +12,7 @@ from torchrl.collectors import Collector
 from torchrl.envs import EnvBase
 
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput, NonFiniteLoss, PhysicsError
 from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT
 from mwl.rollouts.external import ExternalEnv, is_external

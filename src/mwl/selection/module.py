@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, NonNegative, Positive, Share
 from mwl.experts.library import ExpertLibrary

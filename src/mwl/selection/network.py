@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest
 from mwl.core.checkpoints import load_module
 from mwl.core.errors import CorruptFile, SpecMismatch
+from mwl.core.normaliser import mean_and_std, normalise
 from mwl.selection.context import CONTEXT_SIZE
 
 STAGE = "gate"
-INPUT_LIMIT = 5.0  # standard deviations; a state never seen in training cannot push the gate further
 
 
 class Gate(nn.Module):
@@ -48,14 +48,13 @@ class Gate(nn.Module):
     @torch.no_grad()
     def fit_normaliser(self, features: Tensor) -> None:
         """Take mean and spread from training features `[T, F]`."""
-        self.mean.copy_(features.mean(0))
-        self.std.copy_(features.std(0).clamp(min=1e-3))
+        for buffer, found in zip((self.mean, self.std), mean_and_std(features), strict=True):
+            buffer.copy_(found)
 
     def logits(self, features: Tensor, card_embeddings: Tensor) -> Tensor:
         """phi(s) . psi_i, `[N, K]`."""
-        x = ((features - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         keys: Tensor = self.psi(card_embeddings)
-        result: Tensor = self.phi(x) @ keys.T
+        result: Tensor = self.phi(normalise(features, self.mean, self.std)) @ keys.T
         return result
 
     def forward(self, features: Tensor, card_embeddings: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mwl._places import find
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput, MissingFile
 from mwl.core.ranges import NonNegative, Positive, Whole
 from mwl.semantics.calibration import calibrate, calibrate_pictures

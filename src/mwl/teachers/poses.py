@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
-from mwl.core.changed_settings import refuse_changed
-from mwl.core.checkpoints import load_checkpoint, save_checkpoint
+from mwl.core.checkpoints import load_checkpoint, refuse_changed, save_checkpoint
 from mwl.core.errors import ConfigError, CorruptFile
 from mwl.core.terminal import tell
 from mwl.robot.h1 import CONTROL_DT, RADIANS_PER_ACTION, ROBOT

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
-from mwl.core.changed_settings import refuse_changed
-from mwl.core.checkpoints import load_checkpoint, save_checkpoint
+from mwl.core.checkpoints import load_checkpoint, refuse_changed, save_checkpoint
 from mwl.core.errors import CorruptFile, NonFiniteLoss, PhysicsError
+from mwl.core.normaliser import RunningNormaliser
 from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, Whole
 from mwl.core.terminal import tell
 
@@ -80,33 +80,6 @@ class PPOConfig:
     """First iterations in which values alone are learned, of a policy that is not to be spoilt by wrong ones."""
 
 
-class RunningNormalizer(nn.Module):
-    """Standardises observations by running mean and variance, clipped to +-6."""
-
-    mean: Tensor
-    variance: Tensor
-    count: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("variance", torch.ones(size))
-        self.register_buffer("count", torch.tensor(1e-4))
-
-    def forward(self, observation: Tensor) -> Tensor:
-        return ((observation - self.mean) / (self.variance + 1e-6).sqrt()).clamp(-6, 6)
-
-    @torch.no_grad()
-    def update(self, observation: Tensor) -> None:
-        """Take in a batch `[B, O]` (parallel variance of Chan et al.)."""
-        batch_mean, batch_variance, batch = observation.mean(0), observation.var(0, unbiased=False), len(observation)
-        total = self.count + batch
-        delta = batch_mean - self.mean
-        self.variance.mul_(self.count).add_(batch_variance * batch + delta**2 * self.count * batch / total).div_(total)
-        self.mean.add_(delta * batch / total)
-        self.count.copy_(total)
-
-
 def _mlp(sizes: tuple[int, ...], last_gain: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
@@ -144,7 +117,7 @@ class ActorCritic(ActorCriticPolicy):
 
     def __init__(self, observation_size: int, action_size: int, config: PPOConfig) -> None:
         super().__init__()
-        self.normalizer = RunningNormalizer(observation_size)
+        self.normalizer = RunningNormaliser(observation_size, limit=6.0, least=0.0, added=1e-6)
         self.actor = _mlp((observation_size, *config.hidden, action_size), last_gain=0.02)
         self.critic = _mlp((observation_size, *config.hidden, 1), last_gain=1.0)
         self.log_std = nn.Parameter(torch.full((action_size,), config.start_std).log())

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mwl._renamed import FORMER_ARTIFACT
 from mwl.core.artifact import write_artifact
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import ConfigError, NonFiniteLoss, WriteFailed
 from mwl.core.files import write_json, write_text
 from mwl.core.machine import peak_memory

@@ -10,8 +10,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
-from mwl.core.checkpoints import check_weights, save_checkpoint
+from mwl.core.checkpoints import check_weights, refuse_changed, save_checkpoint
 from mwl.core.errors import BadInput, NonFiniteLoss
 from mwl.selection import Guidance
 from mwl.selection.config import Tuned, make_guidance, tuned_at

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mwl.core.errors import BadInput
+from mwl.core.normaliser import RunningNormaliser
 from mwl.world_model.distributional import TwoHot
 from mwl.world_model.layers import Ensemble, SimNorm, init_weights, mlp
 
@@ -42,45 +43,6 @@ SIZES = {
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"mish": nn.Mish, "silu": nn.SiLU}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class InputNorm(nn.Module):
-    """Standardises features by the mean and spread of everything seen so far.
-
-    Args:
-        size: number F of features.
-        limit: normalised features are cut to this many standard deviations.
-    """
-
-    count: Tensor
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, size: int, limit: float = 8.0) -> None:
-        super().__init__()
-        self.limit = limit
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("variance", torch.ones(size))
-
-    @torch.no_grad()
-    def update(self, features: Tensor) -> None:
-        """Take features `[N, F]` into account (parallel form of Welford's algorithm)."""
-        new, old = float(len(features)), float(self.count)
-        mean, variance = features.mean(0), features.var(0, unbiased=False)
-        share, gap = new / (old + new), mean - self.mean
-        if old == 0:
-            self.mean.copy_(mean)
-            self.variance.copy_(variance)
-        else:
-            self.variance.mul_(1 - share).add_(share * variance + share * (1 - share) * gap**2)
-            self.mean.add_(share * gap)
-        self.count.add_(new)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Standardised features, same shape; a feature that barely moves is not blown up."""
-        scaled = (features - self.mean) / self.variance.sqrt().clamp(min=1e-2)
-        return scaled.clamp(-self.limit, self.limit)
 
 
 class PolicySample(NamedTuple):
@@ -142,7 +104,7 @@ class WorldModel(nn.Module):
         self.codec, self.reward_codec = TwoHot(), TwoHot(mean=mean_reward)
         self.register_buffer("value_offset", torch.zeros(()))  # what the Q networks count from, see `LearningConfig`
         bins = len(self.codec.bins)
-        self.norm = InputNorm(feature_size)
+        self.norm = RunningNormaliser(feature_size)
         encoder = [widths.encoder] * (widths.encoder_layers - 1)
         bend = ACTIVATIONS[activation]()
         self.encoder = mlp(feature_size, encoder, latent, bend, SimNorm(widths.simplex))

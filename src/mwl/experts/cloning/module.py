@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from mwl.core import keys
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.ranges import NonNegative, Positive, Whole
 from mwl.experts.cloning.data import DemonstrationData

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from mwl.core.changed_settings import refuse_changed
+from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count, Seed, Whole
 from mwl.experts.finetuning.env import FineTuningConfig, FineTuningEnv
 from mwl.experts.hand_over import hand_over_states
 from mwl.experts.library import Expert
 from mwl.experts.measure import measure_expert
-from mwl.experts.network import INPUT_LIMIT, PolicyNetwork
+from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.robot.h1 import RADIANS_PER_ACTION
 from mwl.simulation import get_task
@@ -73,9 +73,7 @@ class FineTuningPolicy(ActorCriticPolicy):
 
     def value(self, normalized: Tensor) -> Tensor:
         """Value `[B]` of features `[B, F]`."""
-        network = self.network
-        seen = ((normalized - network.input_mean) / network.input_std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
-        value: Tensor = self.critic(seen).squeeze(-1)
+        value: Tensor = self.critic(self.network.normalised(normalized)).squeeze(-1)
         return value
 
 
