@@ -50,7 +50,7 @@ def test_an_empty_folder_knows_all_that_ships(elsewhere: Path) -> None:
     assert find_agent("h1-reach") == SHIPPED / "data/agents/reach"
     assert best_shipped("h1-crawl") == "expert:walk"
     assert {"stand", "walk", "run"} <= {card.name for card in shipped_cards()}
-    with pytest.raises(UnknownAgent, match="known: door, maze, pole, reach, run, sit_simple, stand, walk"):
+    with pytest.raises(UnknownAgent, match="known: door, maze, pole, reach, run, sit_hard, sit_simple, stand, walk"):
         find_agent("h1-fly")
 
 

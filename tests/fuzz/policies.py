@@ -12,6 +12,7 @@ from targets import POSE, finite, shipped, spoil_artifact
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.poses import Poses
+from mwl.teachers.seat import LAYOUT, SeatTeacher
 from mwl.teachers.teacher import TrackingPolicy
 
 
@@ -33,6 +34,13 @@ def sound_pose_teacher(teacher: Any) -> None:
     json.dumps(teacher.describe())
     observation = torch.zeros(2, 51)
     teacher.reset(observation)
+    finite(teacher.act(observation))
+
+
+def sound_seat_teacher(teacher: SeatTeacher) -> None:
+    observation = torch.zeros(2, LAYOUT.size)
+    observation[:, LAYOUT.slices["robot_qpos"]] = torch.from_numpy(POSE).float()
+    observation[:, LAYOUT.slices["chair_qpos"].start + 3] = 1.0
     finite(teacher.act(observation))
 
 
@@ -78,6 +86,7 @@ POLICIES = [
     Target("door_teacher", shipped("teachers", "handle_pull"), spoil_artifact, HandlePull.load, sound_door_teacher,
            0.5),
     Target("pose_teacher", shipped("teachers", "sit"), spoil_artifact, Poses.load, sound_pose_teacher, 0.5),
+    Target("seat_teacher", shipped("agents", "sit_hard"), spoil_artifact, SeatTeacher.load, sound_seat_teacher, 0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
            sound_answer),
     Target("onnx", make_onnx, rewritten(changed_bytes, "x.onnx"), lambda f: asked(_brought(f / "x.onnx")),

@@ -14,6 +14,7 @@ from mwl.core.checkpoints import load_module
 from mwl.core.plain import from_plain
 from mwl.selection import ExpertAgent
 from mwl.skills import SkillAgent
+from mwl.teachers.seat import SeatTeacher
 from mwl.world_model import WorldModelAgent
 from mwl.world_model import agent as world_model
 from mwl.world_model.observation import Observer
@@ -90,8 +91,8 @@ class _Settings:
     position: bool
 
 
-def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent:
-    """The agent in an artifact: a baseline, a world model, experts that were tuned, or a single expert.
+def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher:
+    """The agent in an artifact: a baseline, or what `mwl.world_model.load_agent` knows.
 
     Raises:
         MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.

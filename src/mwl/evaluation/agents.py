@@ -204,15 +204,10 @@ def _load(
         if guidance is None:
             raise BadInput(f"{address}: an agent without experts cannot be told {shown(instruction)}")
         agent.set_weights(weights_told(guidance.library, instruction, address))
-    if manifest.stage == "expert":
-        default = f"expert:{manifest.name}"
-    elif manifest.stage == "adaptation":
-        default = "tuned"
-    elif manifest.stage == "baseline":
-        default = manifest.name
-    else:
-        default = "guided" if manifest.provenance.guided else "tdmpc2"
-    kind = "a baseline" if manifest.stage == "baseline" else "an expert"
+    guided = "guided" if manifest.provenance.guided else "tdmpc2"
+    names = {"expert": f"expert:{manifest.name}", "adaptation": "tuned", "world_model": guided}
+    default = names.get(manifest.stage, manifest.name)
+    kind = {"baseline": "a baseline", "seat_teacher": "a teacher"}.get(manifest.stage, "an expert")
     if act is not None:
         if manifest.stage != "world_model":
             raise BadInput(f"{address}: {kind} has one way of acting; only a world model can be told to act by {act!r}")

@@ -202,6 +202,11 @@ class Poses:
         self.noise_scale = torch.from_numpy(_NOISE / RADIANS_PER_ACTION).float()
 
     @classmethod
+    def of(cls, config: PoseTeacherConfig) -> "Poses":
+        """The poses of a configuration as they are, without a search."""
+        return cls(config, np.array(config.poses), np.array(config.seconds), {})
+
+    @classmethod
     def load(cls, folder: Path | str) -> "Poses":
         """Load an artifact that `train_pose_teacher` wrote.
 

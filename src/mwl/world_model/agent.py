@@ -22,6 +22,8 @@ from mwl.rollouts.external import is_external
 from mwl.selection import ExpertAgent, Guidance, retold
 from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
+from mwl.teachers.seat import STAGE as SEAT_STAGE
+from mwl.teachers.seat import SeatTeacher
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
@@ -366,8 +368,8 @@ def check_reads(observer: Observer, size: int) -> None:
         raise CorruptFile(f"its agent takes {size} features, but its observations give {given}")
 
 
-def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent:
-    """The agent in an artifact: a world model, experts that were tuned, or a single expert.
+def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher:
+    """The agent in an artifact: a world model, experts that were tuned, a single expert, or who sits down anywhere.
 
     Raises:
         MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
@@ -384,6 +386,8 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
         return ExpertAgent(Guidance(ExpertLibrary.load(folder), semantic_weights={manifest.name: 1.0}))
     if manifest.stage == TUNED:
         return ExpertAgent(load_tuned(path, manifest).guidance)
+    if manifest.stage == SEAT_STAGE:
+        return SeatTeacher.load(path)
     if manifest.stage != STAGE:
         raise UnknownAgent(f"{folder}: holds a {manifest.stage}, which can't act; name a world model or an expert")
     with checkpoint_of("a world model", path):

@@ -1,0 +1,195 @@
+"""A teacher that sits down on a chair that may stand anywhere near: a walking one is steered before it, then poses."""
+
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.errors import ConfigError, SpecMismatch
+from mwl.robot import frames
+from mwl.robot.h1 import ROBOT
+from mwl.simulation import get_task
+from mwl.teachers.poses import Poses, PoseTeacherConfig
+from mwl.teachers.teacher import TrackingPolicy, parse_config, plain
+
+STAGE = "seat_teacher"
+TASK = "h1-sit_hard"
+LAYOUT = get_task(TASK).layout
+_MOST = 10.0  # of a figure of the steering
+
+
+@dataclass(frozen=True)
+class SteeringConfig:
+    """How the robot gets before the chair, and from where it sits down."""
+
+    standoff: float = 0.25
+    """m that the pelvis should come to stand ahead of the middle of the chair."""
+    facing: float = 0.5
+    """rad that the robot may look aside of where one on the chair looks, and step back or aside."""
+    gain: float = 1.5
+    """Speed per distance, 1/s."""
+    turning_gain: float = 1.0
+    """Turning rate per angle, 1/s."""
+    most: tuple[float, float, float, float] = (0.5, 0.35, 0.35, 1.0)
+    """Forward, back and aside in m/s, turning in rad/s."""
+    change: tuple[float, float, float] = (0.015, 0.015, 0.02)
+    """By which what the walker is told may change in a control step; faster and it stumbles."""
+    near: tuple[float, float] = (0.06, 0.05)
+    """m along and across the chair within which it sits down."""
+    turned: float = 1.0
+    """rad within which it does."""
+    speed: float = 0.3
+    """m/s below which it does: pelvis and sway together."""
+
+    def __post_init__(self) -> None:
+        figures = [x for value in vars(self).values() for x in (value if isinstance(value, tuple) else [value])]
+        if not all(0 < x <= _MOST for x in figures):
+            raise ConfigError(f"{STAGE}.steering: every figure must be above 0 and at most {_MOST:g}")
+
+
+@dataclass(frozen=True)
+class SeatTeacherConfig:
+    """Who walks, how it is steered, and the poses in which it sits down."""
+
+    name: str = "sit_hard"
+    walker: str = "data/teachers/walk"
+    """Artifact of a commanded walking teacher."""
+    steering: SteeringConfig = field(default_factory=SteeringConfig)
+    joints: tuple[str, ...] = ("hip_pitch", "knee", "ankle", "shoulder_pitch", "elbow")
+    poses: tuple[tuple[float, ...], ...] = ()
+    """As of a teacher of poses: targets in rad, a row per pose."""
+    seconds: tuple[float, ...] = ()
+    """How long each pose takes to be reached from the one before, s."""
+    searches: dict[str, int] = field(default_factory=dict)
+    """Environment steps of the searches that found these figures, by name."""
+
+    def __post_init__(self) -> None:
+        self.sitting()
+        if not all(isfinite(x) for row in (self.seconds, *self.poses) for x in row):
+            raise ConfigError(f"{STAGE}: poses and seconds must be finite")
+
+    def sitting(self) -> PoseTeacherConfig:
+        """The poses as of a teacher of their own."""
+        return PoseTeacherConfig(self.name, TASK, self.joints, self.poses, self.seconds)
+
+
+def compose_seat_teacher(config: SeatTeacherConfig, out: Path | str) -> Path:
+    """Write the artifact of a walker and poses, put together; nothing is trained.
+
+    Raises:
+        MissingFile, CorruptFile, SpecMismatch: the walker is none.
+    """
+    walker, checkpoint = TrackingPolicy.load(config.walker), read_checkpoint(config.walker)
+    told = walker.describe()
+    steps = {walker.name: told["env_steps"], **config.searches}
+    return write_artifact(
+        out,
+        stage=STAGE,
+        name=config.name,
+        checkpoint={
+            "hyper_parameters": plain(asdict(config)),
+            "walker": checkpoint["hyper_parameters"],
+            "state_dict": checkpoint["state_dict"],
+        },
+        robot=ROBOT,
+        task=TASK,
+        observation={"size": LAYOUT.size, "layout": LAYOUT.sizes},
+        action={"size": get_task(TASK).robot.action_size, "low": -1.0, "high": 1.0},
+        provenance={
+            "method": "a tracking teacher steered before the chair, then a few poses",
+            "source": told["source"],
+            "licence": told["licence"],
+            "env_steps": sum(steps.values()),
+            "training_env_steps": steps,
+        },
+    )
+
+
+class SeatTeacher:
+    """Acts on h1-sit_hard: a walker that is steered before the chair, then poses that sit down, once and for all.
+
+    Args:
+        config: how it is steered, and the poses.
+        walker: a commanded walking teacher.
+    """
+
+    last = None
+
+    def __init__(self, config: SeatTeacherConfig, walker: TrackingPolicy) -> None:
+        self.config, self._walker = config.steering, walker
+        self._poses = Poses.of(config.sitting())
+        self._sits = self._begins = torch.zeros(0, dtype=torch.bool)
+        self._told = torch.zeros(0, 3)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "SeatTeacher":
+        """Load an artifact that `compose_seat_teacher` wrote.
+
+        Raises:
+            MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
+        """
+        read_manifest(folder, stage=STAGE, robot=ROBOT)
+        with checkpoint_of("a teacher", folder):
+            checkpoint = read_checkpoint(folder)
+            config = parse_config(SeatTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "checkpoint")
+            return cls(config, TrackingPolicy.from_parts(checkpoint["walker"], checkpoint["state_dict"], {}))
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Begin new episodes, on the robot's feet, where `done` `[N]` holds; None: everywhere."""
+        self._begins = torch.zeros(0, dtype=torch.bool) if done is None else self._begins | done
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
+        """Action `[N, A]` in [-1, 1] at observations `[N, O]` of h1-sit_hard; without batch dimension likewise.
+
+        Raises:
+            SpecMismatch: observations of another size.
+        """
+        if observation.ndim == 1:
+            return self.act(observation.unsqueeze(0), step).squeeze(0)
+        if observation.shape[-1] != LAYOUT.size:
+            raise SpecMismatch(f"observation has {observation.shape[-1]} numbers; {TASK} shows {LAYOUT.size}")
+        robot, velocity = observation[:, LAYOUT.slices["robot_qpos"]], observation[:, LAYOUT.slices["robot_qvel"]]
+        seen = torch.cat([robot, velocity], dim=-1)  # as on tasks without a chair
+        self._begin(seen)
+        self._walker.steer(self._steered(robot, velocity, observation[:, LAYOUT.slices["chair_qpos"]]))
+        action = torch.where(self._sits.unsqueeze(-1), self._poses.act(seen), self._walker.act(seen))
+        self._walker.executed(action)
+        return action
+
+    def _begin(self, seen: Tensor) -> None:
+        """Start from standing where episodes begin, from observations `[N, 51]`."""
+        if len(self._begins) != len(seen):
+            self._begins = torch.ones(len(seen), dtype=torch.bool)
+            self._sits, self._told = torch.zeros_like(self._begins), torch.zeros(len(seen), 3)
+        self._sits = self._sits & ~self._begins
+        self._told = self._told.masked_fill(self._begins.unsqueeze(-1), 0.0)
+        self._walker.reset(seen, self._begins)
+        self._poses.reset(seen, ~self._sits)
+        self._begins = torch.zeros_like(self._begins)
+
+    def _steered(self, robot: Tensor, velocity: Tensor, chair: Tensor) -> Tensor:
+        """What the walker is told `[N, 3]`, of positions and velocities; those that have arrived begin to sit down."""
+        config = self.config
+        yaw, looks = (frames.heading(frames.rotation_matrix(part[:, 3:7])) for part in (robot, chair))
+        turn = frames.wrap_angle(looks - yaw)
+        spot = frames.to_heading(looks, chair[:, :3] - robot[:, :3]) + torch.tensor([config.standoff, 0.0, 0.0])
+        way = config.gain * frames.to_heading(-turn, spot)
+        faces = turn.abs() < config.facing
+        forward, back, aside, turning = config.most
+        wanted = torch.stack(
+            [
+                way[:, 0].clamp(max=forward).maximum(torch.where(faces, -back, 0.0)),
+                way[:, 1].clamp(-aside, aside).masked_fill(~faces, 0.0),
+                (config.turning_gain * turn).clamp(-turning, turning),
+            ],
+            dim=-1,
+        )
+        change = torch.tensor(config.change)
+        self._told = self._told + (wanted - self._told).clamp(-change, change)
+        there = (spot[:, :2].abs() < torch.tensor(config.near)).all(dim=-1) & (turn.abs() < config.turned)
+        self._sits = self._sits | (there & (velocity[:, :2].norm(dim=-1) < config.speed))
+        return self._told
