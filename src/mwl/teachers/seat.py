@@ -10,7 +10,7 @@ from torch import Tensor
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import ConfigError, SpecMismatch
 from mwl.robot import frames
-from mwl.robot.h1 import ROBOT
+from mwl.robot.h1 import JOINT_NAMES, RADIANS_PER_ACTION, ROBOT
 from mwl.simulation import get_task
 from mwl.teachers.poses import Poses, PoseTeacherConfig
 from mwl.teachers.teacher import TrackingPolicy, parse_config, plain
@@ -19,6 +19,8 @@ STAGE = "seat_teacher"
 TASK = "h1-sit_hard"
 LAYOUT = get_task(TASK).layout
 _MOST = 10.0  # of a figure of the steering
+_LEAN = 0.3  # rad that hips roll at most
+_HIPS = [JOINT_NAMES.index(f"{side}_hip_roll") for side in ("left", "right")]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class SteeringConfig:
     """rad within which it does."""
     speed: float = 0.3
     """m/s below which it does: pelvis and sway together."""
+    hips: float = 3.0
+    """rad that both hips roll while it sits down, per m that the spot will lie aside."""
+    ahead: float = 0.1
+    """s for which the sway at that moment goes on."""
 
     def __post_init__(self) -> None:
         figures = [x for value in vars(self).values() for x in (value if isinstance(value, tuple) else [value])]
@@ -122,7 +128,7 @@ class SeatTeacher:
         self.config, self._walker = config.steering, walker
         self._poses = Poses.of(config.sitting())
         self._sits = self._begins = torch.zeros(0, dtype=torch.bool)
-        self._told = torch.zeros(0, 3)
+        self._told, self._lean = torch.zeros(0, 3), torch.zeros(0)
 
     @classmethod
     def load(cls, folder: Path | str) -> "SeatTeacher":
@@ -156,7 +162,10 @@ class SeatTeacher:
         seen = torch.cat([robot, velocity], dim=-1)  # as on tasks without a chair
         self._begin(seen)
         self._walker.steer(self._steered(robot, velocity, observation[:, LAYOUT.slices["chair_qpos"]]))
-        action = torch.where(self._sits.unsqueeze(-1), self._poses.act(seen), self._walker.act(seen))
+        sitting = self._poses.act(seen)
+        lean = self._lean.unsqueeze(-1) / torch.from_numpy(RADIANS_PER_ACTION[_HIPS])
+        sitting[:, _HIPS] = (sitting[:, _HIPS] + lean).clamp(-1, 1)
+        action = torch.where(self._sits.unsqueeze(-1), sitting, self._walker.act(seen))
         self._walker.executed(action)
         return action
 
@@ -165,6 +174,7 @@ class SeatTeacher:
         if len(self._begins) != len(seen):
             self._begins = torch.ones(len(seen), dtype=torch.bool)
             self._sits, self._told = torch.zeros_like(self._begins), torch.zeros(len(seen), 3)
+            self._lean = torch.zeros(len(seen))
         self._sits = self._sits & ~self._begins
         self._told = self._told.masked_fill(self._begins.unsqueeze(-1), 0.0)
         self._walker.reset(seen, self._begins)
@@ -177,13 +187,13 @@ class SeatTeacher:
         yaw, looks = (frames.heading(frames.rotation_matrix(part[:, 3:7])) for part in (robot, chair))
         turn = frames.wrap_angle(looks - yaw)
         spot = frames.to_heading(looks, chair[:, :3] - robot[:, :3]) + torch.tensor([config.standoff, 0.0, 0.0])
-        way = config.gain * frames.to_heading(-turn, spot)
+        way = frames.to_heading(-turn, spot)
         faces = turn.abs() < config.facing
         forward, back, aside, turning = config.most
         wanted = torch.stack(
             [
-                way[:, 0].clamp(max=forward).maximum(torch.where(faces, -back, 0.0)),
-                way[:, 1].clamp(-aside, aside).masked_fill(~faces, 0.0),
+                (config.gain * way[:, 0]).clamp(max=forward).maximum(torch.where(faces, -back, 0.0)),
+                (config.gain * way[:, 1]).clamp(-aside, aside).masked_fill(~faces, 0.0),
                 (config.turning_gain * turn).clamp(-turning, turning),
             ],
             dim=-1,
@@ -191,5 +201,8 @@ class SeatTeacher:
         change = torch.tensor(config.change)
         self._told = self._told + (wanted - self._told).clamp(-change, change)
         there = (spot[:, :2].abs() < torch.tensor(config.near)).all(dim=-1) & (turn.abs() < config.turned)
-        self._sits = self._sits | (there & (velocity[:, :2].norm(dim=-1) < config.speed))
+        begins = there & (velocity[:, :2].norm(dim=-1) < config.speed) & ~self._sits
+        off = way[:, 1] - config.ahead * frames.to_heading(yaw, velocity[:, :3])[:, 1]
+        self._lean = torch.where(begins, (-config.hips * off).clamp(-_LEAN, _LEAN), self._lean)
+        self._sits = self._sits | begins
         return self._told
