@@ -172,7 +172,6 @@ RENAMED: dict[str, dict[str, str]] = {
     "experts.cloning.batches": {"Lanes": "Streams", "in_lanes": "as_streams"},
     "experts.cloning.interleaved": {
         "Turns": "InterleavedPolicy",
-        "TurnsConfig": "InterleavingConfig",
         "rehearse": "record_interleaved",
     },
     "experts.hand_over": {"LeftBehind": "HandOverStates", "left_behind": "hand_over_states"},

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 KEYS = {
-    "dagger.turns": "interleaving",
     "data.trials": "rollouts",
     "guidance.tuning": "correction",
     "hyper_parameters.spread": "trust_radius",
@@ -34,7 +33,6 @@ KEYS = {
     "trial_steps": "rollout_steps",
     "tuning.setting_off": "start_phase",
     "turn_kick_std": "turn_push_std",
-    "turns.right": "correct_share",
 }
 """Present names of entries by their former ones, behind the former name of what they lie in where that decides."""
 
@@ -54,6 +52,7 @@ GONE = {
         "it is TD-MPC2's, a constant of mwl.world_model.learning.losses; leave it out",
     ),
     "optimism": "exploration is by held actions (learning.held_share); leave it out",
+    **dict.fromkeys(("interleaving", "turns"), "who acts for how long is fixed; leave it out"),
     "limbs": "experts are weighed for the whole body; leave it out",
 }
 """Settings that are none any more, and what to do instead."""

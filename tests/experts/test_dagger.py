@@ -55,8 +55,9 @@ def fit(
     return module, data, trainer
 
 
-def test_the_data_grow_by_what_the_student_visits(demonstrator, clean):
-    config = DaggerConfig(demonstrator, rounds=2, demonstrator_share=0.0, recording=SHORT)
+def test_the_data_grow_by_what_the_student_visits(demonstrator, clean, monkeypatch):
+    monkeypatch.setattr(DaggerConfig, "demonstrator_share", 0.0)
+    config = DaggerConfig(demonstrator, rounds=2, recording=SHORT)
     module, data, _ = fit(clean, config, epochs=4, batches=5)
     assert len(data.train) == 400
     assert len(data.steps) == 400 + 2 * 2 * 20  # two rounds of two robots, who need longer than 0.4 s to fall
@@ -68,8 +69,9 @@ def test_the_data_grow_by_what_the_student_visits(demonstrator, clean):
     assert cost["recording_env_steps"] == 400 + 80
 
 
-def test_a_student_with_memory_goes_on_in_its_own_episodes(demonstrator, clean):
-    config = DaggerConfig(demonstrator, rounds=1, demonstrator_share=0.0, recording=SHORT)
+def test_a_student_with_memory_goes_on_in_its_own_episodes(demonstrator, clean, monkeypatch):
+    monkeypatch.setattr(DaggerConfig, "demonstrator_share", 0.0)
+    config = DaggerConfig(demonstrator, rounds=1, recording=SHORT)
     _, data, _ = fit(clean, config, epochs=2, batches=5, memory=4)
     begins = data.dagger.steps[keys.IS_INIT]
     assert torch.equal(begins, torch.arange(40) % 20 == 0)  # two robots, 20 steps each

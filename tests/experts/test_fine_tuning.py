@@ -19,7 +19,7 @@ from mwl.experts.library import Expert
 from mwl.teachers.door.rewards import DoorRewardConfig
 from mwl.teachers.ppo import PPO, PPOConfig
 
-TINY = PPOConfig(rollout_steps=4, epochs=1, minibatches=2, start_std=0.05, std_range=(0.01, 0.1), hidden=(16, 16))
+TINY = PPOConfig(rollout_steps=4, epochs=1, start_std=0.05, std_range=(0.01, 0.1), hidden=(16, 16))
 
 
 class Aiming:

@@ -2,7 +2,7 @@
 
 import torch
 
-from mwl.experts.cloning.interleaved import InterleavedPolicy, InterleavingConfig
+from mwl.experts.cloning.interleaved import InterleavedPolicy
 
 
 class TwoSkills:
@@ -23,17 +23,17 @@ def acting(value: float, calls: list[float]):
     return act
 
 
-def shares(config: InterleavingConfig, steps: int) -> tuple[torch.Tensor, list[float]]:
+def shares(correct_share: float, steps: int) -> tuple[torch.Tensor, list[float]]:
     """Share of the steps `[N]` in which the second acts, and who was asked in turn."""
     calls: list[float] = []
-    turns = InterleavedPolicy(TwoSkills(), [acting(0.0, calls), acting(1.0, calls)], config, seed=0)  # type: ignore[arg-type]
+    turns = InterleavedPolicy(TwoSkills(), [acting(0.0, calls), acting(1.0, calls)], 0, 0.1, correct_share)  # type: ignore[arg-type]
     observation = torch.zeros(400, 1)
     acted = [turns(observation, None, torch.zeros(400, 3))[:, 0] for _ in range(steps)]
     return torch.stack(acted), calls
 
 
 def test_turns_begin_with_the_right_one_and_go_to_anyone_as_often_as_asked() -> None:
-    acted, calls = shares(InterleavingConfig(seconds=0.1, correct_share=0.6), 100)
+    acted, calls = shares(0.6, 100)
     assert (acted[0] == 1).all()
     # every fifth step a turn begins; it goes to the second with probability 0.6 + 0.4 / 2 = 0.8, which holds after some
     # turns; 400 robots x 50 steps with 10 independent turns each: standard error 0.4 / sqrt(4000) = 0.006
@@ -42,5 +42,5 @@ def test_turns_begin_with_the_right_one_and_go_to_anyone_as_often_as_asked() -> 
 
 
 def test_the_right_one_alone_acts_where_nobody_else_gets_a_turn() -> None:
-    acted, _ = shares(InterleavingConfig(seconds=0.1, correct_share=1.0), 30)
+    acted, _ = shares(1.0, 30)
     assert (acted == 1).all()

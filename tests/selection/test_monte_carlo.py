@@ -133,7 +133,7 @@ class Told(MonteCarlo):
 
 def test_the_gate_hands_over_where_another_earns_more() -> None:
     pl.seed_everything(0)
-    module, data = GateModule(FOLDERS, temperature=0.05), MonteCarloData(ROLLED_OUT, batches_per_epoch=300)
+    module, data = GateModule(FOLDERS), MonteCarloData(ROLLED_OUT, batches_per_epoch=300)
     data.rollouts = Told(ROLLED_OUT)
     fit(module, data, 2)
     features = contexts(9, 500)

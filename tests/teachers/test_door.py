@@ -135,7 +135,7 @@ def test_episodes_end_and_begin_anew(door_env):
 
 def test_training_goes_on_and_demonstrates(data_folder, tmp_path):
     config = tmp_path / "door.yaml"
-    settings = "ppo: {num_envs: 4, rollout_steps: 4, minibatches: 1, epochs: 1}"
+    settings = "ppo: {num_envs: 4, rollout_steps: 4, epochs: 1}"
     for iterations in (1, 2):
         config.write_text(
             f"door_teacher:\n  walker: {data_folder / 'teachers/walk'}\n  iterations: {iterations}\n  {settings}\n"

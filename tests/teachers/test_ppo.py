@@ -10,7 +10,7 @@ from torch import Tensor
 from mwl.core.errors import BadInput, PhysicsError
 from mwl.teachers.ppo import PPOConfig, PPOTrainer
 
-TINY = PPOConfig(num_envs=8, rollout_steps=4, epochs=1, minibatches=2, hidden=(8, 8))
+TINY = PPOConfig(num_envs=8, rollout_steps=4, epochs=1, hidden=(8, 8))
 
 
 class Aiming:

@@ -33,8 +33,13 @@ class Known(WorldModel):
         return latent, 1 - (action - TARGET).square().sum(-1)
 
 
+@pytest.fixture(autouse=True)
+def fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlannerConfig, "min_std", 0.01)
+
+
 def planner(model: WorldModel, switches: GuidanceSwitches | None = None, **options) -> MPPIPlanner:
-    settings = {"samples": 128, "iterations": 6, "elites": 16, "policy_samples": 4, "min_std": 0.01, **options}
+    settings = {"samples": 128, "iterations": 6, "elites": 16, "policy_samples": 4, **options}
     return MPPIPlanner(model, PlannerConfig(**settings), H, 0.9, switches=switches)
 
 

@@ -1,9 +1,10 @@
 """The settings of the baselines; defaults are those that their authors published."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mwl.core.errors import BadInput
-from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, Whole
+from mwl.core.ranges import Between0And1, Count, Positive, Whole
 
 QUANTILES = 25  # of every critic of TQC
 
@@ -33,7 +34,7 @@ class OffPolicyConfig:
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Of PPO (arXiv 1707.06347)."""
+    """Of PPO (arXiv 1707.06347); what is constant is as its authors have it."""
 
     hidden: tuple[Count, ...] = (64, 64)
     """Widths of the hidden layers of policy and critic."""
@@ -41,13 +42,13 @@ class PPOConfig:
     epochs: Count = 10
     """Passes over the steps of a round."""
     batch_size: Count = 64
-    clip: Positive = 0.2
+    clip: ClassVar[float] = 0.2
     """How far the probability of an action may move from 1 in ratio."""
     discount: Between0And1 = 0.99
-    trace: Share = 0.95
+    trace: ClassVar[float] = 0.95
     """Lambda of the generalised advantages."""
-    entropy_weight: NonNegative = 0.0
-    start_std: Positive = 1.0
+    entropy_weight: ClassVar[float] = 0.0
+    start_std: ClassVar[float] = 1.0
     """Standard deviation of the actions at first, before the squashing."""
 
 

@@ -38,14 +38,14 @@ class LQRConfig:
     knee: float = 0.1
     """Bend of the knees in rad that the robot straightens to: straighter legs need less force."""
     rise_time: ClassVar[float] = 1.5  # s, from the reset's bent knees
-    poses: int = 4
+    poses: ClassVar[int] = 4
     """Poses on the way up at which the robot is linearised."""
     balance_weight: ClassVar[float] = 2000.0
-    leg_weight: float = 3.0
-    joint_weight: float = 0.5
-    velocity_weight: float = 0.05
+    leg_weight: ClassVar[float] = 3.0
+    joint_weight: ClassVar[float] = 0.5
+    velocity_weight: ClassVar[float] = 0.05
     effort_weight: float = 1.0
-    noise: float = 0.3  # rad of injected noise per unit, for recordings
+    noise: ClassVar[float] = 0.3  # rad of injected noise per unit, for recordings
 
 
 @dataclass(frozen=True)

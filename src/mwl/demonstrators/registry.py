@@ -31,6 +31,7 @@ from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.env import CommandConfig
 from mwl.teachers.poses import Poses
 from mwl.teachers.teacher import TrackingPolicy
+from mwl.training.constants import without_constants
 from mwl.training.schedule import read_part, split
 
 
@@ -114,7 +115,8 @@ def parse_demonstration_config(content: dict[str, Any], path: str) -> Demonstrat
     parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
     parser.add_class_arguments(DemonstrationConfig)
     try:
-        config = DemonstrationConfig(**vars(parser.instantiate_classes(parser.parse_object(content))))
+        entries = parser.parse_object(without_constants(DemonstrationConfig, content, path))
+        config = DemonstrationConfig(**vars(parser.instantiate_classes(entries)))
     except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     plain = DemonstrationConfig()

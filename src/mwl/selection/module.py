@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mwl.core import keys
 from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
-from mwl.core.ranges import Count, NonNegative, Positive, Share
+from mwl.core.ranges import Count, Positive
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import ROBOT
 from mwl.selection.context import CONTEXT_SIZE
@@ -53,30 +53,28 @@ class GateModule(pl.LightningModule):
         experts: folder of expert folders, or a list of them; their cards say which experts there are.
         semantic: semantic head (artifact, or `embedded`) whose text encoder embeds the cards.
         hidden: width of the hidden layers.
-        key_size: length of phi(s) and psi_i.
         lr: step size of AdamW.
-        entropy_floor: share of ln K below which mean entropy is penalised.
-        entropy_weight: weight of that penalty.
-        temperature: of the Boltzmann distribution: reward per step by which an expert has to earn more to be e times as
-            probable.
     """
+
+    key_size: ClassVar[int] = 32
+    """Length of phi(s) and psi_i."""
+    entropy_floor: ClassVar[float] = 0.1
+    """Share of ln K below which mean entropy is penalised."""
+    entropy_weight: ClassVar[float] = 1.0
+    """Weight of that penalty."""
+    temperature: ClassVar[float] = 0.05
+    """Of the Boltzmann distribution: reward per step by which an expert has to earn more to be e times as probable."""
 
     def __init__(
         self,
         experts: str | list[str],
         semantic: str = "embedded",
         hidden: Count = 128,
-        key_size: Count = 32,
         lr: Positive = 1e-3,
-        entropy_floor: Share = 0.1,
-        entropy_weight: NonNegative = 1.0,
-        temperature: Positive = 0.05,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.experts, self.semantic, self.temperature = experts, semantic, temperature
-        self.hidden, self.key_size, self.lr = hidden, key_size, lr
-        self.entropy_floor, self.entropy_weight = entropy_floor, entropy_weight
+        self.experts, self.semantic, self.hidden, self.lr = experts, semantic, hidden, lr
         self.names: list[str] = []
         self.gate: Gate | None = None
 
@@ -96,7 +94,7 @@ class GateModule(pl.LightningModule):
         Raises:
             BadInput: one of them changed.
         """
-        fixed = ("experts", "semantic", "hidden", "key_size")
+        fixed = ("experts", "semantic", "hidden")
         refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
 
     def on_fit_start(self) -> None:

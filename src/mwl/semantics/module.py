@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mwl._places import find
 from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput, MissingFile
-from mwl.core.ranges import NonNegative, Positive, Whole
+from mwl.core.ranges import Positive
 from mwl.semantics.calibration import calibrate, calibrate_pictures
 from mwl.semantics.cards import load_cards
 from mwl.semantics.data import NOTHING, FrameData
@@ -37,11 +37,14 @@ class SemanticModule(pl.LightningModule):
         clip: `sentence` for the embedded architecture, else an open_clip name or `local-dir:FOLDER`.
         pretrained: weights tag or file of an open_clip model.
         lr: peak step size of AdamW.
-        temperature: of the contrastive loss.
         phrases: the phrase bank.
-        adapter_steps: updates of the map on the text embeddings, all of them before the pictures: it takes seconds.
-        stay: weight of staying near the text tower's own embedding.
     """
+
+    temperature: ClassVar[float] = 0.07  # of the contrastive loss, as CLIP begins with
+    adapter_steps: ClassVar[int] = 300
+    """Updates of the map on the text embeddings, all of them before the pictures: it takes seconds."""
+    stay: ClassVar[float] = 7.0
+    """Weight of staying near the text tower's own embedding."""
 
     def __init__(
         self,
@@ -50,14 +53,11 @@ class SemanticModule(pl.LightningModule):
         clip: str = "sentence",
         pretrained: str | None = None,
         lr: Positive = 1e-3,
-        temperature: Positive = 0.07,
         phrases: str = "data/semantics/phrases.yaml",
-        adapter_steps: Whole = 300,
-        stay: NonNegative = 7.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.clip, self.pretrained, self.lr, self.temperature = clip, pretrained, lr, temperature
+        self.clip, self.pretrained, self.lr = clip, pretrained, lr
         for file in (cards, development, phrases):
             if not find(file).is_file():
                 raise MissingFile(f"{file}: no such file (named in model.init_args)")
@@ -68,7 +68,6 @@ class SemanticModule(pl.LightningModule):
         self.visual: torch.nn.Module | None = None
         self.adapter: WordAdapter | None = None
         self.picture_adapter: WordAdapter | None = None
-        self.adapter_steps, self.stay = adapter_steps, stay
 
     def setup(self, stage: str) -> None:
         """Build the encoder and embed the words for every scene."""
@@ -100,7 +99,7 @@ class SemanticModule(pl.LightningModule):
         Raises:
             BadInput: one of them changed.
         """
-        fixed = ("clip", "pretrained", "phrases", "adapter_steps", "stay")
+        fixed = ("clip", "pretrained", "phrases")
         refuse_changed("model.", checkpoint["hyper_parameters"], self.hparams, fixed)
 
     PICTURE_RANK = 128

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class PoseTeacherConfig:
     """The first guess: targets in rad, a row per pose, a number per joint of `joints`."""
     seconds: tuple[float, ...] = ()
     """The first guess of how long each pose takes to be reached from the one before, s."""
-    step_size: float = 0.4
+    step_size: ClassVar[float] = 0.4
     """First standard deviation of a target, rad."""
     generations: int = 60
     population: int = 16
@@ -53,7 +53,7 @@ class PoseTeacherConfig:
             raise ConfigError(f"{STAGE}: poses needs rows of {len(self.joints)} numbers, one for each of its joints")
         if len(self.seconds) != len(self.poses) or min(self.seconds) < _SHORTEST:
             raise ConfigError(f"{STAGE}: seconds needs a time of {_SHORTEST} s or more for each of its poses")
-        if min(self.generations, self.rollouts, self.steps) < 1 or self.population < 4 or self.step_size <= 0:
+        if min(self.generations, self.rollouts, self.steps) < 1 or self.population < 4:
             raise ConfigError(f"{STAGE}: numbers must be above 0, and population 4 or more")
         known = get_task(self.task).robot.joints
         if missing := [name for name in self.joints for side in _SIDES if side + name not in known]:

@@ -60,7 +60,7 @@ class PPOConfig:
     num_envs: Count = 256
     rollout_steps: Count = 24
     epochs: Count = 4
-    minibatches: Count = 4
+    minibatches: ClassVar[int] = 4
     clip: ClassVar[Positive] = 0.2
     discount: Between0And1 = 0.97
     trace: Share = 0.95

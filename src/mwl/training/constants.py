@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from importlib import import_module
+from inspect import get_annotations, signature
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
@@ -23,8 +25,33 @@ def without_constants(kind: Any, content: Any, where: str) -> Any:
         kind = next((inner for inner in get_args(kind) if is_dataclass(inner)), None)
     if not is_dataclass(kind) or not isinstance(content, Mapping):
         return content
-    hints = get_type_hints(kind)
-    known = {entry.name for entry in fields(kind)}
+    return _kept(kind, {entry.name for entry in fields(kind)}, get_type_hints(kind), content, where)
+
+
+def without_constants_of_classes(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A stage's configuration without the entries that the classes of its model and data hold as constants by now.
+
+    Raises:
+        ConfigError: see `without_constants`.
+    """
+    found = dict(content)
+    for key in ("model", "data"):
+        section = content.get(key)
+        if not isinstance(section, Mapping) or not isinstance(section.get("init_args"), Mapping):
+            continue
+        module, _, name = str(section.get("class_path")).rpartition(".")
+        try:
+            kind = getattr(import_module(module), name)
+            known, hints = set(signature(kind).parameters), {**get_annotations(kind), **get_type_hints(kind.__init__)}
+        except Exception:  # the parser says what is wrong with a class
+            continue
+        found[key] = {**section, "init_args": _kept(kind, known, hints, section["init_args"], where)}
+    return found
+
+
+def _kept(
+    kind: Any, known: set[str], hints: Mapping[str, Any], content: Mapping[str, Any], where: str
+) -> dict[str, Any]:
     kept = {}
     for name, value in content.items():
         if name in known or get_origin(hints.get(name)) is not ClassVar:
@@ -35,6 +62,8 @@ def without_constants(kind: Any, content: Any, where: str) -> Any:
 
 
 def _differs(value: Any, constant: Any) -> bool:
+    if value is None:  # which left it to the program
+        return False
     if is_dataclass(constant) and isinstance(value, Mapping):
         return any(_differs(entry, getattr(constant, name, None)) for name, entry in value.items())
     return list(value) != list(constant) if isinstance(constant, tuple | list) else value != constant

@@ -42,6 +42,7 @@ from mwl.training.callbacks import (
     WriteArtifact,
 )
 from mwl.training.config_errors import explain, locate
+from mwl.training.constants import without_constants_of_classes
 from mwl.training.lock import held
 from mwl.training.resume import LAST, MoreRounds, OptimiserSettings, WholeFiles, has_checkpoint, usable_checkpoint
 from mwl.training.schedule import BEFORE, links, parts, read_part, split
@@ -137,7 +138,10 @@ class StageCLI(LightningCLI):
             for address in self.addresses:
                 check_sections(read_part(address), address)
         try:
-            self.config = parser.parse_object(present_keys(args)) if isinstance(args, dict) else parser.parse_args(args)
+            if isinstance(args, dict):
+                self.config = parser.parse_object(without_constants_of_classes(present_keys(args), where))
+            else:
+                self.config = parser.parse_args(args)
         except (ArgumentError, argparse.ArgumentError) as error:
             known = [key for action in parser._actions if (key := action.dest)]
             raise ConfigError(explain(str(error), self.files, known)) from error
@@ -469,6 +473,7 @@ def _opened(args: Sequence[str], addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         file, part = split(address)
         content = read_part(address, output.removesuffix(f".{part}") if part else None)
+        content = without_constants_of_classes(content, address)
         if part or str(file) != address or content != disk.read_yaml(file):
             text = yaml.safe_dump(content, sort_keys=False)
             opened = [text if arg == address else arg.replace(f"={address}", f"={text}") for arg in opened]

@@ -9,7 +9,6 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from mwl._renamed import GONE
 from mwl.core import keys
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest
 from mwl.core.checkpoints import load_module
@@ -24,6 +23,7 @@ from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.teachers.seat import STAGE as SEAT_STAGE
 from mwl.teachers.seat import SeatTeacher
+from mwl.training.constants import without_constants
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
@@ -314,8 +314,7 @@ def agent_from_plain(checkpoint: dict[str, Any]) -> WorldModelAgent | SkillAgent
         CorruptFile, SpecMismatch: entries are missing or of another type, or weights do not fit.
     """
     entries = dict(checkpoint["hyper_parameters"])
-    if isinstance(entries.get("planner"), dict):
-        entries["planner"] = {name: value for name, value in entries["planner"].items() if name not in GONE}
+    entries["planner"] = without_constants(PlannerConfig, entries.get("planner"), "hyper_parameters")
     settings = from_plain(_Settings, entries, "hyper_parameters")
     model = load_module(lambda: WorldModel(**settings.network), checkpoint["state_dict"], "world model")
     if len(settings.unit) != model.action_size or min(settings.unit) <= 0:

@@ -12,8 +12,6 @@ from mwl.core.errors import BadInput
 from mwl.world_model.agent import WorldModelAgent
 from mwl.world_model.exploration import HeldActions
 
-DEFAULT_NOISE = (0.0, 0.02, 0.05, 0.1)  # rad; the first stays clean: it shows what the experts earn
-
 
 class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
     """Policy of the collector; numbers episodes and writes the experts' reference actions beside the action.
@@ -52,7 +50,7 @@ class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
         if self.control.all():
             raise BadInput(
                 f"guidance.trust_controls leaves none of {num_envs} environments to plan, as all begin without noise; "
-                f"give data.num_envs of 3 or more, or another guidance.warm_start_noise than {list(noise)}"
+                "give data.num_envs of 3 or more"
             )
         self.episode = torch.zeros(num_envs, dtype=torch.int64)
         self.episodes_begun = 0

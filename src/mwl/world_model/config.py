@@ -1,7 +1,7 @@
 """All settings of the world model, grouped by what they steer; each is one configuration value."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count, NonNegative, Positive, Share, ShareBelowOne, Whole
@@ -44,13 +44,13 @@ class LearningConfig:
     discount: Between0And1 | None = None
     """None derives it from the episode length, see `losses.discount_for`."""
     lr: Positive = 3e-4
-    encoder_lr_scale: Positive = 0.3
+    encoder_lr_scale: ClassVar[float] = 0.3  # as TD-MPC2's
     held_share: ShareBelowOne = 0.0
     """Share of the steps that explore by one random action held for `held_steps`; in the seed phase, where no expert
     acts, all of them."""
     held_steps: tuple[Count, Count] = (20, 40)
     """Fewest and most steps for which it is held."""
-    entropy_weight: NonNegative = 1e-4
+    entropy_weight: ClassVar[float] = 1e-4  # as TD-MPC2's
     center_values: bool = False
     """Let Q count from the value of earning the seed phase's mean reward forever (reward centring, arXiv 2405.09999).
 
@@ -59,7 +59,7 @@ class LearningConfig:
     """
     demonstrations: list[str] | None = None
     """Recorded demonstrations with rewards, of which a share of every batch is drawn early on."""
-    demonstration_share: ShareBelowOne = 0.5
+    demonstration_share: ClassVar[float] = 0.5  # half shown, half its own
     demonstration_steps: Whole = 20_000
     """Environment steps after which batches hold own experience alone."""
     trace: Share = 0.0
@@ -69,7 +69,7 @@ class LearningConfig:
     """Share by which the target Q networks follow per update."""
     compile: Literal["off", "default"] = "off"
     """Compile the losses by `torch.compile`, up to a minute at the start; needs a C++ compiler."""
-    grad_clip: Positive = 20.0
+    grad_clip: ClassVar[float] = 20.0  # as TD-MPC2's
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class PlannerConfig:
     around_policy: bool = False
     """Without guidance, search within two `max_std` of what the policy prior would do, instead of around the last plan
     alone (cf. PO-MPC, arXiv 2510.04280)."""
-    temperature: Positive = 0.5
-    min_std: Positive = 0.05
+    temperature: ClassVar[float] = 0.5  # as TD-MPC2's
+    min_std: ClassVar[float] = 0.05  # as TD-MPC2's
     """Smallest standard deviation of unguided search; under guidance the same share of the trust radius."""
     max_std: Positive = 2.0
     interval: Count = 1
@@ -126,18 +126,18 @@ class GuidanceConfig(SelectionConfig):
     """Action behind a value target: the policy's, or the better of the policy's and the reference."""
     warm_start: bool = True
     """The seed steps are acted by the experts with noise instead of at random."""
-    warm_start_noise: list[float] | None = None
+    warm_start_noise: ClassVar[tuple[float, ...]] = (0.0, 0.02, 0.05, 0.1)  # the first stays clean: what experts earn
     """Standard deviations of that noise, rad; environments take turns."""
     lambda_mode: Literal["off", "constant", "decay", "trust"] = "trust"
     """Schedule of lambda * ||a - a_ref||^2 (rad^2) in the policy's loss; `constant` is the paper's."""
-    lambda_weight: NonNegative = 3.0
+    lambda_weight: ClassVar[float] = 3.0  # of values that are scaled to about 1
     lambda_steps: Count = 50_000
     """Environment steps over which `decay` falls to zero."""
     trust_initial: Positive = 0.03
     """The planner's first standard deviation around the reference, rad."""
-    trust_growth: Positive = 1.15
+    trust_growth: ClassVar[float] = 1.15
     """Factor per window in which the plans earned what the experts would have; where not, the radius is halved."""
-    trust_window: Count = 25
+    trust_window: ClassVar[int] = 25  # half a second
     """Steps per environment after which trust is adjusted."""
     trust_tolerance: NonNegative = 0.02
     """Share of the experts' reward that exploration may cost without losing trust."""

@@ -16,7 +16,7 @@ from mwl.selection import Guidance
 from mwl.selection.config import Tuned, make_guidance, tuned_at
 from mwl.skills import Route
 from mwl.world_model.agent import STAGE, WorldModelAgent, describe_agent, switches_of
-from mwl.world_model.behaviour import DEFAULT_NOISE, Behaviour
+from mwl.world_model.behaviour import Behaviour
 from mwl.world_model.config import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.exploration import HeldActions
@@ -121,9 +121,9 @@ class WorldModelModule(pl.LightningModule):
         if self.tuned is not None and self.tuned.task == spec.task:
             check_weights(self.trust.reference.state_dict(), self.tuned.profile, "adaptation")
             self.trust.reference.load_state_dict(self.tuned.profile)  # measured for longer than the seed phase will
-        noise = tuple(guiding.warm_start_noise or DEFAULT_NOISE)
+        noise, controls = guiding.warm_start_noise, guiding.trust_controls
         behaviour = Behaviour(
-            agent, data.num_envs, spec.action_size, guiding.warm_start, noise, guiding.trust_controls, self._held(data)
+            agent, data.num_envs, spec.action_size, guiding.warm_start, noise, controls, self._held(data)
         )
         replay = data.connect(behaviour, self.learning.horizon, self.learning.batch_size)
         if self.learning.demonstrations:

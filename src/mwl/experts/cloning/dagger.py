@@ -6,7 +6,7 @@ Ross, Gordon and Bagnell, "A Reduction of Imitation Learning and Structured Pred
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mwl.core import keys
 from mwl.core.errors import BadInput
-from mwl.core.ranges import Count, Share
+from mwl.core.ranges import Count
 from mwl.datasets.demonstrations import (
     BehaviourPolicy,
     Demonstrations,
@@ -25,7 +25,7 @@ from mwl.datasets.demonstrations import (
     recording_env,
 )
 from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config
-from mwl.experts.cloning.interleaved import InterleavedPolicy, InterleavingConfig, acting
+from mwl.experts.cloning.interleaved import InterleavedPolicy, acting
 from mwl.experts.cloning.mirror import with_mirror_images
 from mwl.experts.library import ExpertLibrary
 from mwl.experts.spec import ExpertSpec
@@ -43,19 +43,19 @@ class DaggerConfig:
     rounds: Count = 4
     every_epochs: Count = 1
     """A round before every so many epochs, but not before the first: a student that knows nothing visits nothing."""
-    demonstrator_share: Share = 0.5
+    demonstrator_share: ClassVar[float] = 0.5
     """Share of the robots that the demonstrator steers in the first round; it halves from round to round."""
     partners: list[str] | None = None
-    """Folders of the experts that act beside the student, for a demonstrator of several skills."""
-    interleaving: InterleavingConfig = field(default_factory=InterleavingConfig)
-    """Who of them acts for how long; the demonstrator itself then steers no robot."""
+    """Folders of the experts that act beside the student, where a demonstrator of several skills steers no robot."""
+    correct_share: ClassVar[float] = 0.8
+    """Of their turns, see `InterleavedPolicy`."""
     recording: RecordingConfig = field(
         default_factory=lambda: RecordingConfig(episodes=8, steps=250, noise_levels=(0.0, 0.1), drop_before_fall=10)
     )
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.every_epochs < 1 or not 0 <= self.demonstrator_share <= 1:
-            raise BadInput("data.dagger: rounds and every_epochs are at least 1, demonstrator_share lies in [0, 1]")
+        if self.rounds < 1 or self.every_epochs < 1:
+            raise BadInput("data.dagger: rounds and every_epochs are at least 1")
 
 
 class Dagger:
@@ -121,9 +121,8 @@ class Dagger:
         library = ExpertLibrary.load(self.config.partners or [])
         others = {name: acting(library, name, layout) for name in skills if name != spec.name}
         acts = [others.get(name, lambda seen: student(spec.featurise(seen, layout))) for name in skills]
-        return InterleavedPolicy(
-            demonstrator, acts, self.config.interleaving, self.config.recording.seed + 1 + self.rounds
-        )
+        seed = self.config.recording.seed + 1 + self.rounds
+        return InterleavedPolicy(demonstrator, acts, seed, correct_share=self.config.correct_share)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors, numbers and dicts."""

@@ -6,7 +6,6 @@ which a skill begins are those in which the other one really leaves the robot.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,30 +22,27 @@ Acts = Callable[[Tensor], Tensor]
 """Actions `[N, A]` at observations `[N, O]`, from the beginning of an episode on."""
 
 
-@dataclass(frozen=True)
-class InterleavingConfig:
-    """Who acts for how long."""
-
-    seconds: float = 1.5
-    """Mean length of a turn."""
-    correct_share: float = 0.6
-    """Share of the turns that go to the skill the demonstrator would choose as they begin; the others go to any."""
-
-
 class InterleavedPolicy:
     """Behaviour policy of a recording in which who acts changes at random.
 
     Args:
         demonstrator: says which skill each state calls for.
         acts: one for each of its skills, in their order.
-        config: how often whom.
         seed: of the turns.
+        seconds: mean length of a turn.
+        correct_share: share of the turns that go to the skill the demonstrator would choose as they begin.
     """
 
     def __init__(
-        self, demonstrator: InterruptibleDemonstrator, acts: Sequence[Acts], config: InterleavingConfig, seed: int
+        self,
+        demonstrator: InterruptibleDemonstrator,
+        acts: Sequence[Acts],
+        seed: int,
+        seconds: float = 1.5,
+        correct_share: float = 0.6,
     ) -> None:
-        self._demonstrator, self._acts, self._config = demonstrator, acts, config
+        self._demonstrator, self._acts = demonstrator, acts
+        self._ending, self._correct_share = CONTROL_DT / seconds, correct_share
         self._generator = torch.Generator().manual_seed(seed)
         self._acting: Tensor | None = None
 
@@ -56,8 +52,8 @@ class InterleavedPolicy:
         correct = self._demonstrator.skill
         anyone = torch.randint(len(self._acts), (count,), generator=self._generator)
         begins, chance = torch.rand(2, count, generator=self._generator)
-        chosen = torch.where(chance < self._config.correct_share, correct, anyone)
-        begins = begins < CONTROL_DT / self._config.seconds
+        chosen = torch.where(chance < self._correct_share, correct, anyone)
+        begins = begins < self._ending
         self._acting = correct if self._acting is None else torch.where(begins, chosen, self._acting)
         self._demonstrator.acted(self._acting)
         actions = torch.stack([act(observation) for act in self._acts])
@@ -65,9 +61,7 @@ class InterleavedPolicy:
 
 
 @torch.no_grad()
-def record_interleaved(
-    demonstration: DemonstrationConfig, library: ExpertLibrary, config: InterleavingConfig | None = None
-) -> Demonstrations:
+def record_interleaved(demonstration: DemonstrationConfig, library: ExpertLibrary) -> Demonstrations:
     """Record what a demonstrator of several skills says while the experts of their names act in turn.
 
     One that shows a single skill, or cannot be interrupted, acts itself.
@@ -81,7 +75,7 @@ def record_interleaved(
     if not isinstance(demonstrator, InterruptibleDemonstrator):
         return record_demonstrations(demonstrator, env, recording)
     acts = [acting(library, name, env.task.layout) for name in demonstrator.skills]
-    turns = InterleavedPolicy(demonstrator, acts, config or InterleavingConfig(), recording.seed)
+    turns = InterleavedPolicy(demonstrator, acts, recording.seed)
     return record_demonstrations(demonstrator, env, recording, turns)
 
 

@@ -6,7 +6,7 @@ One constant shift of the joint targets does, and has only as many numbers as th
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class PostureConfig:
     """Of a roll-out."""
     rollouts: Count = 6
     """Of every candidate, from the same states for all, which were reached before and in which the task rewards."""
-    step_size: Positive = 0.05
+    step_size: ClassVar[float] = 0.04
     """First standard deviation of the shifts, rad."""
     reward_range: tuple[float, float] = (0.45, 0.6)
     """Reward of a step from which on, and from which in full, targets are shifted."""
@@ -39,7 +39,7 @@ class PostureConfig:
     """Rounds in which the expert acts as it is, to reach states with reward."""
     learning_rounds: Whole = 20
     """The last rounds, in which its network learns the shift."""
-    epochs: Count = 4
+    epochs: ClassVar[int] = 4  # of a round, as of the teachers' PPO
     batch_size: Count = 1024
     learning_rate: Positive = 3e-4
 

@@ -39,8 +39,8 @@ class DoorRewardConfig:
     """For a hatch that stays turned while the leaf is held open, in full from 0.75 rad as in the benchmark."""
     beyond: bool = True
     """Whether a leaf that fell to behind who has passed counts as open."""
-    action_rate: float = 0.010
-    action_size: float = 0.004
+    action_rate: ClassVar[float] = 0.010
+    action_size: ClassVar[float] = 0.004
     fall: float = 2.0
 
 
