@@ -17,13 +17,14 @@ from mwl.baselines.module import BaselineModule, OffPolicyModule
 from mwl.baselines.ppo import PPOModule
 from mwl.core import keys
 from mwl.core.artifact import MODEL, write_artifact
-from mwl.core.errors import BadInput, CorruptFile, NonFiniteLoss, SpecMismatch
+from mwl.core.errors import BadInput, ConfigError, CorruptFile, NonFiniteLoss, SpecMismatch
 from mwl.evaluation.agents import resolve
 from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
 from mwl.rollouts.episodes import run_episodes
 from mwl.rollouts.external import ExternalEnv
 from mwl.training.callbacks import RandomState
+from mwl.training.fit import resolved_config
 from mwl.world_model.observation import Observer
 
 PENDULUM = "gym:Pendulum-v1"
@@ -355,8 +356,9 @@ def test_sequences_that_no_episode_holds_are_refused() -> None:
 
 
 def test_more_quantiles_are_not_dropped_than_there_are() -> None:
-    with pytest.raises(BadInput, match=r"learning\.dropped"):
-        OffPolicyConfig(dropped=25)
+    tqc = {"algorithm": "tqc", "learning": {"dropped": 25}}
+    with pytest.raises(ConfigError, match="dropped is 25; it is no setting any more, but fixed"):
+        resolved_config({"model": {"class_path": "mwl.baselines.module.OffPolicyModule", "init_args": tqc}})
 
 
 # (module, environment steps, steps per round of four environments)

@@ -8,7 +8,7 @@ import torch
 from mwl.core import keys
 from mwl.core.errors import BadInput, ConfigError
 from mwl.datasets.demonstrations import Demonstrations
-from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config, record
+from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config, parse_demonstration_config, record
 from mwl.demonstrators.slow_down import SKILLS, SlowDownConfig
 from mwl.experts.cloning.module import provenance_of
 from mwl.simulation import make_env
@@ -59,8 +59,9 @@ def test_a_student_learns_the_braking_alone_and_both_teachers_are_counted(config
 def test_what_makes_no_sense_is_refused(config):
     with pytest.raises(BadInput, match="seconds in order"):
         SlowDownConfig(after=(3.0, 2.0))
-    with pytest.raises(BadInput, match="a speed below that of walking"):
-        SlowDownConfig(speed=1.6)
+    told = {"kind": "slow_down", "slow_down": {"speed": 1.6}}
+    with pytest.raises(ConfigError, match=r"x\.yaml: speed is 1\.6; it is no setting any more, but fixed"):
+        parse_demonstration_config(told, "x.yaml")
     env = make_env(config.task, 1, seed=0)
     with pytest.raises(ConfigError, match="needs walker"):
         build_demonstrator(replace(config, walker=None), env)

@@ -73,6 +73,11 @@ class LeaningData(FineTuningData):
 SMALL = PostureConfig(steps=STEPS, rollouts=2, first_rounds=1, learning_rounds=3, batch_size=16, learning_rate=1e-3)
 
 
+@pytest.fixture(autouse=True)
+def wider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PostureConfig, "step_size", 0.05)  # rad; there is less time here than the fit has
+
+
 def fit(folder, config: PostureConfig, data: FineTuningData, checkpoint=None, callbacks=()) -> Posture:
     pl.seed_everything(0)
     module = Posture(str(folder), posture=config, evaluation_episodes=0)

@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mwl.core import keys
 from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
-from mwl.core.ranges import NonNegative, Positive, Whole
+from mwl.core.ranges import Positive, Whole
 from mwl.experts.cloning.data import DemonstrationData
 from mwl.experts.measure import measure_expert
 from mwl.experts.network import Actor, MemoryPolicyNetwork, network_of
@@ -31,9 +31,10 @@ class BehaviourCloning(pl.LightningModule):
         hidden: widths of the hidden layers.
         memory: width of its memory, a GRU; 0 makes a stateless expert.
         lr: peak learning rate of Adam; it warms up over the first steps and decays to a twentieth along a cosine.
-        weight_decay: of AdamW.
         evaluation_episodes: episodes of the measurement that goes into the manifest; 0 skips it.
     """
+
+    weight_decay: ClassVar[float] = 1e-4  # of AdamW, as the gate's
 
     def __init__(
         self,
@@ -45,7 +46,6 @@ class BehaviourCloning(pl.LightningModule):
         hidden: list[int] | None = None,
         memory: Whole = 0,
         lr: Positive = 2e-3,
-        weight_decay: NonNegative = 1e-4,
         evaluation_episodes: Whole = 20,
     ) -> None:
         super().__init__()
@@ -60,8 +60,7 @@ class BehaviourCloning(pl.LightningModule):
         )
         if not card.get("name") or not card.get("description"):
             raise BadInput(f"model.card of expert {name}: needs a name and a description")
-        self.card, self.lr, self.weight_decay = card, lr, weight_decay
-        self.evaluation_episodes = evaluation_episodes
+        self.card, self.lr, self.evaluation_episodes = card, lr, evaluation_episodes
         self.network = network_of(self.spec)
         self._memory: Tensor | None = None  # [B, M] where the last batch of sequences ended
 
