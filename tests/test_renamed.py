@@ -91,7 +91,8 @@ CONSTANTS = {
 
 @pytest.mark.parametrize("path", CONSTANTS)
 def test_what_is_a_constant_by_now_may_still_be_given_its_value(path: str, tmp_path: Path) -> None:
-    config = {"model": {"class_path": path, "init_args": CONSTANTS[path]}}
+    data = {"class_path": "mwl.selection.data.GateData", "init_args": {"demonstrations": {"stand": []}}}
+    config = {"model": {"class_path": path, "init_args": CONSTANTS[path]}, "data": data}
     file = tmp_path / "stage.yaml"
     file.write_text(yaml.safe_dump(config))
     for found in (resolved_config(config), resolved_config(["--config", str(file)])):
