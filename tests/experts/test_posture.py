@@ -73,11 +73,6 @@ class LeaningData(FineTuningData):
 SMALL = PostureConfig(steps=STEPS, rollouts=2, first_rounds=1, learning_rounds=3, batch_size=16, learning_rate=1e-3)
 
 
-@pytest.fixture(autouse=True)
-def wider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PostureConfig, "step_size", 0.05)  # rad; there is less time here than the fit has
-
-
 def fit(folder, config: PostureConfig, data: FineTuningData, checkpoint=None, callbacks=()) -> Posture:
     pl.seed_everything(0)
     module = Posture(str(folder), posture=config, evaluation_episodes=0)
@@ -85,8 +80,9 @@ def fit(folder, config: PostureConfig, data: FineTuningData, checkpoint=None, ca
     return module
 
 
-def test_a_shift_with_reward_is_found_and_learned(data_folder):
-    module = fit(data_folder / "experts/stand", replace(SMALL, epochs=20), LeaningData(55, rewards=True))
+def test_a_shift_with_reward_is_found_and_learned(data_folder, monkeypatch):
+    monkeypatch.setattr(PostureConfig, "epochs", 20)
+    module = fit(data_folder / "experts/stand", SMALL, LeaningData(55, rewards=True))
     assert module.gain[0] > 2 * module.gain[1] > 0
     assert module.shift[JOINT].item() == pytest.approx(SHIFT, abs=0.05)
     with torch.no_grad():
