@@ -159,7 +159,7 @@ def test_a_route_leads_through_the_maze(space: SkillSpace) -> None:
 def test_a_route_turns_walks_and_stands_where_it_should(space: SkillSpace) -> None:
     """Its corners are seen from where the episode began, and how far it has come can be told from outside."""
     layout = make_env("h1-maze", 1).task.layout
-    route = Route(space, ["walk 1", "turn 90", "walk 2"], layout)
+    route = Route(space, ["walk 1", "turn 90", "walk 2"], layout, lines=False)
     observation = torch.zeros(3, layout.size)
     qpos = observation[:, layout.slices["robot_qpos"]]
     facing = torch.tensor([0.0, torch.pi / 2, torch.pi])  # whichever way it faces when it begins
@@ -177,6 +177,21 @@ def test_a_route_turns_walks_and_stands_where_it_should(space: SkillSpace) -> No
     assert [decision.skill.tolist() for decision in told] == [[1] * 3, [1] * 3, [0] * 3]
     assert torch.equal(stands.skill, torch.zeros(3, dtype=torch.int64))
     assert route.reference(observation)[keys.FUSED_WEIGHTS][:, 1].eq(1).all()  # it begins anew where it stands
+
+
+def test_a_route_returns_to_the_line_of_its_leg(space: SkillSpace) -> None:
+    """It walks to the point 1 s ahead on it, or to the corner once that is nearer, whichever way the robot faces."""
+    layout = make_env("h1-maze", 1).task.layout
+    steered = SkillSpace(space.library, steered=True)
+    route = Route(steered, ["walk 4"], layout, speed=1.0)
+    observation = torch.zeros(4, layout.size)
+    observation[:, :2] = torch.tensor([[0.0, 0.0], [1.0, 0.5], [0.0, -1.0], [3.5, 0.5]])
+    observation[:, 3], observation[:, 6] = 0.5**0.5, 0.5**0.5  # a quarter turn aside
+    velocity = steered.decode(route.reference(observation)[keys.REFERENCE_ACTION]).commands["walk"]
+    # 0.5 m aside: (1, -0.5) of length sqrt(1.25); 1 m: the diagonal; the corner lies nearer than 1 m along the last
+    expected = torch.tensor([[1.0, 0.0], [2 / 5**0.5, -1 / 5**0.5], [0.5**0.5, 0.5**0.5], [0.5**0.5, -(0.5**0.5)]])
+    expected[3] *= 0.5**0.5 + 0.1  # it slows down to 0.5 m/s 0.4 m before the corner
+    torch.testing.assert_close(velocity, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("legs", [[], ["turn 90"], ["fly 3"], ["walk"], ["walk inf"]])

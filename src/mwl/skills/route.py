@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from mwl.core import keys
 from mwl.core.errors import BadInput
@@ -17,6 +18,7 @@ from mwl.experts.guidance_state import GuidanceState
 from mwl.skills.space import REST, SkillSpace
 from mwl.skills.steering import WALK, pose, steered
 
+_AHEAD = 1.0  # s of walking that the point on its leg's line lies ahead to which it steers (pure pursuit)
 _NEAR = 0.4  # m, within which a corner counts as reached
 _SLOW = 0.5  # m/s at which a corner is reached; it slows down to that by 1 m/s per metre left
 _STANDS = 0.3  # m/s below which it may stand still at the end
@@ -29,6 +31,7 @@ class _Settings:
 
     legs: list[str]
     speed: float
+    lines: bool = False  # files from before there were lines have none
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,21 @@ class Route:
         legs: `walk M` in metres and `turn D` in degrees to the left, in order.
         layout: where the robot's state lies in observations.
         speed: at which it walks straight on, m/s.
+        lines: follow the lines of its legs, from the scene's origin and facing along x: the noise with which an episode
+            begins does not turn it. Else head for its corners, seen from there, as agents do that were fitted so.
 
     Raises:
         BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
     """
 
-    def __init__(self, space: SkillSpace, legs: Sequence[str], layout: Layout, speed: float = 1.4) -> None:
+    def __init__(
+        self, space: SkillSpace, legs: Sequence[str], layout: Layout, speed: float = 1.4, lines: bool = True
+    ) -> None:
         if WALK not in space.commands:
             raise BadInput(f"a route needs the skill {WALK!r} with a command; there are {', '.join(space.skills)}")
-        self.space, self.legs, self.layout, self.speed = space, list(legs), layout, speed
+        self.space, self.legs, self.layout, self.speed, self.lines = space, list(legs), layout, speed, lines
         self.corners = torch.tensor(_corners(self.legs))  # [L, 2] m, from the start
+        self._along = normalize(self.corners.diff(dim=0, prepend=torch.zeros(1, 2)))  # [L, 2], where each leg leads
         self.library = Advisors(space.skills, space.library.env_steps)
         actions = torch.stack([space.encode(name) for name in space.skills])
         self._actions = actions
@@ -94,6 +102,8 @@ class Route:
             memory = torch.zeros(count, _MEMORY)
         place, yaw, moves = pose(observation, self.layout)
         here = torch.cat([torch.zeros(count, 1), place, yaw.unsqueeze(-1), torch.ones(count, 1)], dim=-1)
+        if self.lines:
+            here[:, 1:4] = 0.0
         memory = torch.where(memory[:, 4:] > 0, memory, here)
         velocity, after = self._ahead(place, yaw, moves, memory)
         actions = self._actions.expand(count, -1, -1).clone()
@@ -121,6 +131,9 @@ class Route:
         away = self._away(leg, place, memory)
         speed = (away.norm(dim=-1) + _SLOW - _NEAR).clamp(_SLOW, self.speed).masked_fill(near & ends, 0.0)
         after = torch.cat([leg.unsqueeze(-1).to(memory.dtype), memory[:, 1:]], dim=-1)
+        if self.lines:  # to the point ahead on its line, or to its corner once that is nearer
+            along = self._along[leg.clamp(max=last)]
+            away = away - along * ((away * along).sum(dim=-1, keepdim=True) - _AHEAD * self.speed).clamp(min=0.0)
         return away / away.norm(dim=-1, keepdim=True).clamp(min=1e-6) * speed.unsqueeze(-1), after
 
     def _away(self, leg: Tensor, place: Tensor, memory: Tensor) -> Tensor:
@@ -138,8 +151,8 @@ class Route:
         return action
 
     def to_plain(self) -> dict[str, Any]:
-        """Legs and speed; the skills are told of by their space."""
-        return {"legs": list(self.legs), "speed": self.speed}
+        """All but the skills, which their space tells of."""
+        return {"legs": list(self.legs), "speed": self.speed, "lines": self.lines}
 
     @classmethod
     def from_plain(cls, entries: Mapping[str, Any], space: SkillSpace, layout: Layout) -> "Route":
@@ -150,7 +163,7 @@ class Route:
             BadInput: they do not fit the space.
         """
         settings = from_plain(_Settings, dict(entries), "route")
-        return cls(space, settings.legs, layout, settings.speed)
+        return cls(space, settings.legs, layout, settings.speed, settings.lines)
 
 
 def _corners(legs: Sequence[str]) -> list[tuple[float, float]]:

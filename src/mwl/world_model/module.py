@@ -157,9 +157,9 @@ class WorldModelModule(pl.LightningModule):
         space = self._data().spec.skills if self._trainer is not None else None
         if space is not None:
             assert self.observer.layout is not None
-            return (
-                None if config.route is None else Route(space, config.route, self.observer.layout, config.route_speed)
-            )
+            if config.route is None:
+                return None
+            return Route(space, config.route, self.observer.layout, config.route_speed)
         self.tuned = tuned_at(config.experts)
         return make_guidance(config, self.observer.layout, self.tuned)
 
