@@ -12,6 +12,7 @@ import yaml
 
 from mwl.core.artifact import read_manifest
 from mwl.evaluation import results
+from mwl.evaluation.agents import find_expert
 from mwl.evaluation.compare import Row, to_json
 from mwl.evaluation.record import Record
 from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
@@ -202,7 +203,8 @@ def test_stored_records_are_of_what_ships() -> None:
         asked = (entries["task"], entries["agent"], entries["episodes"], entries.get("seed", 0))
         assert (record.task, record.address, record.episodes, record.seed) == asked
         kind, _, which = entries["agent"].partition(":")
-        shipped = json.loads((ROOT / "data" / f"{kind}s" / which / "manifest.json").read_text())
+        folder = find_expert(which) if kind == "expert" else ROOT / "data/agents" / which
+        shipped = json.loads((folder / "manifest.json").read_text())
         assert record.agent_sha256 == shipped["files"]["model.ckpt"]
         if entries.get("keep"):
             assert shipped["evaluation"]["returns"] == record.returns

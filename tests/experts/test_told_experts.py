@@ -45,3 +45,17 @@ def test_a_velocity_skill_does_not_see_its_heading() -> None:
     assert (network(east) - network(north)).abs().max() > 1e-3  # seen, it would matter
     network.fit_normaliser(sample, torch.randn(64, SPEC.action_size), SPEC.ignored)
     torch.testing.assert_close(network(east), network(north), atol=1e-5, rtol=0)
+
+
+def test_a_skill_for_any_ground_does_not_see_how_high_that_is() -> None:
+    spec = ExpertSpec(name="rough", task="h1-slide", command="velocity_over_ground", default_command=(1.0, 0.0, 0.0))
+    torch.manual_seed(0)
+    network = PolicyNetwork(spec.input_size, spec.action_size, (16,))
+    low = standing(0.0)
+    high = low + torch.eye(LAYOUT.size)[2]
+    told = torch.tensor([[0.5, 0.0, 0.0]])
+    sample = spec.featurise(torch.randn(64, LAYOUT.size), LAYOUT, told)
+    network.fit_normaliser(sample, torch.randn(64, spec.action_size), spec.ignored)
+    below, above = (spec.featurise(seen, LAYOUT, told) for seen in (low, high))
+    torch.testing.assert_close(network(below), network(above), atol=1e-5, rtol=0)
+    assert 0.9 < below[0, -1] < 1.1, "above its soles it stands as high as on the floor"

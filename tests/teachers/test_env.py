@@ -9,11 +9,14 @@ import yaml
 
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
+from mwl.robot import frames
 from mwl.robot.h1 import H1
 from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.simulation import Shift, Simulation, build_model, get_task, make_env
+from mwl.simulation.task import Task
 from mwl.teachers.env import CommandConfig, SpeedCurriculum, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import OBSERVATION_SIZE, GaitController, ResidualScale
+from mwl.teachers.ground import Ground, GroundConfig
 from mwl.teachers.ppo import PPOConfig
 from mwl.teachers.rewards import low_force_share, stature
 from mwl.teachers.teacher import TeacherConfig, TrackingPolicy, _trainer, train_teacher
@@ -129,6 +132,35 @@ def test_episodes_end_by_time_or_by_a_fall_and_begin_anew(cycle):
         ended += terminated | truncated
     assert (ended >= 1).all()
     assert (env._simulation.qpos[:, 2] > 0.72).all()
+
+
+def test_the_height_of_a_lane_is_that_of_its_slope_and_its_steps():
+    """Slopes of 1.8 m over 5 m from x = 0.5 m at y = 12; steps of 0.19 m every 0.6 m from 0.5 m at y = -12."""
+    ground = Ground(build_model(rough_task()), GroundConfig(strips=[0.0, 12.0, -12.0]))
+    x = torch.tensor([[0.2, 3.0, 5.5], [0.2, 3.0, 5.5], [0.2, 0.8, 1.4]])
+    expected = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.9, 1.8], [0.0, 0.19, 0.38]])
+    torch.testing.assert_close(ground.height(torch.arange(3), x), expected, atol=0.02, rtol=0)
+
+
+def rough_task() -> Task:
+    return dataclasses.replace(get_task("h1-walk"), scene="rough.xml")
+
+
+def test_episodes_begin_with_the_soles_on_the_ground_wherever_that_is(cycle):
+    config = TrackingConfig(ground=GroundConfig(), standing_start_share=0.0, push_std=0.0)
+    simulation = Simulation(build_model(rough_task(), "fast", 0.004), 32, 5, 1)
+    env = TrackingEnv(simulation, cycle, config, seed=0)
+    seen = env.reset()
+    qpos = torch.from_numpy(simulation.qpos).float()
+    assert len(set(qpos[:, 1].tolist())) > 3
+    strip = (qpos[:, 1:2] - env._ground.strips).abs().argmin(dim=-1)
+    rotation = frames.rotation_matrix(qpos[:, 3:7])
+    soles = env._feet.positions(qpos[:, 7:26]) @ rotation.transpose(-1, -2) + qpos[:, None, :3]
+    clearance = soles[..., 2] - env._ground.height(strip, soles[..., 0])
+    torch.testing.assert_close(clearance.min(dim=-1).values, torch.zeros(32), atol=1e-4, rtol=0)
+    assert qpos[:, 2].max() > 1.5
+    assert (seen[:, 0] > 0.8).all()
+    assert (seen[:, 0] < 1.1).all(), "the height is told from the soles, not from z = 0"
 
 
 def test_robots_under_shifts_move_otherwise_and_see_late(cycle):

@@ -21,6 +21,7 @@ from mwl.core.artifact import sha256_of
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.core.files import output_file, read_json, read_npz, shown, with_ending, without_ending, write_json, writing
 from mwl.core.plain import from_plain
+from mwl.robot import frames
 from mwl.robot.h1 import ACTION_SIZE
 from mwl.rollouts.falls import RECORDED_ROOT
 from mwl.rollouts.pushes import at_random, push
@@ -296,6 +297,8 @@ class RecordingConfig:
     """Steps left out before a fall: what led there is no example to follow."""
     lowest_root: float = RECORDED_ROOT
     """Height in m below which a robot is falling, whatever the task's own limit."""
+    least_upright: float = -1.0
+    """Cosine of the trunk's lean beyond which a robot is falling, where its height does not tell."""
     keep_executed: bool = False
     shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Ranges of the changes of the world (`payload`, `motors`, ...) that robots meet, as in a teacher's training."""
@@ -397,7 +400,9 @@ def _play(
             gathered.setdefault(name, []).append(value.clone())
         state = env.step(state.set(keys.ACTION, executed))[keys.NEXT]
         gathered.setdefault("reward", []).append(state[keys.REWARD].squeeze(-1).clone())
-        alive = alive & ~state[keys.TERMINATED].squeeze(-1) & (state[keys.OBSERVATION][:, 2] > config.lowest_root)
+        high = state[keys.OBSERVATION][:, 2] > config.lowest_root
+        upright = frames.rotation_matrix(state[keys.OBSERVATION][:, 3:7])[:, 2, 2] >= config.least_upright
+        alive = alive & ~state[keys.TERMINATED].squeeze(-1) & high & upright
         pushed = exposed & at_random(config.episodes, config.push_interval, generator)
         if pushed.any():
             push(env.simulation, pushed, config.push_std, generator, config.turn_push_std)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mwl.core.errors import SpecMismatch
 from mwl.robot import frames
 from mwl.robot.h1 import build_model
-from mwl.robot.kinematics import HANDS, PointKinematics
+from mwl.robot.kinematics import FEET, HANDS, PointKinematics, above_soles
 from mwl.simulation import get_task
 from mwl.teachers.door.geometry import DOOR_X, DoorGeometry
 
@@ -30,6 +30,7 @@ class Layout(Protocol):
     size: int
 
 
+ROOT_HEIGHT = 0
 HEADING = (4, 5)  # where cosine and sine of the heading stand in `egocentric`
 
 
@@ -82,6 +83,12 @@ def along_x(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
     qpos, _ = robot_state(observation, layout)
     turning = (-frames.heading(frames.rotation_matrix(qpos[:, 3:7]))).clamp(-0.5, 0.5)
     return torch.cat([command[:, :2], (command[:, 2] + turning).unsqueeze(-1)], dim=-1)
+
+
+def over_ground(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
+    """Features `[N, 4]` of walking on uneven ground: the command `[N, 3]`, and the root's height above the soles, m."""
+    qpos, _ = robot_state(observation, layout)
+    return torch.cat([command, above_soles(_soles(), qpos)[:, 2:3]], dim=-1)
 
 
 def hand_target_command(observation: Tensor, layout: Layout) -> Tensor:
@@ -140,6 +147,11 @@ def door(observation: Tensor, layout: Layout, command: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _door_geometry() -> DoorGeometry:
     return DoorGeometry(build_model(get_task("h1-door")))
+
+
+@lru_cache(maxsize=1)
+def _soles() -> PointKinematics:
+    return PointKinematics(build_model(get_task("h1-stand")), FEET)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from mwl.experts.features import robot_state
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.experts.measure_door import measure_opening
 from mwl.experts.network import PolicyNetwork
-from mwl.experts.spec import ExpertSpec
+from mwl.experts.spec import VELOCITIES, ExpertSpec
 from mwl.robot import frames
 from mwl.robot.h1 import CONTROL_DT, QPOS0
 from mwl.rollouts import Agent, definitions, rollout, run_episodes
@@ -83,7 +83,7 @@ def measure_expert(spec: ExpertSpec, network: PolicyNetwork, episodes: int, seed
     skill = {}
     if spec.command == "hand_target":
         skill = measure_reaching(Alone(expert), make_env(spec.task, num_envs=50))
-    elif spec.command == "velocity":
+    elif spec.command in VELOCITIES:
         skill = measure_following(expert)
     elif spec.command == "door":
         skill = measure_opening(Alone(expert), make_env(spec.task, num_envs=episodes, seed=seed + 1))

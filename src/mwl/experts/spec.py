@@ -63,7 +63,19 @@ COMMANDS = {
         by_default=features.along_x,
         ignored=features.HEADING,
     ),
+    "velocity_over_ground": CommandKind(
+        size=3,
+        feature_size=4,
+        meaning="forward and sideways speed in m/s and turning rate in rad/s, in the heading frame, on any ground",
+        from_observation=None,
+        read=None,
+        featurise=features.over_ground,
+        by_default=features.along_x,
+        ignored=(features.ROOT_HEIGHT, *features.HEADING),
+    ),
 }
+VELOCITIES = ("velocity", "velocity_over_ground")
+"""Kinds of command that are a velocity; the second does not see how high above z = 0 the robot is."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mwl.core.errors import BadInput
 from mwl.core.manifest import Manifest
+from mwl.experts.spec import VELOCITIES
 from mwl.instructions.steering import Steering
 from mwl.instructions.told import Told, checked, told
 from mwl.instructions.views import mirrored, turned
@@ -88,7 +89,7 @@ class InstructedAgent:
         taken = manifest.observation.command
         kind = taken.kind if taken else None
         clause, measured = self.director.clause, self.director.sequencer.odometer
-        if kind == "velocity":
+        if kind in VELOCITIES:
             command, parameters = self._command(skill, clause, manifest)
             agent.commands = {  # type: ignore[attr-defined]
                 manifest.name: self._steering.command(command, parameters, measured)

@@ -7,6 +7,7 @@ from typing import Any
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import find_expert
+from mwl.experts.spec import VELOCITIES
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
@@ -110,7 +111,7 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
     for clause in plan or []:
         manifest = manifests.get(heaviest(clause), Manifest())
         command = manifest.observation.command
-        if command is not None and command.kind != "velocity":
+        if command is not None and command.kind not in VELOCITIES:
             needs[str(manifest.task)] = clause.text
     if len(needs) > 1:
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")

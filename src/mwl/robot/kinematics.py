@@ -57,6 +57,13 @@ class PointKinematics:
         return torch.stack(positions, dim=1)
 
 
+def above_soles(feet: PointKinematics, qpos: Tensor) -> Tensor:
+    """`qpos` `[N, 26]` with the root's height, in m, counted from the lowest corner of the soles instead of z = 0."""
+    rotation = rotation_matrix(qpos[:, 3:7])
+    lowest = (feet.positions(qpos[:, 7:26]) @ rotation.transpose(-1, -2))[..., 2].min(dim=-1).values
+    return torch.cat([qpos[:, :2], -lowest.unsqueeze(-1), qpos[:, 3:]], dim=-1)
+
+
 def _rodrigues(axis: NDArray[np.float64]) -> Tensor:
     """Basis `[3, 9]` of rotations about a unit axis: coefficients of 1, sin and 1 - cos, each a flat 3 x 3 matrix."""
     x, y, z = axis

@@ -9,8 +9,10 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.core.manifest import Manifest
 
+_VELOCITY = (("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6))
 _AXES = {  # names, units and widest ranges by kind of command, see `mwl.experts.spec.COMMANDS`
-    "velocity": (("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6)),
+    "velocity": _VELOCITY,
+    "velocity_over_ground": _VELOCITY,
     "hand_target": (("ahead", "left", "up"), ("m", "m", "m"), (0.1, -0.1, -0.4), (0.6, 0.6, 0.6)),
 }
 

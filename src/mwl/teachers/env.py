@@ -16,13 +16,14 @@ from torch import Tensor
 from mwl.mocap.gait_cycle import GaitCycle
 from mwl.robot import frames
 from mwl.robot.h1 import CONTROL_DT, QPOS0
-from mwl.robot.kinematics import FEET, PointKinematics
+from mwl.robot.kinematics import FEET, PointKinematics, above_soles
 from mwl.rollouts.falls import GAIT
 from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Shift, Simulation
 from mwl.simulation.shift import LateObservations
 from mwl.simulation.task import SensorIndex
 from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
+from mwl.teachers.ground import Ground, GroundConfig
 from mwl.teachers.rewards import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
 
 
@@ -89,6 +90,9 @@ class TrackingConfig:
     push_interval: float = 2.0  # s
     shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Ranges of the changes of the world (`payload`, `motors`, ...) that robots meet, each the same ones all along."""
+    ground: GroundConfig | None = None
+    """Strips of uneven ground, one of which each episode draws; the root's height then counts from the soles, for the
+    finished teacher, too. None: the plain floor."""
     lowest_root: ClassVar[float] = GAIT.lowest_root  # m
     max_heading_error: ClassVar[float] = 1.2  # rad
 
@@ -124,6 +128,7 @@ class TrackingEnv:
         shifts = shifts or [Shift()] * self.num_envs
         self._motors = torch.tensor([[shift.motors] for shift in shifts])
         self._late = LateObservations(np.array([shift.delay_steps for shift in shifts]), model.nq + model.nv)
+        self._ground = None if config.ground is None else Ground(model, config.ground)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._speed_errors: list[Tensor] = []
 
@@ -184,7 +189,9 @@ class TrackingEnv:
             self.preferred_speed = min(self.preferred_speed + curriculum.step, curriculum.stop)
 
     def _state(self) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self._simulation.qpos).float(), torch.from_numpy(self._simulation.qvel).float()
+        qpos = torch.from_numpy(self._simulation.qpos).float()
+        qpos = above_soles(self._feet, qpos) if self._ground is not None else qpos
+        return qpos, torch.from_numpy(self._simulation.qvel).float()
 
     def _errors(
         self, qpos: Tensor, qvel: Tensor, rotation: Tensor, targets: Tensor, action: Tensor, action_change: Tensor
@@ -239,9 +246,20 @@ class TrackingEnv:
         noise = self._uniform(-0.01, 0.01, count, 26)
         qpos = torch.where(standing.unsqueeze(-1), torch.tensor(QPOS0, dtype=torch.float32) + noise, qpos)
         qvel = torch.where(standing.unsqueeze(-1), 0.0, qvel)
+        if self._ground is not None:
+            qpos = self._placed(self._ground, qpos, standing)
         self._simulation.reset(mask.numpy(), qpos.double().numpy(), qvel.double().numpy())
         self._late.begin(mask.numpy(), torch.cat(self._state(), dim=-1).numpy())
         self._age = torch.where(mask, 0, self._age)
+
+    def _placed(self, ground: Ground, qpos: Tensor, standing: Tensor) -> Tensor:
+        """States `[N, 26]` on strips: before the first rise where they are `standing` `[N]`, else anywhere."""
+        strip = torch.randint(len(ground.strips), (self.num_envs,), generator=self._generator)
+        x = torch.where(standing, qpos[:, 0], self._uniform(0, ground.config.length, self.num_envs))
+        rotation = frames.rotation_matrix(qpos[:, 3:7])
+        soles = self._feet.positions(qpos[:, 7:26]) @ rotation.transpose(-1, -2)
+        lift = (ground.height(strip, x.unsqueeze(-1) + soles[..., 0]) - soles[..., 2]).max(dim=-1).values
+        return torch.cat([x.unsqueeze(-1), ground.strips[strip].unsqueeze(-1), lift.unsqueeze(-1), qpos[:, 3:]], dim=-1)
 
     def _stride_states(self) -> tuple[Tensor, Tensor]:
         """States within the stride: the reference at the commanded speed, a little disturbed, feet on the floor."""

@@ -1,7 +1,7 @@
 """Training a tracking teacher from its configuration, and the finished teacher as a demonstrator."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from mwl.robot.h1 import (
     action_to_ctrl,
     ctrl_to_action,
 )
+from mwl.robot.kinematics import FEET, PointKinematics, above_soles
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.shift import draw_shifts
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
@@ -103,6 +104,8 @@ def train_teacher(
 def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
     """The training where its checkpoint left it, on the robot of the benchmark or on the fast one."""
     task = get_task("h1-walk")
+    if config.tracking.ground is not None:
+        task = replace(task, scene=config.tracking.ground.scene)
     model = build_model(task) if exact else build_model(task, "fast", FAST_TIMESTEP)
     frame_skip = FRAME_SKIP if exact else FAST_FRAME_SKIP
     shifts = draw_shifts(config.tracking.shifts, config.ppo.num_envs, config.seed)
@@ -194,6 +197,8 @@ class TrackingPolicy:
         self._gain, self._drift = torch.tensor(gain), drift
         self._commands, self._generator = commands, torch.Generator().manual_seed(seed)
         self._steered = commands is not None
+        plain_floor = config.tracking.ground is None
+        self._feet = None if plain_floor else PointKinematics(build_model(get_task("h1-walk")), FEET)
         self._controller: GaitController | None = None
         self._starter, self._age = starter, torch.zeros(0, dtype=torch.int64)
         self._start = (config if starter is None else starter.config).tracking.command
@@ -319,6 +324,8 @@ class TrackingPolicy:
         """Action `[N, 19]` in [-1, 1] at benchmark observations `[N, O]` that begin with the robot's qpos and qvel."""
         assert self._controller is not None, "reset before act"
         qpos, qvel = observation[:, :26], observation[:, 26:51]
+        if self._feet is not None:
+            qpos = above_soles(self._feet, qpos)
         if self._commands is not None:
             self._change_commands(len(qpos))
         if self._steered:

@@ -38,8 +38,9 @@ Student = Callable[[Tensor], Tensor]
 class DaggerConfig:
     """Who is asked, how often, and how long the student acts."""
 
-    demonstrator: str
-    """YAML of the demonstrator, for example `conf/demonstrators/walk.yaml`; its `recording` is not used."""
+    demonstrator: str | list[str]
+    """YAML of the demonstrator, for example `conf/demonstrators/walk.yaml`; its `recording` is not used.
+    Of several, each round takes the next."""
     rounds: Count = 4
     every_epochs: Count = 1
     """A round before every so many epochs, but not before the first: a student that knows nothing visits nothing."""
@@ -90,7 +91,9 @@ class Dagger:
         """
         seed = self.config.recording.seed + 1 + self.rounds
         recording = replace(self.config.recording, seed=seed)
-        described = replace(load_demonstration_config(self.config.demonstrator), recording=recording)
+        named = self.config.demonstrator
+        path = named if isinstance(named, str) else named[self.rounds % len(named)]
+        described = replace(load_demonstration_config(path), recording=recording)
         env = recording_env(described.task, recording)
         demonstrator = build_demonstrator(described, env)
         behaviour = self._behaviour_policy(demonstrator, spec, student, env)

@@ -1,0 +1,53 @@
+"""Uneven ground on which a teacher is trained: strips along +x in one scene, and how high each is."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+_FAR, _ABOVE = 1000.0, 10.0  # m: where the robot is put meanwhile, and where rays start
+
+
+@dataclass(frozen=True)
+class GroundConfig:
+    """Where the strips are; each must be the same at every y that its robots may come to."""
+
+    scene: str = "rough.xml"
+    """MJCF file of the package's scenes, or path of one's own."""
+    strips: list[float] = field(default_factory=lambda: [0.0, 12.0, 24.0, 36.0, -12.0, -24.0, -36.0])
+    """y in m of their middles."""
+    length: ClassVar[float] = 30.0  # m, from x = 0, within which episodes begin
+    spacing: ClassVar[float] = 0.02  # m
+
+
+class Ground:
+    """Heights of the strips of a scene, measured once by rays from above.
+
+    Args:
+        model: the compiled scene.
+        config: where its strips are.
+    """
+
+    def __init__(self, model: mujoco.MjModel, config: GroundConfig) -> None:
+        self.config = config
+        self.strips = torch.tensor(config.strips)
+        data = mujoco.MjData(model)
+        data.qpos[0] = -_FAR
+        mujoco.mj_forward(model, data)
+        self._first = -2.0
+        along = np.arange(self._first, config.length + 10.0, config.spacing)
+        self._heights = torch.tensor([[_height(model, data, x, y) for x in along] for y in config.strips])
+
+    def height(self, strip: Tensor, x: Tensor) -> Tensor:
+        """Height in m `[N, ...]` at x in m `[N, ...]` of strips `[N]`."""
+        index = ((x - self._first) / self.config.spacing).round().long().clamp(0, self._heights.shape[1] - 1)
+        return self._heights[strip.view(-1, *[1] * (x.dim() - 1)), index]
+
+
+def _height(model: mujoco.MjModel, data: mujoco.MjData, x: float, y: float) -> float:
+    hit = np.zeros(1, dtype=np.int32)
+    distance = mujoco.mj_ray(model, data, np.array([x, y, _ABOVE]), np.array([0.0, 0.0, -1.0]), None, 1, -1, hit)
+    return _ABOVE - float(distance)
