@@ -51,8 +51,8 @@ class Advisors:
 class Route:
     """What every skill would be told on the way along a route, and which one has its turn.
 
-    It advises as `mwl.selection.Guidance` does, with decisions as actions. Corners are taken relative to where an
-    episode begins and which way the robot then faces; at the last it stands.
+    It advises as `mwl.selection.Guidance` does, with decisions as actions. At the last corner it
+    stands.
 
     Args:
         space: the skills, among them `walk`.
@@ -60,7 +60,8 @@ class Route:
         layout: where the robot's state lies in observations.
         speed: at which it walks straight on, m/s.
         lines: follow the lines of its legs, from the scene's origin and facing along x: the noise with which an episode
-            begins does not turn it. Else head for its corners, seen from there, as agents do that were fitted so.
+            begins does not turn it. Else head for its corners, seen from where and how the robot stands at first, as
+            agents do that were fitted so.
 
     Raises:
         BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
