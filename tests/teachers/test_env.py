@@ -3,11 +3,12 @@
 import dataclasses
 import shutil
 
+import mujoco
 import pytest
 import torch
 import yaml
 
-from mwl.core.errors import ConfigError
+from mwl.core.errors import BadInput, ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
 from mwl.robot import frames
 from mwl.robot.h1 import H1
@@ -140,6 +141,15 @@ def test_the_height_of_a_lane_is_that_of_its_slope_and_its_steps():
     x = torch.tensor([[0.2, 3.0, 5.5], [0.2, 3.0, 5.5], [0.2, 0.8, 1.4]])
     expected = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.9, 1.8], [0.0, 0.19, 0.38]])
     torch.testing.assert_close(ground.height(torch.arange(3), x), expected, atol=0.02, rtol=0)
+
+
+def test_strips_are_named_and_lie_on_ground():
+    with pytest.raises(ConfigError, match="strips is empty"):
+        GroundConfig(strips=[])
+    body = '<body><freejoint/><geom size="0.1"/></body>'
+    floorless = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    with pytest.raises(BadInput, match=r"none between z = 0 and 10 m at x = -2\.00"):
+        Ground(floorless, GroundConfig(strips=[0.0]))
 
 
 def rough_task() -> Task:

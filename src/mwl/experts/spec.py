@@ -1,7 +1,7 @@
 """What an expert is: its robot, its inputs, its command and its actions, as written in its manifest."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,16 @@ class CommandKind:
     """Features of the robot's state that a skill of this kind must not depend on."""
 
 
+_VELOCITY = CommandKind(
+    size=3,
+    feature_size=3,
+    meaning="forward and sideways speed in m/s and turning rate in rad/s, in the heading frame",
+    from_observation=None,
+    read=None,
+    featurise=lambda observation, layout, command: command,
+    by_default=features.along_x,
+    ignored=features.HEADING,
+)
 COMMANDS = {
     "hand_target": CommandKind(
         size=3,
@@ -53,24 +63,12 @@ COMMANDS = {
         read=features.door_state,
         featurise=features.door,
     ),
-    "velocity": CommandKind(
-        size=3,
-        feature_size=3,
-        meaning="forward and sideways speed in m/s and turning rate in rad/s, in the heading frame",
-        from_observation=None,
-        read=None,
-        featurise=lambda observation, layout, command: command,
-        by_default=features.along_x,
-        ignored=features.HEADING,
-    ),
-    "velocity_over_ground": CommandKind(
-        size=3,
+    "velocity": _VELOCITY,
+    "velocity_over_ground": replace(
+        _VELOCITY,
         feature_size=4,
-        meaning="forward and sideways speed in m/s and turning rate in rad/s, in the heading frame, on any ground",
-        from_observation=None,
-        read=None,
+        meaning=f"{_VELOCITY.meaning}, on any ground",
         featurise=features.over_ground,
-        by_default=features.along_x,
         ignored=(features.ROOT_HEIGHT, *features.HEADING),
     ),
 }

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mwl.core.errors import BadInput, ConfigError
+
 _FAR, _ABOVE = 1000.0, 10.0  # m: where the robot is put meanwhile, and where rays start
 
 
@@ -22,6 +24,10 @@ class GroundConfig:
     length: ClassVar[float] = 30.0  # m, from x = 0, within which episodes begin
     spacing: ClassVar[float] = 0.02  # m
 
+    def __post_init__(self) -> None:
+        if not self.strips:
+            raise ConfigError("ground.strips is empty: name the y of at least one strip")
+
 
 class Ground:
     """Heights of the strips of a scene, measured once by rays from above.
@@ -29,6 +35,9 @@ class Ground:
     Args:
         model: the compiled scene.
         config: where its strips are.
+
+    Raises:
+        BadInput: there is no ground somewhere on a strip, or it is higher than 10 m.
     """
 
     def __init__(self, model: mujoco.MjModel, config: GroundConfig) -> None:
@@ -50,4 +59,6 @@ class Ground:
 def _height(model: mujoco.MjModel, data: mujoco.MjData, x: float, y: float) -> float:
     hit = np.zeros(1, dtype=np.int32)
     distance = mujoco.mj_ray(model, data, np.array([x, y, _ABOVE]), np.array([0.0, 0.0, -1.0]), None, 1, -1, hit)
+    if distance <= 0:
+        raise BadInput(f"ground: none between z = 0 and {_ABOVE:g} m at x = {x:.2f}, y = {y:.2f} m of the scene")
     return _ABOVE - float(distance)

@@ -57,6 +57,8 @@ class DaggerConfig:
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.every_epochs < 1:
             raise BadInput("data.dagger: rounds and every_epochs are at least 1")
+        if not self.demonstrator:
+            raise BadInput("data.dagger.demonstrator is empty: name at least one YAML of a demonstrator")
 
 
 class Dagger:
