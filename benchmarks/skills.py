@@ -4,6 +4,7 @@
     python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
     python benchmarks/skills.py --agents runs/maze runs/other    # agents of one task, each without its plan, too
     python benchmarks/skills.py --falls                          # how often the robot falls under random decisions
+    python benchmarks/skills.py --falls --skills data/experts/stand data/robust/walk_robust   # the same, another walker
     python benchmarks/skills.py --hold 10 --route-speed 1.6 --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
 
 The rivals are every skill as it is told by default, and the best constant command that CMA-ES finds. One line each:
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--agents", nargs="+", metavar="FOLDER", help="measure agents, with their plan and without")
     parser.add_argument("--falls", action="store_true", help="measure random decisions, steered and not")
     parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
+    parser.add_argument("--skills", nargs="+", metavar="FOLDER", help="experts; default: the configuration's")
     parser.add_argument("--hold", type=int, help="control steps of a decision; default: the configuration's")
     parser.add_argument("--route-speed", type=float, metavar="M/S", help="default: the configuration's")
     parser.add_argument("--episodes", type=int, default=20)
@@ -185,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = resolved_config(["--config", CONFIG])
     settings, guidance = config["data"]["init_args"], config["model"]["init_args"]["guidance"]
     hold = options.hold or settings["hold"]
-    space = SkillSpace(ExpertLibrary.load(settings["skills"]), steered=settings["steered"])
+    space = SkillSpace(ExpertLibrary.load(options.skills or settings["skills"]), steered=settings["steered"])
     if options.route:
         layout = make_env(options.task).task.layout
         decider = Follow(Route(space, options.route, layout, options.route_speed or guidance["route_speed"]))

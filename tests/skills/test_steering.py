@@ -10,6 +10,7 @@ from mwl.core.errors import BadInput
 from mwl.experts.library import ExpertLibrary
 from mwl.simulation import make_env
 from mwl.skills import Route, SkillEnv, SkillSpace
+from mwl.skills.commands import VELOCITY
 from mwl.skills.steering import pose, steered
 
 EXPERTS = Path(__file__).parents[2] / "data/experts"
@@ -29,7 +30,7 @@ def test_an_action_is_a_velocity_and_stands_where_that_is_slow(space: SkillSpace
     assert len(space.grid()) == 9  # eight directions, and standing
     again = SkillSpace.from_plain(space.to_plain())
     assert (again.steered, again.names) == (True, space.names)
-    with pytest.raises(BadInput, match="no skill 'walk'"):
+    with pytest.raises(BadInput, match="told a velocity"):
         SkillSpace(space.library, ["stand"], steered=True)
 
 
@@ -43,10 +44,27 @@ def test_a_third_skill_is_chosen_by_its_score(space: SkillSpace) -> None:
 
 def test_it_turns_before_it_walks_and_changes_its_speed_little_by_little() -> None:
     velocity = torch.tensor([[0.0, 1.0], [1.0, 0.0], [-1.0, -0.1], [0.3, 0.0]])
-    told = steered(velocity, torch.zeros(4), torch.zeros(4))
+    told = steered(velocity, torch.zeros(4), VELOCITY, torch.zeros(4))
     torch.testing.assert_close(told[:, 2], torch.tensor([0.6, 0.0, -0.6, 0.0]))  # the greatest rates
     torch.testing.assert_close(told[:, 0], torch.tensor([0.0, 0.03, 0.0, 0.0]))  # 1.5 m/s2 of 20 ms, if it faces there
-    assert torch.equal(steered(velocity, torch.zeros(4))[:, 0], torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    assert torch.equal(steered(velocity, torch.zeros(4), VELOCITY)[:, 0], torch.tensor([0.0, 1.0, 0.0, 0.0]))
+
+
+def test_a_walker_of_another_name_turns_as_fast_as_its_manifest_says() -> None:
+    """`walk_robust` was shown turns of 1.2 rad/s, and says so; `walk` says nothing: 0.6 rad/s."""
+    space = SkillSpace(ExpertLibrary.load([EXPERTS / "stand", EXPERTS.parent / "robust/walk_robust"]), steered=True)
+    assert (space.walker, space.gait.high) == ("walk_robust", (1.6, 0.3, 1.2))
+    assert SkillSpace.from_plain(space.to_plain()).gait == space.gait
+    aside = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
+    assert steered(aside, torch.zeros(2), space.gait)[:, 2].tolist() == pytest.approx([1.2, -1.2])
+    env = SkillEnv(make_env("h1-walk", 2, seed=0), space, hold=25)
+    state = env.reset()
+    for _ in range(4):
+        state = env.step(state.set(keys.ACTION, torch.stack([space.encode("walk_robust", a) for a in aside])))
+        state = state[keys.NEXT].exclude(keys.REWARD)
+    # 2 s at 0.6 rad/s are 1.2 rad; at 1.2 rad/s a quarter turn of 1.57 rad fits
+    yaw = pose(state[keys.OBSERVATION], env.layout)[1]
+    assert (yaw * torch.tensor([1.0, -1.0]) > 1.2).all()
 
 
 def test_it_goes_where_it_is_told_and_stops(space: SkillSpace) -> None:

@@ -1,20 +1,13 @@
 """What an expert can be told: names, units and ranges of its command."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
 from mwl.core.manifest import Manifest
-
-_VELOCITY = (("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6))
-_AXES = {  # names, units and widest ranges by kind of command, see `mwl.experts.spec.COMMANDS`
-    "velocity": _VELOCITY,
-    "velocity_over_ground": _VELOCITY,
-    "hand_target": (("ahead", "left", "up"), ("m", "m", "m"), (0.1, -0.1, -0.4), (0.6, 0.6, 0.6)),
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,15 @@ class Command:
         return ", ".join(f"{name} {number:.2g} {unit}" for name, number, unit in parts)
 
 
+VELOCITY = Command(("forward", "sideways", "turning"), ("m/s", "m/s", "rad/s"), (-0.5, -0.3, -0.6), (1.6, 0.3, 0.6))
+"""Of a walker whose manifest states no ranges."""
+_KINDS = {  # by kind of command, see `mwl.experts.spec.COMMANDS`; the ranges hold where a manifest states none
+    "velocity": VELOCITY,
+    "velocity_over_ground": VELOCITY,
+    "hand_target": Command(("ahead", "left", "up"), ("m", "m", "m"), (0.1, -0.1, -0.4), (0.6, 0.6, 0.6)),
+}
+
+
 def command_of(manifest: Manifest) -> Command | None:
     """The command that an expert's manifest states, within the ranges of its entry `command_range` where it has one.
 
@@ -68,15 +70,13 @@ def command_of(manifest: Manifest) -> Command | None:
         BadInput: a range that is none, or that does not fit the kind of command.
     """
     stated = manifest.observation.command
-    axes = _AXES.get(stated.kind) if stated else None
-    if axes is None:
-        return None
-    names, units, low, high = axes
+    command = _KINDS.get(stated.kind) if stated else None
     given = manifest.get("command_range")
-    if given is None:
-        return Command(names, units, low, high)
+    if command is None or given is None:
+        return command
     try:
-        return Command(names, units, *(tuple(float(x) for x in given[bound]) for bound in ("low", "high")))
+        low, high = (tuple(float(x) for x in given[bound]) for bound in ("low", "high"))
+        return replace(command, low=low, high=high)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"command_range of expert {manifest.name}: needs low and high, a number each ({error})"

@@ -9,7 +9,7 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.experts.features import Layout
 from mwl.skills.space import REST, Decision, SkillSpace
-from mwl.skills.steering import STANDS, WALK, pose, steered
+from mwl.skills.steering import STANDS, pose, steered
 
 _STATE = ("memory", "skill", "bridge", "left", "commands", "pace", "most")
 
@@ -70,11 +70,12 @@ class SkillControl:
     def _steer(self, told: dict[str, Tensor], observation: Tensor, layout: Layout) -> Tensor:
         """Who acts `[N]` now, with what the walker is told put in place of its velocity; it stops before it stands."""
         _, yaw, moves = pose(observation, layout)
-        rest, walk = self.space.position(REST), self.space.position(WALK)
+        rest, walker = self.space.position(REST), self.space.walker
         stops = self.skill == rest
-        told[WALK] = steered(told[WALK].masked_fill(stops.unsqueeze(-1), 0.0), yaw, self.pace)
-        self.pace = told[WALK][:, 0]
-        return self.skill.masked_fill(stops & ((moves > STANDS) | (self.pace > STANDS)), walk)
+        velocity = told[walker].masked_fill(stops.unsqueeze(-1), 0.0)
+        told[walker] = steered(velocity, yaw, self.space.gait, self.pace)
+        self.pace = told[walker][:, 0]
+        return self.skill.masked_fill(stops & ((moves > STANDS) | (self.pace > STANDS)), self.space.position(walker))
 
     def remember(self, reward: Tensor) -> None:
         """Take the rewards `[N]` of a control step into account."""

@@ -16,7 +16,7 @@ from mwl.core.plain import from_plain
 from mwl.experts.features import Layout
 from mwl.experts.guidance_state import GuidanceState
 from mwl.skills.space import REST, SkillSpace
-from mwl.skills.steering import WALK, pose, steered
+from mwl.skills.steering import pose, steered
 
 _AHEAD = 1.0  # s of walking that the point on its leg's line lies ahead to which it steers (pure pursuit)
 _NEAR = 0.4  # m, within which a corner counts as reached
@@ -55,7 +55,7 @@ class Route:
     stands.
 
     Args:
-        space: the skills, among them `walk`.
+        space: the skills, among them a walker.
         legs: `walk M` in metres and `turn D` in degrees to the left, in order.
         layout: where the robot's state lies in observations.
         speed: at which it walks straight on, m/s.
@@ -64,20 +64,18 @@ class Route:
             agents do that were fitted so.
 
     Raises:
-        BadInput: a leg that is none of these, no leg to walk, or a space without `walk`.
+        BadInput: a leg that is none of these, no leg to walk, or a space without a walker.
     """
 
     def __init__(
         self, space: SkillSpace, legs: Sequence[str], layout: Layout, speed: float = 1.4, lines: bool = True
     ) -> None:
-        if WALK not in space.commands:
-            raise BadInput(f"a route needs the skill {WALK!r} with a command; there are {', '.join(space.skills)}")
         self.space, self.legs, self.layout, self.speed, self.lines = space, list(legs), layout, speed, lines
         self.corners = torch.tensor(_corners(self.legs))  # [L, 2] m, from the start
         self._along = normalize(self.corners.diff(dim=0, prepend=torch.zeros(1, 2)))  # [L, 2], where each leg leads
         self.library = Advisors(space.skills, space.library.env_steps)
         actions = torch.stack([space.encode(name) for name in space.skills])
-        self._actions = actions
+        self._actions, self._walks = actions, space.position(space.walker)
 
     @property
     def num_experts(self) -> int:
@@ -108,10 +106,10 @@ class Route:
         memory = torch.where(memory[:, 4:] > 0, memory, here)
         velocity, after = self._ahead(place, yaw, moves, memory)
         actions = self._actions.expand(count, -1, -1).clone()
-        actions[:, self.space.position(WALK)] = self._told(velocity, yaw)
+        actions[:, self._walks] = self._told(velocity, yaw)
         weights = torch.zeros(count, self.num_experts)
         over = after[:, 0].long() >= len(self.corners)
-        weights[:, self.space.position(WALK)] = (~over).float()
+        weights[:, self._walks] = (~over).float()
         weights[:, self.space.position(REST)] = over.float()
         return TensorDict(
             {
@@ -145,10 +143,10 @@ class Route:
         return start + turned - place
 
     def _told(self, velocity: Tensor, yaw: Tensor) -> Tensor:
-        """Actions `[N, D]` of the walking skill that lead to a velocity `[N, 2]` in the world."""
-        told = velocity if self.space.steered else steered(velocity, yaw)
-        action = self._actions[self.space.position(WALK)].expand(len(yaw), -1).clone()
-        action[:, self.space.slice_of(WALK)] = self.space.commands[WALK].normalised(told)
+        """Actions `[N, D]` of the walker that lead to a velocity `[N, 2]` in the world."""
+        told = velocity if self.space.steered else steered(velocity, yaw, self.space.gait)
+        action = self._actions[self._walks].expand(len(yaw), -1).clone()
+        action[:, self.space.slice_of(self.space.walker)] = self.space.commands[self.space.walker].normalised(told)
         return action
 
     def to_plain(self) -> dict[str, Any]:

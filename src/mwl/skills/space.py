@@ -12,8 +12,8 @@ from mwl.core.errors import BadInput
 from mwl.core.plain import from_plain
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.simulation.task import ObservationLayout
-from mwl.skills.commands import Command, command_of
-from mwl.skills.steering import RESTS, VELOCITY, WALK
+from mwl.skills.commands import VELOCITY, Command, command_of
+from mwl.skills.steering import RESTS, steering
 
 REST = "stand"
 """The skill that is always there: a robot that can't stand still can't wait."""
@@ -65,10 +65,10 @@ class SkillSpace:
         skills: names of those to choose from, in order; None takes all that are no bridge's.
         bridges: transition experts by (from, to).
         ranges: commands by skill in place of those that the manifests state.
-        steered: `walk` is told a velocity in the world, see `steered`, and `stand` acts where that is too slow.
+        steered: the walker is told a velocity in the world, see `steered`, and `stand` acts where that is too slow.
 
     Raises:
-        BadInput: an unknown name, `stand` is missing among several skills, `walk` where it is to be steered, or a
+        BadInput: an unknown name, `stand` is missing among several skills, a walker where it is to be steered, or a
             bridge without steps.
     """
 
@@ -88,16 +88,16 @@ class SkillSpace:
         if len(set(self.skills)) != len(self.skills) or REST not in self.skills:
             raise BadInput(f"the skills must differ and hold {REST!r}; they are {', '.join(self.skills) or 'none'}")
         self.steered = steered
-        for name in (name for pair in (*self.bridges, *([(WALK,)] if steered else [])) for name in pair):
+        for name in (name for pair in self.bridges for name in pair):
             self.position(name)
         if any(bridge.steps < 1 for bridge in self.bridges.values()):
             raise BadInput("a bridge between two skills must act for at least one control step")
         self.experts = torch.tensor([library.index(name) for name in self.skills])
-        self.commands: dict[str, Command] = {}
-        for name in self.skills:
-            stated = (ranges or {}).get(name) or command_of(library.experts[library.index(name)].manifest)
-            if stated is not None:
-                self.commands[name] = VELOCITY if steered and name == WALK else stated
+        told = {name: command_of(library.experts[library.index(name)].manifest) for name in self.skills}
+        self._told = {name: command for name, command in told.items() if command is not None}
+        self.commands = {name: (ranges or {}).get(name) or command for name, command in self._told.items()}
+        if steered:
+            self.commands[self.walker] = steering(self.gait)
         self._scored = [name for name in self.skills if not (steered and name == REST)]
         self._scores = len(self._scored) if len(self._scored) > 1 else 0
         self._scored_positions = torch.tensor([self.skills.index(name) for name in self._scored])
@@ -106,6 +106,23 @@ class SkillSpace:
             self._slices[name] = slice(start, start + command.size)
             start += command.size
         self.size = start
+
+    @property
+    def walker(self) -> str:
+        """The skill that can be steered: the first one that is told a velocity.
+
+        Raises:
+            BadInput: none is.
+        """
+        for name, command in self._told.items():
+            if command.names == VELOCITY.names:
+                return name
+        raise BadInput(f"none of the skills {', '.join(self.skills)} is told a velocity, as a walker is")
+
+    @property
+    def gait(self) -> Command:
+        """What the walker is told where it is not steered, within the ranges that its manifest states."""
+        return self._told[self.walker]
 
     @property
     def names(self) -> list[str]:
@@ -153,7 +170,7 @@ class SkillSpace:
         skill = self._scored_positions[best]
         told = {name: command.values(action[:, self._slices[name]]) for name, command in self.commands.items()}
         if self.steered:
-            rests = (skill == self.position(WALK)) & (told[WALK].norm(dim=-1) < RESTS)
+            rests = (skill == self.position(self.walker)) & (told[self.walker].norm(dim=-1) < RESTS)
             skill = skill.masked_fill(rests, self.position(REST))
         return Decision(skill, told)
 
@@ -168,7 +185,7 @@ class SkillSpace:
         self.position(skill)
         action = torch.zeros(self.size)
         if self.steered and skill == REST:
-            skill, command = WALK, [0.0, 0.0]
+            skill, command = self.walker, [0.0, 0.0]
         if self._scores:
             action[: self._scores] = -1.0
             action[self._scored.index(skill)] = 1.0

@@ -53,7 +53,7 @@ class WorldModelData(Experience):
         level: what an action is: targets of `joints` at every control step, or a decision between `skills`.
         skills: expert folders, at level `skills`.
         bridges: folder of the expert that acts for the first second of a change of skill, by `FROM TO`.
-        steered: the walking skill is told a velocity in the world, to which it turns, instead of rates.
+        steered: the walker (`SkillSpace.walker`) is told a velocity in the world, to which it turns, instead of rates.
         hold: control steps for which a decision holds. Replay, horizon and planner count decisions; environment steps,
             here and in the learning settings, are control steps at either level.
         num_threads: threads of the physics; None takes one per core.

@@ -248,6 +248,7 @@ class FineTuningStage(HostModule, pl.LightningModule):
             "name": name,
             "checkpoint": {"hyper_parameters": spec.to_plain(), "state_dict": network.state_dict()},
             **spec.to_manifest(),
+            "command_range": manifest.get("command_range"),
             "card": {**card, "name": name},
             "metrics": measure_expert(spec, network, self.evaluation_episodes),
             "provenance": {
