@@ -40,6 +40,7 @@ class Head:
     """Understands a list of skills as a plan of them, and `a+b` as either."""
 
     notice = ""
+    commanded = ()
 
     def __init__(self) -> None:
         self.cards = [Card("stand", "stand still"), Card("walk", "walk")]
@@ -48,7 +49,7 @@ class Head:
     def load(cls, path: str, encoder: str | None = None, pretrained: str | None = None) -> "Head":
         return cls()
 
-    def set_cards(self, cards: list[Card]) -> None:
+    def set_cards(self, cards: list[Card], commanded: Sequence[str] = ()) -> None:
         self.cards = cards
 
     def look(self, frame: Any) -> torch.Tensor:

@@ -4,15 +4,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 
+from mwl._places import find
+from mwl.core.artifact import read_manifest
+from mwl.core.errors import NoSkillFits
 from mwl.instructions.arranged import Arranged, heaviest, shipped_agents, task_of
+from mwl.instructions.config import FollowStage
+from mwl.instructions.follow import follow
 from mwl.instructions.steering import RAMP, Steering
-from mwl.instructions.told import Told, shipped_manifests
+from mwl.instructions.told import Told, checked, shipped_manifests
 from mwl.instructions.views import mirrored, turned
-from mwl.semantics import Clause
+from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.odometer import Odometer
+from mwl.semantics.plan.progress import met
+from mwl.semantics.shipped import COMMANDED
 from mwl.simulation import get_task, make_env
 
 NAMES = ("stand", "walk", "run", "reach", "approach")
@@ -48,6 +56,64 @@ def test_words_choose_agents_and_a_world() -> None:
     assert {"run", "slow_down", "speed_up"} <= set(shipped_agents(Planner().plan("run")))
     assert task_of(reach, shipped_manifests()) == "h1-reach"
     assert task_of(Planner().plan("walk"), shipped_manifests()) == "h1-walk"
+
+
+def test_what_only_the_grammar_asks_for_has_its_agents_and_its_worlds() -> None:
+    head = SemanticHead.load("embedded")
+    for text, agent, task in (
+        ("climb the stairs", "expert:walk_rough", "h1-stair"),
+        ("go down the ramp", "expert:walk_rough", "h1-slide"),
+        ("sit down on the chair", "agent:sit_hard", "h1-sit_hard"),
+    ):
+        plan = head.plan(text)
+        agents = shipped_agents(plan)
+        assert agents[heaviest(plan[0])] == agent
+        assert task_of(plan, {name: shipped_manifests()[name] for name in agents if name != "sit"}) == task
+    for skill in ("walk_rough", "sit"):  # and the cards say what is understood
+        card = read_manifest(find(COMMANDED[skill][1])).card
+        assert card is not None
+        assert {heaviest(head.plan(phrase)[0]) for phrase in card.paraphrases} == {skill}
+    with pytest.raises(NoSkillFits, match="one speed of its own"):
+        checked(head.plan("climb the stairs slowly"), shipped_manifests())
+
+
+def test_no_words_but_those_of_the_grammar_weigh_a_skill_that_it_asks_for() -> None:
+    head = SemanticHead.load("embedded")
+    weights = head.weights("walk forward")
+    assert weights["walk_rough"] == weights["sit"] == 0.0
+    assert sum(weights.values()) == pytest.approx(1.0)
+    head.set_cards(head.cards)  # a library without them
+    assert head.names == [card.name for card in head.cards]
+    with pytest.raises(NoSkillFits, match="no skill fits 'climb the stairs'"):
+        head.plan("climb the stairs")
+
+
+def test_nobody_gets_up_from_a_chair_and_a_floor_has_no_stairs() -> None:
+    with pytest.raises(NoSkillFits, match="gets up from a chair"):
+        Arranged(SemanticHead.load("embedded"), ("sit", "walk"), ["walk"]).plan("sit down, then walk")
+    with pytest.raises(NoSkillFits, match="no stairs in h1-walk; h1-stair has"):
+        follow(FollowStage("climb the stairs", task="h1-walk"), None)
+
+
+def test_a_climb_ends_above_where_it_began_and_a_descent_below_its_highest_place() -> None:
+    root = torch.zeros(1, 26)
+    root[:, 3] = 1.0
+    measured = Odometer(root)
+    for height in (0.5, 0.9, 0.2):  # m
+        root[:, 2] = height
+        measured.update(root)
+    torch.testing.assert_close(measured.climbed, torch.tensor([[0.2, 0.7]]))
+    measured.begin(torch.tensor([True]), measured.heading)
+    torch.testing.assert_close(measured.climbed, torch.zeros(1, 2))
+
+
+def test_who_sits_on_the_chair_is_seated() -> None:
+    layout = get_task("h1-sit_hard").layout
+    seen = torch.zeros(4, layout.size)
+    seen[:, 3], seen[:, 2] = 1.0, torch.tensor([0.7, 0.7, 1.0, 0.3])  # on it, beside it, standing, on the floor
+    seen[1, 0] = 0.4
+    assert met("seated", seen, layout).tolist() == [True, False, False, False]
+    assert not met("seated", seen[:, :51], get_task("h1-walk").layout).any()
 
 
 def test_a_mirror_and_a_turn_undo_themselves() -> None:

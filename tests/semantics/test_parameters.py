@@ -57,6 +57,34 @@ def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) 
     assert _rounded(parsed.parameters.said()) == _rounded(said)
 
 
+@pytest.mark.parametrize(
+    ("clause", "skill", "said"),
+    [
+        ("climb the stairs", "walk_rough", {"ground": "stairs", "rise": 1}),
+        ("please go straight up the steps", "walk_rough", {"direction": "", "ground": "stairs", "rise": 1}),
+        ("descend the staircase", "walk_rough", {"ground": "stairs", "rise": -1}),
+        ("walk uphill", "walk_rough", {"ground": "slope", "rise": 1}),
+        ("walk down the ramp for two metres", "walk_rough", {"ground": "slope", "distance": 2.0}),
+        ("walk over rough ground", "walk_rough", {"ground": "slope"}),
+        ("could you take a seat, please", "sit", {}),
+        ("sit on the chair for five seconds", "sit", {"duration": 5.0}),
+        ("climb the ladder", "", {}),
+        ("climb three metres", "", {"distance": 3.0}),
+        ("run up the stairs", "", {}),
+        ("walk backwards up the stairs", "", {"direction": "backwards"}),
+        ("walk to the stairs", "", {"target": "stairs"}),
+        ("sit on the floor", "", {}),
+    ],
+)
+def test_stairs_slopes_and_a_chair_are_asked_for_where_somebody_can(
+    clause: str, skill: str, said: dict[str, Any]
+) -> None:
+    parsed = parse(clause, skills=("walk_rough", "sit"))
+    assert parsed.skill == skill
+    assert _rounded(parsed.parameters.said()) == {name: value for name, value in said.items() if value}
+    assert parse(clause).skill in ("", "walk")  # nobody can: as any other words
+
+
 def _rounded(said: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 5) if isinstance(value, float) else value for name, value in said.items()}
 

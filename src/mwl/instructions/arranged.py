@@ -11,11 +11,13 @@ from mwl.experts.spec import VELOCITIES
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
-from mwl.semantics.shipped import expert_folders, shipped_connectors
+from mwl.semantics.shipped import COMMANDED, expert_folders, shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
 APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
 DEFAULT_TASK = "h1-walk"
+ROUGH, SIT, SEAT = "walk_rough", "sit", "h1-sit_hard"
+GROUND = {"stairs": "h1-stair", "slope": "h1-slide"}  # whose worlds have it
 TRANSITIONS = ("slow_down", "speed_up")
 
 
@@ -45,6 +47,8 @@ class Arranged:
             weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
             clause = replace(clause, weights=weights)
             skill = heaviest(clause)
+            if SIT in map(heaviest, arranged[len(before) :]):
+                raise NoSkillFits(f"{clause.text[:80]!r}: nobody here gets up from a chair; sit down last", [SIT])
             if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged[len(before) :]):
                 arranged += self._halted(arranged, APPROACH)
                 only = _only(APPROACH, weights)
@@ -86,9 +90,10 @@ def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:
     Args:
         plan: None needs all, as where a picture is to decide.
     """
-    skills = set(map(heaviest, plan)) if plan else {folder.name for folder in expert_folders()}
+    skills = set(map(heaviest, plan)) if plan else {*(folder.name for folder in expert_folders()), ROUGH}
     needed = sorted({"stand", "walk"} | skills | ({APPROACH} if REACH in skills else set()))
-    found = {skill: f"expert:{skill}" for skill in needed if _is_expert(skill)}
+    given = {skill: COMMANDED[skill][0] if skill in COMMANDED else f"expert:{skill}" for skill in needed}
+    found = {skill: where for skill, where in given.items() if skill == SIT or _is_expert(skill)}
     between = {way.by for way in shipped_connectors(TRANSITIONS)} if RUN in found else set()
     return {**found, **{name: f"expert:{name}" for name in sorted(between | set(TRANSITIONS)) if RUN in found}}
 
@@ -113,6 +118,10 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
         command = manifest.observation.command
         if command is not None and command.kind not in VELOCITIES:
             needs[str(manifest.task)] = clause.text
+        if heaviest(clause) == SIT:
+            needs[SEAT] = clause.text
+        if ground := clause.parameters.ground:
+            needs[GROUND[ground]] = clause.text
     if len(needs) > 1:
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")
     if needs:

@@ -21,7 +21,7 @@ from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.instructions.acting import InstructedAgent, missing_agent
-from mwl.instructions.arranged import TRANSITIONS, Arranged, heaviest, shipped_agents, task_of
+from mwl.instructions.arranged import GROUND, TRANSITIONS, Arranged, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
 from mwl.instructions.told import checked, takes_velocity
@@ -30,6 +30,7 @@ from mwl.robot import CONTROL_HZ
 from mwl.rollouts.falls import AT_RISK
 from mwl.semantics import Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.language import clauses
+from mwl.semantics.plan.progress import met
 from mwl.semantics.shipped import shipped_connectors
 from mwl.simulation import make_env
 from mwl.simulation.rendering.scene import SceneRecorder, can_record
@@ -50,9 +51,11 @@ def understand(stage: FollowStage, agents: Mapping[str, NamedAgent]) -> Semantic
     cards = {card.name: card for card in head.cards}
     for skill, agent in agents.items():
         between = skill in TRANSITIONS and agent.address == f"expert:{skill}"  # words ask for walking, not for that
-        if not between and agent.manifest.stage == "expert" and (card := agent.manifest.card):
+        if between or skill in head.commanded:
+            continue
+        if agent.manifest.stage == "expert" and (card := agent.manifest.card):
             cards[skill] = replace(card, name=skill)
-    head.set_cards(list(cards.values()))
+    head.set_cards(list(cards.values()), head.commanded)
     return head
 
 
@@ -77,6 +80,9 @@ def direct(
         for clause in plan[begun:]:
             if (skill := heaviest(clause)) not in skills:
                 raise BadInput(missing_agent(clause.text, skill, skills))
+            if (ground := clause.parameters.ground) and stage.task != GROUND[ground]:
+                there = f"{clause.text[:80]!r}: no {ground} in {stage.task}; {GROUND[ground]} has one"
+                raise NoSkillFits(there, [skill])
         asked, most = 0.0, LONGEST / CONTROL_HZ
         for clause, told in list(zip(plan, checked(plan, manifests), strict=True))[begun:]:
             by_distance = (clause.parameters.distance or 0.0) / told.speed if told and told.speed else 0.0
@@ -249,7 +255,8 @@ def _episode(
         if report is not None and step % 10 == 0:
             report(director.sequencer.place[0] / len(director.plan), doing.text)
     distance = float(np.linalg.norm(_position(env) - start))
-    return {"return": total, "steps": step + 1, "fell": fell or _down(env), "distance_m": distance}, way
+    down = _down(env) and not bool(met("seated", state[keys.OBSERVATION], env.task.layout)[0])
+    return {"return": total, "steps": step + 1, "fell": fell or down, "distance_m": distance}, way
 
 
 def _down(env: "HumanoidEnv") -> bool:

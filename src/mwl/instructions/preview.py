@@ -13,7 +13,7 @@ from mwl.core.files import shown
 from mwl.semantics.encoders.cache import cache_folder
 from mwl.semantics.language.clauses import QUOTES
 from mwl.semantics.plan.kept import KeptAnswers, states
-from mwl.semantics.shipped import expert_folders
+from mwl.semantics.shipped import COMMANDED, skill_folders
 
 MAX_PIXELS = 16_000_000  # decoded, some 200 MB
 MAX_BYTES = 256 * 2**20  # of a file, coded
@@ -94,14 +94,15 @@ def instruct(question: Question) -> dict[str, Any]:
             for c in plan
         ]
     answer |= who_planned(planner)
-    if by_words and len(head.names) == len(expert_folders()):  # else one was passed over, which is to be said again
+    if by_words and len(head.names) == len(skill_folders()):  # else one was passed over, which is to be said again
         kept.write(asked, answer)
     return answer
 
 
 def _asked(text: str) -> bytes:
     """The words, and what their answer hangs on: the program and all that it reads, each file by size and time."""
-    shipped = [file for folder in ("data/semantics", "data/experts") for file in find_each(folder, "**/*").values()]
+    read = ("data/semantics", "data/experts", *(place for _, place in COMMANDED.values()))
+    shipped = [file for folder in read for file in find_each(folder, "**/*").values()]
     return repr((text, states(shipped))).encode(errors="surrogatepass")
 
 

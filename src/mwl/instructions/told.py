@@ -11,7 +11,7 @@ from mwl.core.manifest import Manifest
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.sequencer import SequencerConfig
-from mwl.semantics.shipped import expert_folders
+from mwl.semantics.shipped import skill_folders
 from mwl.skills.commands import Command, command_of
 
 CIRCLE = 1.2  # m, radius of a circle of which the words do not say the size
@@ -55,6 +55,8 @@ def told(skill: str, parameters: Parameters, manifest: Manifest, before: Told | 
     """
     if parameters.count is not None:
         raise _refused(skill, f"can't be counted, so '{parameters.count} times' says nothing")
+    if parameters.ground and (parameters.speed or parameters.pace or parameters.change):
+        raise _refused(skill, "has one speed of its own over stairs and slopes")
     command = command_of(manifest)
     taken = manifest.observation.command
     if command is not None and taken is not None and takes_velocity(manifest):
@@ -137,7 +139,7 @@ def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[Told 
 def shipped_manifests() -> dict[str, Manifest]:
     """Manifests of the shipped experts by skill, those that are sound."""
     found = {}
-    for folder in expert_folders():
+    for folder in skill_folders():
         with suppress(BadInput):
             manifest = read_manifest(folder, stage="expert", files=False)
             found[manifest.name] = manifest

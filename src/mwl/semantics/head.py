@@ -26,7 +26,7 @@ from mwl.semantics.language.parameters import START, Parameters, Parsed, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.refusal import OWNERS, Refusal
-from mwl.semantics.shipped import shipped_cards, verbs
+from mwl.semantics.shipped import COMMANDED, shipped_cards, verbs
 from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
@@ -103,6 +103,7 @@ class SemanticHead:
         self.encoder, self.calibration = encoder, calibration
         self.background, self.deictic = list(background), list(deictic)
         self.cards: list[Card] = []
+        self.commanded: tuple[str, ...] = ()
         self.recipes: list[Recipe] = []
         self._knowing: Refusal | None = None  # what was learned, and these cards
 
@@ -140,7 +141,7 @@ class SemanticHead:
         if stored.clip == SENTENCE and (refusal := find(f"data/semantics/{REFUSAL}")).is_dir():
             head.refusal = Refusal.load(refusal)
         if name in SHIPPED and (cards := shipped_cards()):
-            head.set_cards(cards)
+            head.set_cards(cards, tuple(COMMANDED))
         return head
 
     @classmethod
@@ -179,11 +180,15 @@ class SemanticHead:
 
     @property
     def names(self) -> list[str]:
-        """Names of the experts, in the order of K."""
-        return [card.name for card in self.cards]
+        """Names of the experts in the order of K, and behind them those that the grammar alone asks for."""
+        return [*(card.name for card in self.cards), *self.commanded]
 
-    def set_cards(self, cards: Sequence[Card]) -> None:
+    def set_cards(self, cards: Sequence[Card], commanded: Sequence[str] = ()) -> None:
         """Weigh these experts from now on; nothing is trained again.
+
+        Args:
+            cards: by which an instruction is weighed.
+            commanded: skills without a card among them, which the verbs of the grammar ask for (see `parse`).
 
         Raises:
             BadInput: no card, or two of one name.
@@ -192,6 +197,7 @@ class SemanticHead:
         if not cards or len({card.name for card in cards}) != len(cards):
             raise BadInput("the semantic head needs at least one card, and names that differ")
         self.cards, self._judged, self._knowing = cards, {}, None
+        self.commanded = tuple(name for name in commanded if name not in {card.name for card in cards})
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -252,7 +258,9 @@ class SemanticHead:
             if self.refusal is not None:
                 if self._knowing is None:
                     self._knowing = self.refusal.knowing(self.cards, self.encoder.texts)
-                margin, said = self._knowing.of_cards(text, self.encoder.texts([text])[0], self.names)
+                margin, said = self._knowing.of_cards(
+                    text, self.encoder.texts([text])[0], self.names[: len(self.cards)]
+                )
                 logits = logits + said
             self._judged[known] = logits, margin
         return self._judged[known]
@@ -296,7 +304,7 @@ class SemanticHead:
         return self._named(logits.softmax(-1))
 
     def _named(self, weights: Tensor) -> dict[str, float]:
-        return dict(zip(self.names, weights.tolist(), strict=True))
+        return {**dict.fromkeys(self.names, 0.0), **dict(zip(self.names, weights.tolist(), strict=False))}
 
     def _at_once(self, parts: Sequence[str]) -> dict[str, float]:
         """What is to be done at once, where that is one skill; a robot that mixed two would fall.
@@ -380,7 +388,7 @@ class SemanticHead:
         if self._begins_with_verb(part) or clauses.conditional(part):
             return True
         try:
-            parsed = parse(clauses.ending(part)[0])
+            parsed = parse(clauses.ending(part)[0], skills=self.commanded)
         except BadInput:
             return True
         return bool(parsed.skill) or self.confidence(parsed.core) >= 0
@@ -397,7 +405,7 @@ class SemanticHead:
         if frame is not None and self.is_deictic(action):
             return self._shown(action, until, 0, frame)
         kept, forbidden = without_negation(action)
-        parsed = parse(kept) if kept == action else Parsed(action, "", Parameters())
+        parsed = parse(kept, skills=self.commanded) if kept == action else Parsed(action, "", Parameters())
         if not parsed.skill and (number := re.search(r"\d+(?:\.\d+)?", parsed.core)):
             raise NoSkillFits(f"{text[:80]!r}: {number[0]} of what? say a unit, as in `2 metres`", self.names)
         if before and _BACK.match(text) and parsed.parameters.said().keys() <= {"direction", "pace"}:
@@ -502,7 +510,7 @@ class SemanticHead:
 
 
 _BACK = re.compile(r"(?i)(?:(?:slowly|quickly) )?(?:(?:go|walk|head) )?back(?: (?:again|slowly|quickly|now))?$")
-_ENDS = {"reach": "hand_at_goal", "approach": "at_goal"}
+_ENDS = {"reach": "hand_at_goal", "approach": "at_goal", "sit": "seated"}
 
 
 def _natural_end(until: str, weights: Mapping[str, float]) -> str:

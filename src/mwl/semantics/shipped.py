@@ -16,6 +16,10 @@ from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.grammar import shipped_grammar
 
 _log = logging.getLogger(__name__)
+COMMANDED = {  # skills that the words of the grammar alone ask for: who carries them out, and where that lies
+    "walk_rough": ("expert:walk_rough", "data/robust/walk_rough"),
+    "sit": ("agent:sit_hard", "data/agents/sit_hard"),
+}
 
 
 def shipped_cards() -> list[Card]:
@@ -26,6 +30,11 @@ def shipped_cards() -> list[Card]:
 def expert_folders() -> list[Path]:
     """Folders of the experts in `data/experts`, by name."""
     return [file.parent for file in find_each("data/experts", f"*/{MANIFEST}").values()]
+
+
+def skill_folders() -> list[Path]:
+    """Folders of all that words can ask for: the experts in `data/experts`, and the skills that the grammar knows."""
+    return [*expert_folders(), *(folder for _, place in COMMANDED.values() if (folder := find(place)).is_dir())]
 
 
 def _card(folder: Path) -> Card | None:

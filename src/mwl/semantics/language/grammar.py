@@ -12,8 +12,8 @@ from mwl.core.files import read_yaml
 from mwl.semantics import entries
 
 _NUMBERED = ("pace", "change", "bend", "often", "amounts")
-_NAMED = ("direction", "side", "verbs", "things")
-_LISTS = ("fillers", "home", "unless", "stop")
+_NAMED = ("direction", "side", "verbs", "things", "ground")
+_LISTS = ("fillers", "home", "unless", "stop", "up", "down", "over", "chair")
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
 
@@ -24,9 +24,9 @@ class Grammar:
     Args:
         units: by kind of quantity, what one of a unit is in s, m, rad, m/s, footsteps or times.
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
-        names: `direction`, `side`, `verbs`, `things`.
+        names: `direction`, `side`, `verbs`, `things`, `ground`.
         opposites: by skill, words with which a sentence asks for anything but that.
-        lists: `fillers`, `home`, `unless`, `stop`.
+        lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`.
     """
 
     units: dict[str, dict[str, float]]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -47,6 +47,8 @@ class Parameters:
         count: how often, where nothing else is counted.
         side: `left`, `right` or `both`: the hand.
         target: where to, in the words of the clause or as `door`, `target` or `start`.
+        ground: `stairs` or `slope`, what is walked over.
+        rise: 1 up to the top of it, -1 down from there; 0 as far as else is said.
     """
 
     speed: float | None = None
@@ -61,10 +63,17 @@ class Parameters:
     count: int | None = None
     side: str = ""
     target: str = ""
+    ground: str = ""
+    rise: int = 0
 
     def said(self) -> dict[str, Any]:
         """What was said, as plain values."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "", False)}
+        return {name: value for name, value in asdict(self).items() if value not in (None, "", False, 0)}
+
+    @property
+    def moved(self) -> bool:
+        """Whether they say how far, or how long."""
+        return any(value is not None for value in (self.distance, self.footsteps, self.duration))
 
     @property
     def moves(self) -> bool:
@@ -88,8 +97,13 @@ class Parsed:
     parameters: Parameters
 
 
-def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
+def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] = ()) -> Parsed:
     """Take the parameters out of a clause.
+
+    Args:
+        clause: its words.
+        grammar: None takes the shipped one.
+        skills: those of `sit` and `walk_rough` that can be asked for.
 
     Raises:
         BadInput: two of them contradict each other, or a number is none.
@@ -134,7 +148,12 @@ def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
         if told.distance or told.footsteps or told.duration or told.count or told.side:
             raise BadInput(f"{clause!r}: ends where the episode began; say no distance, steps or time besides")
         return Parsed(clause, "walk", replace(told, target=START))
-    if not _without(rest, "fillers", grammar):
+    if "walk_rough" in skills and (over := _over(text, rest, ways, set(verbs.values()), grammar)):
+        return Parsed(clause, "walk_rough", replace(told, ground=over[0], rise=0 if told.moved else over[1]))
+    if "sit" in skills and set(verbs.values()) == {"sit"} and not ways:
+        if not _without(_without(rest, "chair", grammar), "fillers", grammar):
+            return Parsed(clause, "sit", told)
+    elif not {"sit", "climb"} & set(verbs.values()) and not _without(rest, "fillers", grammar):
         told, skill = _moved(clause, told, set(ways.values()), next(iter(bends.values()), 1.0), verbs, found)
         if skill:
             return Parsed(clause, skill, told)
@@ -159,6 +178,19 @@ def parse(clause: str, grammar: Grammar | None = None) -> Parsed:
     if thing := _THING.search(_squeezed(text)):
         told = replace(told, target=_thing(thing["thing"], grammar))
     return Parsed(_squeezed(text) if told.said().keys() - {"target"} else clause, "", told)
+
+
+def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], grammar: Grammar) -> tuple[str, int] | None:
+    """The ground that is walked over, and whether up (1) or down (-1) it; None where a clause says anything else."""
+    grounds, bare = _all_taken(rest, "ground", grammar)
+    up, down = (bool(grammar.patterns[name].search(text)) for name in ("up", "down"))
+    over = up or down or grammar.patterns["over"].search(text) is not None or "climb" in asked
+    for name in ("up", "down", "over", "fillers"):
+        bare = _without(bare, name, grammar)
+    goes = bool(asked) and asked <= {"walk", "climb"} and set(ways.values()) <= {"forwards"}
+    if bare or not over or not goes or len(set(grounds.values())) != 1:
+        return None
+    return next(iter(grounds.values())), int(up or ("climb" in asked and not down)) - int(down)
 
 
 def _goes_home(text: str, grammar: Grammar) -> bool:

@@ -24,6 +24,7 @@ class Odometer:
         turned: `[N]` rad to the left of that.
         path: `[N]` length of the way, m.
         footsteps: `[N]`.
+        climbed: `[N, 2]` how far the root is above where the step began, and below the highest place since, m.
     """
 
     def __init__(self, root: Tensor) -> None:
@@ -32,6 +33,7 @@ class Odometer:
         self.heading = _yaw(root)
         self.turned, self.path = torch.zeros(count), torch.zeros(count)
         self.footsteps = torch.zeros(count, dtype=torch.int64)
+        self._began, self._top, self._height = (root[:, 2].clone() for _ in range(3))
         self._feet, _ = _soles(root)
         self._stood = self._feet.clone()  # `[N, 2, 2]` where each foot has made its last step
 
@@ -45,6 +47,11 @@ class Odometer:
         """Distance `[N]` from where the episode began, m."""
         return (self.place - self.home).norm(dim=-1)
 
+    @property
+    def climbed(self) -> Tensor:
+        """See above."""
+        return torch.stack([self._height - self._began, self._top - self._height], dim=-1)
+
     def begin(self, mask: Tensor, heading: Tensor) -> None:
         """Begin anew where `mask` `[N]` holds, with the heading `[N]` that is to be kept."""
         now = self.heading + self.turned
@@ -53,12 +60,14 @@ class Odometer:
         self.turned = torch.where(mask, now - kept, self.turned)
         self.start = torch.where(mask.unsqueeze(-1), self.place, self.start)
         self._stood = torch.where(mask[:, None, None], self._feet, self._stood)
+        self._began, self._top = (torch.where(mask, self._height, high) for high in (self._began, self._top))
         self.path, self.footsteps = self.path.masked_fill(mask, 0.0), self.footsteps.masked_fill(mask, 0)
 
     def update(self, root: Tensor) -> None:
         """Take in the robots' `qpos` `[N, 26]`."""
         self.path = self.path + (root[:, :2] - self.place).norm(dim=-1)
-        self.place = root[:, :2].clone()
+        self.place, self._height = root[:, :2].clone(), root[:, 2].clone()
+        self._top = self._top.maximum(self._height)
         self.turned = self.turned + frames.wrap_angle(_yaw(root) - self.heading - self.turned)
         feet, height = _soles(root)
         stands = ((feet - self._feet).norm(dim=-1) < AT_REST) & (height < ON_GROUND)

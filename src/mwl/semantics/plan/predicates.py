@@ -7,6 +7,7 @@ _SAID = {
     "at_goal": "the target is within reach",
     "handle_turned": "the handle is turned",
     "door_open": "the door is open",
+    "seated": "it is seated on the chair",
 }
 
 

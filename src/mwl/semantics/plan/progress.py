@@ -9,7 +9,7 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.robot import frames
 from mwl.robot.standoff import STANDOFF
-from mwl.rollouts.falls import AT_RISK
+from mwl.rollouts.falls import AT_RISK, uprightness
 
 if TYPE_CHECKING:
     from mwl.simulation.task import ObservationLayout
@@ -19,6 +19,7 @@ BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
 HANDLE_TURNED = 0.75  # rad
 AJAR = 0.3  # rad, past the angle from which the sprung-back bolt keeps the leaf from shutting
 DOOR_OPEN = 1.0  # rad
+SEATED, ON_SEAT = (0.6, 0.8), 0.25  # m: height of a seated root; how far from the middle of the chair it may be
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
 
 
@@ -79,6 +80,14 @@ def through_door(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     return position(observation, layout)[:, 0] >= THROUGH_DOOR
 
 
+def seated(observation: Tensor, layout: "ObservationLayout") -> Tensor:
+    """Whether the robot sits at rest on the chair, upright `[N]`."""
+    root, velocity = part(observation, layout, "robot_qpos"), part(observation, layout, "robot_qvel")[:, :2]
+    off = (part(observation, layout, "chair_qpos")[:, :2] - root[:, :2]).norm(dim=-1)
+    low = (root[:, 2] > SEATED[0]) & (root[:, 2] < SEATED[1]) & (uprightness(root[:, 3:7]) > 0.8)
+    return low & (off < ON_SEAT) & (velocity.norm(dim=-1) < SLOW)
+
+
 def never(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """A step that only time ends `[N]`."""
     return torch.zeros(len(observation), dtype=torch.bool)
@@ -91,6 +100,7 @@ _NEEDS = {
     "at_goal": ("goal",),
     "handle_turned": ("door_qpos",),
     "door_open": ("door_qpos",),
+    "seated": ("chair_qpos",),
 }
 
 
@@ -114,5 +124,6 @@ PREDICATES: dict[str, "Callable[[Tensor, ObservationLayout], Tensor]"] = {
     "handle_turned": handle_turned,
     "door_open": door_open,
     "through_door": through_door,
+    "seated": seated,
     "never": never,
 }

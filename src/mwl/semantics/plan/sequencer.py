@@ -29,7 +29,9 @@ TURN_ENDS, ARC_ENDS = 0.08, 0.1  # rad before the end of a turn and of an arc: i
 SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that are waited for
 BRAKING = 0.08  # m before the end of a distance
 BACK, AT_START = 60.0, 0.2  # s that a way back to the start is waited for; m from there at which it is over
-STRAIGHT = ("walk", "run", "stand")  # skills that keep their heading
+CLIMB = {"stairs": 0.7, "slope": 1.4}  # m, most of a flight (five steps, 0.9 m) and of a ridge (1.75 m)
+CLIMBING = 30.0  # s that it is waited for
+STRAIGHT = ("walk", "walk_rough", "run", "stand")  # skills that keep their heading
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SequencerConfig:
     retries: int = 1
     stall: int = 150
     stall_distance: float = 0.1
-    moving: tuple[str, ...] = ("walk", "run", "crawl", "approach")
+    moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "approach")
     low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
     connectors: tuple[Connector, ...] = ()
@@ -75,7 +77,7 @@ class Decision:
 def measured(told: Parameters) -> bool:
     """Whether a step is over once something has been walked, turned or stepped."""
     wanted = (told.angle, told.distance, told.footsteps)
-    return told.target == START or any(value is not None for value in wanted)
+    return told.target == START or bool(told.rise) or any(value is not None for value in wanted)
 
 
 def _allowance(clause: Clause) -> int:
@@ -83,13 +85,15 @@ def _allowance(clause: Clause) -> int:
     told = clause.parameters
     if told.target == START:
         return round(CONTROL_HZ * BACK)
+    if told.rise:
+        return round(CONTROL_HZ * CLIMBING)
     seconds = (told.distance or 0.0) / SLOWEST + abs(told.angle or 0.0) / TURNING + (told.footsteps or 0) * STEPPING
     return round(CONTROL_HZ * seconds) if told.distance or told.angle or told.footsteps else 0
 
 
 def holding(clause: Clause) -> int:
     """Control steps for which the end of a step has to hold: a touch "for 3 seconds" is over when it has lasted."""
-    return clause.steps if clause.until == "hand_at_goal" and clause.parameters.duration else 0
+    return clause.steps if clause.until in ("hand_at_goal", "seated") and clause.parameters.duration else 0
 
 
 class Sequencer:
@@ -275,6 +279,10 @@ class Sequencer:
             return measured.turned * math.copysign(1, told.angle) >= abs(told.angle) - ahead, "turned as far as asked"
         if told.target == START:
             return measured.from_home < AT_START, "back at the start"
+        if told.rise:
+            up, down = measured.climbed.unbind(dim=-1)
+            high = CLIMB[told.ground]
+            return (up if told.rise > 0 else down) >= high, f"{high:g} m {'higher' if told.rise > 0 else 'lower'}"
         if told.footsteps is not None:
             return measured.footsteps >= told.footsteps, f"{told.footsteps} footsteps made"
         if told.distance is not None:
