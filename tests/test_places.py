@@ -48,9 +48,11 @@ def test_without_a_setting_the_users_folder_is_the_platforms(elsewhere: Path, mo
 
 def test_an_empty_folder_knows_all_that_ships(elsewhere: Path) -> None:
     assert find_agent("h1-reach") == SHIPPED / "data/agents/reach"
-    assert best_shipped("h1-crawl") == "expert:walk"
+    assert best_shipped("h1-push") == "expert:walk"
     assert {"stand", "walk", "run"} <= {card.name for card in shipped_cards()}
-    with pytest.raises(UnknownAgent, match="known: door, maze, pole, reach, run, sit_hard, sit_simple, stand, walk"):
+    with pytest.raises(
+        UnknownAgent, match="known: crawl, door, hurdle, maze, pole, reach, run, sit_hard, sit_simple, stand, walk"
+    ):
         find_agent("h1-fly")
 
 

@@ -10,6 +10,7 @@ from running import Target
 from targets import POSE, finite, shipped, spoil_artifact
 
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
+from mwl.teachers.agent import TaughtAgent
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.poses import Poses
 from mwl.teachers.seat import LAYOUT, SeatTeacher
@@ -87,6 +88,7 @@ POLICIES = [
            0.5),
     Target("pose_teacher", shipped("teachers", "sit"), spoil_artifact, Poses.load, sound_pose_teacher, 0.5),
     Target("seat_teacher", shipped("agents", "sit_hard"), spoil_artifact, SeatTeacher.load, sound_seat_teacher, 0.5),
+    Target("task_teacher", shipped("agents", "crawl"), spoil_artifact, TaughtAgent.load, sound_seat_teacher, 0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
            sound_answer),
     Target("onnx", make_onnx, rewritten(changed_bytes, "x.onnx"), lambda f: asked(_brought(f / "x.onnx")),

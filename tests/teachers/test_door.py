@@ -9,13 +9,13 @@ import torch
 from mwl import make_env
 from mwl.core import keys
 from mwl.core.errors import ConfigError
+from mwl.rollouts.reset_states import LEVELS
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.teachers.door.env import DoorConfig, DoorEnv, progress
 from mwl.teachers.door.geometry import DOOR_X, DoorGeometry, grip_point, to_leaf
 from mwl.teachers.door.rewards import DoorRewardConfig, DoorStates, door_reward
 from mwl.teachers.door.teacher import DoorTeacherConfig, HandlePull, train_door_teacher
-from mwl.teachers.reset_states import LEVELS
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
 from mwl.teachers.train import read_teacher_config, train
 

@@ -14,6 +14,7 @@ from mwl.core.checkpoints import load_module
 from mwl.core.plain import from_plain
 from mwl.selection import ExpertAgent
 from mwl.skills import SkillAgent
+from mwl.teachers.agent import TaughtAgent
 from mwl.teachers.seat import SeatTeacher
 from mwl.world_model import WorldModelAgent
 from mwl.world_model import agent as world_model
@@ -91,7 +92,9 @@ class _Settings:
     position: bool
 
 
-def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher:
+def load_agent(
+    folder: Path | str,
+) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher | TaughtAgent:
     """The agent in an artifact: a baseline, or what `mwl.world_model.load_agent` knows.
 
     Raises:

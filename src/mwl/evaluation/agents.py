@@ -207,7 +207,7 @@ def _load(
     guided = "guided" if manifest.provenance.guided else "tdmpc2"
     names = {"expert": f"expert:{manifest.name}", "adaptation": "tuned", "world_model": guided}
     default = names.get(manifest.stage, manifest.name)
-    kind = {"baseline": "a baseline", "seat_teacher": "a teacher"}.get(manifest.stage, "an expert")
+    kind = "a teacher" if "teacher" in manifest.stage else {"baseline": "a baseline"}.get(manifest.stage, "an expert")
     if act is not None:
         if manifest.stage != "world_model":
             raise BadInput(f"{address}: {kind} has one way of acting; only a world model can be told to act by {act!r}")

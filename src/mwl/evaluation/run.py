@@ -103,7 +103,11 @@ def check_fits(named: NamedAgent, task: str, observed: int) -> None:
     if named.manifest and home != task and (is_external(home) or is_external(task)):
         raise SpecMismatch(f"{named.address}: made for {home}, so it can't act in {task}; fit one there")
     size = named.manifest.observation.size
-    if named.manifest.stage in ("world_model", "seat_teacher") and size is not None and size != observed:
+    if (
+        (named.manifest.stage == "world_model" or "teacher" in named.manifest.stage)
+        and size is not None
+        and size != observed
+    ):
         raise SpecMismatch(f"{named.address}: made for {home} ({size} observations), but {task} shows {observed}")
 
 

@@ -130,6 +130,7 @@ class TrackingEnv:
         self._late = LateObservations(np.array([shift.delay_steps for shift in shifts]), model.nq + model.nv)
         self._ground = None if config.ground is None else Ground(model, config.ground)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._strip = torch.zeros(self.num_envs, dtype=torch.int64)
         self._speed_errors: list[Tensor] = []
 
     def reset(self) -> Tensor:
@@ -142,7 +143,10 @@ class TrackingEnv:
     def observe(self) -> Tensor:
         """Observation `[N, 68]` of the present state, or of the one that is known by now."""
         known = torch.from_numpy(self._late.shown())
-        return self.controller.observe(known[:, : len(QPOS0)], known[:, len(QPOS0) :])
+        seen = self.controller.observe(known[:, : len(QPOS0)], known[:, len(QPOS0) :])
+        if self._ground is None or not self._ground.config.sees:
+            return seen
+        return torch.cat([seen, self._ground.ahead(self._strip, known[:, 0])], dim=-1)
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance one control step of 20 ms with actions `[N, 13]`, then begin anew where an episode ended.
@@ -247,15 +251,19 @@ class TrackingEnv:
         qpos = torch.where(standing.unsqueeze(-1), torch.tensor(QPOS0, dtype=torch.float32) + noise, qpos)
         qvel = torch.where(standing.unsqueeze(-1), 0.0, qvel)
         if self._ground is not None:
-            qpos = self._placed(self._ground, qpos, standing)
+            strip = torch.randint(len(self._ground.strips), (self.num_envs,), generator=self._generator)
+            qpos = self._placed(self._ground, strip, qpos, standing)
+            self._strip = torch.where(mask, strip, self._strip)
         self._simulation.reset(mask.numpy(), qpos.double().numpy(), qvel.double().numpy())
         self._late.begin(mask.numpy(), torch.cat(self._state(), dim=-1).numpy())
         self._age = torch.where(mask, 0, self._age)
 
-    def _placed(self, ground: Ground, qpos: Tensor, standing: Tensor) -> Tensor:
+    def _placed(self, ground: Ground, strip: Tensor, qpos: Tensor, standing: Tensor) -> Tensor:
         """States `[N, 26]` on strips: before the first rise where they are `standing` `[N]`, else anywhere."""
-        strip = torch.randint(len(ground.strips), (self.num_envs,), generator=self._generator)
         x = torch.where(standing, qpos[:, 0], self._uniform(0, ground.config.length, self.num_envs))
+        if ground.config.sees:  # not where the next hurdle would lie within the robot
+            way = ground.ahead(strip, x)[:, 0]
+            x = torch.where(way < 0.7, x - (0.7 - way), x)
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         soles = self._feet.positions(qpos[:, 7:26]) @ rotation.transpose(-1, -2)
         lift = (ground.height(strip, x.unsqueeze(-1) + soles[..., 0]) - soles[..., 2]).max(dim=-1).values

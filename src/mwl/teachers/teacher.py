@@ -30,6 +30,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.shift import draw_shifts
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
+from mwl.teachers.ground import SEEN, Ground
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.training.constants import without_constants
 
@@ -54,6 +55,8 @@ class TeacherConfig:
     """A tracking teacher: which gait, how rewarded, how long trained."""
 
     name: str = "walk"
+    task: str | None = None
+    """The task on which it also acts by itself, as an agent that is told its preferred speed; None: it is cloned."""
     cycle: str = "data/motion/walk.json"
     iterations: int = 620
     """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
@@ -115,8 +118,22 @@ def _trainer(config: TeacherConfig, out: Path, exact: bool) -> PPOTrainer:
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
     if not trainer.resume() and config.start_from is not None:
         manifest = read_manifest(config.start_from, stage=STAGE, robot=ROBOT)
-        trainer.begin_with(read_checkpoint(config.start_from)["state_dict"], manifest["provenance"]["env_steps"])
+        weights = widened(read_checkpoint(config.start_from)["state_dict"], trainer.agent)
+        trainer.begin_with(weights, manifest["provenance"]["env_steps"])
     return trainer
+
+
+def widened(weights: dict[str, Tensor], agent: ActorCritic) -> dict[str, Tensor]:
+    """Weights of an agent that sees less, for one that also sees what they know nothing of and make nothing of."""
+    wide = {name: value.clone() for name, value in agent.state_dict().items()}
+    for name, value in weights.items():
+        if value.dim() and value.shape[-1] < wide[name].shape[-1]:
+            wide[name][..., : value.shape[-1]] = value
+            if "weight" in name:
+                wide[name][..., value.shape[-1] :] = 0.0
+        else:
+            wide[name] = value
+    return wide
 
 
 def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
@@ -127,6 +144,7 @@ def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
         name=config.name,
         checkpoint={"hyper_parameters": plain(asdict(config)), "state_dict": trainer.agent.state_dict()},
         robot=ROBOT,
+        **acts_on(config.task),
         metrics={"episode_length": trainer.mean_length, "preferred_speed": trainer.env.preferred_speed},
         provenance={
             "method": "tracking PPO on a gait cycle",
@@ -137,6 +155,18 @@ def save_teacher(config: TeacherConfig, trainer: PPOTrainer, out: Path) -> Path:
             **_ancestry(config),
         },
     )
+
+
+def acts_on(task: str | None) -> dict[str, Any]:
+    """What the manifest of a teacher says of the task on which it acts."""
+    if task is None:
+        return {}
+    layout = get_task(task).layout
+    return {
+        "task": task,
+        "observation": {"size": layout.size, "layout": layout.sizes},
+        "action": {"size": get_task(task).robot.action_size, "low": -1.0, "high": 1.0},
+    }
 
 
 def _ancestry(config: TeacherConfig) -> dict[str, Any]:
@@ -167,6 +197,7 @@ class TrackingPolicy:
         gain: what the teacher is told per unit of command `[3]`, for one that gives less than it is told.
         drift: m/s that it goes to the outside of a turn, per m/s forward and rad/s; it is told to make up for them.
         seed: of the random commands.
+        ground: where the hurdles of the task's scene are, for a teacher that is told of them; None: there are none.
         starter: another teacher of the same gait that acts first; the commanded speed then rises as it learned.
 
     Raises:
@@ -184,6 +215,7 @@ class TrackingPolicy:
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
         drift: float = 0.0,
         seed: int = 0,
+        ground: Ground | None = None,
         starter: Starter | None = None,
     ) -> None:
         if starter is not None and (starter.config.cycle, starter.config.tracking.scale) != (
@@ -197,8 +229,9 @@ class TrackingPolicy:
         self._gain, self._drift = torch.tensor(gain), drift
         self._commands, self._generator = commands, torch.Generator().manual_seed(seed)
         self._steered = commands is not None
-        plain_floor = config.tracking.ground is None
-        self._feet = None if plain_floor else PointKinematics(build_model(get_task("h1-walk")), FEET)
+        trained_on = config.tracking.ground
+        self._sees, self._ground = trained_on is not None and trained_on.sees, ground
+        self._feet = None if trained_on is None else PointKinematics(build_model(get_task("h1-walk")), FEET)
         self._controller: GaitController | None = None
         self._starter, self._age = starter, torch.zeros(0, dtype=torch.int64)
         self._start = (config if starter is None else starter.config).tracking.command
@@ -247,7 +280,9 @@ class TrackingPolicy:
     ) -> "TrackingPolicy":
         """Build it from what a checkpoint holds."""
         config = parse_config(TeacherConfig, STAGE, {STAGE: hyper_parameters}, "teacher checkpoint")
-        agent = load_module(lambda: ActorCritic(OBSERVATION_SIZE, len(RESIDUAL_JOINTS), config.ppo), weights, "teacher")
+        ground = config.tracking.ground
+        size = OBSERVATION_SIZE + (2 if ground is not None and ground.sees else 0)
+        agent = load_module(lambda: ActorCritic(size, len(RESIDUAL_JOINTS), config.ppo), weights, "teacher")
         return cls(config, agent, GaitCycle.load(config.cycle), provenance, command, **options)
 
     @property
@@ -330,10 +365,19 @@ class TrackingPolicy:
             self._change_commands(len(qpos))
         if self._steered:
             self._forget_heading(qpos)
-        residual = self._residual(self._controller.observe(qpos, qvel)).clamp(-MAX_ACTION, MAX_ACTION)
+        seen = self._controller.observe(qpos, qvel)
+        if self._sees:
+            seen = torch.cat([seen, self.ahead(qpos)], dim=-1)
+        residual = self._residual(seen).clamp(-MAX_ACTION, MAX_ACTION)
         targets = self._controller.joint_targets(residual)
         self._controller.advance()
         return torch.from_numpy(ctrl_to_action(targets.numpy()))
+
+    def ahead(self, qpos: Tensor) -> Tensor:
+        """Way in m to the next hurdle and its height in m `[N, 2]`, of robots at `qpos` `[N, 26]`."""
+        if self._ground is None:
+            return torch.tensor([SEEN, 0.0]).expand(len(qpos), 2)
+        return self._ground.ahead(torch.zeros(len(qpos), dtype=torch.int64), qpos[:, 0])
 
     def _residual(self, observation: Tensor) -> Tensor:
         residual = self.agent.act(observation)

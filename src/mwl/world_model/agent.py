@@ -21,6 +21,8 @@ from mwl.rollouts.external import is_external
 from mwl.selection import ExpertAgent, Guidance, retold
 from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
+from mwl.teachers.agent import STAGES as TEACHER_STAGES
+from mwl.teachers.agent import TaughtAgent
 from mwl.teachers.seat import STAGE as SEAT_STAGE
 from mwl.teachers.seat import SeatTeacher
 from mwl.training.constants import without_constants
@@ -367,8 +369,8 @@ def check_reads(observer: Observer, size: int) -> None:
         raise CorruptFile(f"its agent takes {size} features, but its observations give {given}")
 
 
-def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher:
-    """The agent in an artifact: a world model, experts that were tuned, a single expert, or who sits down anywhere.
+def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher | TaughtAgent:
+    """The agent in an artifact: a world model, experts that were tuned, a single expert, or a teacher that acts itself.
 
     Raises:
         MissingFile, CorruptFile: the folder is incomplete or differs from its manifest.
@@ -387,6 +389,8 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
         return ExpertAgent(load_tuned(path, manifest).guidance)
     if manifest.stage == SEAT_STAGE:
         return SeatTeacher.load(path)
+    if manifest.stage in TEACHER_STAGES:
+        return TaughtAgent.load(path)
     if manifest.stage != STAGE:
         raise UnknownAgent(f"{folder}: holds a {manifest.stage}, which can't act; name a world model or an expert")
     with checkpoint_of("a world model", path):

@@ -21,12 +21,12 @@ from mwl.robot import frames
 from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.rollouts.falls import AT_WORK
 from mwl.rollouts.pushes import push_at_random
+from mwl.rollouts.reset_states import ReachedStates, StatesBeforeFalls
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.task import Measurement, SensorIndex, Task
 from mwl.teachers.door.geometry import DoorGeometry
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
-from mwl.teachers.reset_states import ReachedStates, StatesBeforeFalls
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
 
 DOOR_UNIT = 0.15  # brings the reward of the door's teachers into [0, 1]

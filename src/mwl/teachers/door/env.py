@@ -14,12 +14,12 @@ from mwl.robot import frames
 from mwl.robot.h1 import QPOS0
 from mwl.rollouts.falls import AT_WORK
 from mwl.rollouts.pushes import push_at_random
+from mwl.rollouts.reset_states import LEVELS, ReachedStates
 from mwl.simulation import Simulation
 from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.teachers.door.geometry import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
 from mwl.teachers.gait import MAX_ACTION
-from mwl.teachers.reset_states import LEVELS, ReachedStates
 from mwl.teachers.teacher import TrackingPolicy
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mwl.teachers.reset_states import FALL_LEAD, FALLS, LEVELS, ReachedStates, StatesBeforeFalls
+from mwl.rollouts.reset_states import FALL_LEAD, FALLS, LEVELS, ReachedStates, StatesBeforeFalls
 
 
 def test_reached_states_are_drawn_evenly_over_progress():
