@@ -51,7 +51,8 @@ def test_an_empty_folder_knows_all_that_ships(elsewhere: Path) -> None:
     assert best_shipped("h1-push") == "expert:walk"
     assert {"stand", "walk", "run"} <= {card.name for card in shipped_cards()}
     with pytest.raises(
-        UnknownAgent, match="known: crawl, door, hurdle, maze, pole, reach, run, sit_hard, sit_simple, stand, walk"
+        UnknownAgent,
+        match="known: balance_simple, crawl, door, hurdle, maze, pole, reach, run, sit_hard, sit_simple, stand, walk",
     ):
         find_agent("h1-fly")
 

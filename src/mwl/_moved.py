@@ -53,6 +53,7 @@ MOVED = {
     "motion.approach": "demonstrators.approach",
     "motion.archive": "rollouts.reset_states",
     "teachers.reset_states": "rollouts.reset_states",
+    "teachers.seat": "teachers.acting.seat",
     "motion.bending": "demonstrators.squat",
     "motion.bvh": "mocap.readers.bvh",
     "motion.clips": "mocap.clips",

@@ -10,10 +10,12 @@ from running import Target
 from targets import POSE, finite, shipped, spoil_artifact
 
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
-from mwl.teachers.agent import TaughtAgent
+from mwl.simulation import get_task
+from mwl.teachers.acting.agent import TaughtAgent
+from mwl.teachers.acting.board import BoardTeacher
+from mwl.teachers.acting.seat import LAYOUT, SeatTeacher
 from mwl.teachers.door.teacher import HandlePull
 from mwl.teachers.poses import Poses
-from mwl.teachers.seat import LAYOUT, SeatTeacher
 from mwl.teachers.teacher import TrackingPolicy
 
 
@@ -42,6 +44,12 @@ def sound_seat_teacher(teacher: SeatTeacher) -> None:
     observation = torch.zeros(2, LAYOUT.size)
     observation[:, LAYOUT.slices["robot_qpos"]] = torch.from_numpy(POSE).float()
     observation[:, LAYOUT.slices["chair_qpos"].start + 3] = 1.0
+    finite(teacher.act(observation))
+
+
+def sound_board_teacher(teacher: BoardTeacher) -> None:
+    observation = torch.zeros(2, get_task("h1-balance_simple").layout.size)
+    observation[:, [3, 29]] = 1.0
     finite(teacher.act(observation))
 
 
@@ -89,6 +97,8 @@ POLICIES = [
     Target("pose_teacher", shipped("teachers", "sit"), spoil_artifact, Poses.load, sound_pose_teacher, 0.5),
     Target("seat_teacher", shipped("agents", "sit_hard"), spoil_artifact, SeatTeacher.load, sound_seat_teacher, 0.5),
     Target("task_teacher", shipped("agents", "crawl"), spoil_artifact, TaughtAgent.load, sound_seat_teacher, 0.5),
+    Target("board_teacher", shipped("agents", "balance_simple"), spoil_artifact, BoardTeacher.load, sound_board_teacher,
+           0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
            sound_answer),
     Target("onnx", make_onnx, rewritten(changed_bytes, "x.onnx"), lambda f: asked(_brought(f / "x.onnx")),

@@ -13,8 +13,8 @@ from mwl.evaluation.config import EvaluationConfig
 from mwl.evaluation.run import evaluate
 from mwl.robot.h1 import H1, JOINT_NAMES, QPOS0
 from mwl.rollouts import rollout
+from mwl.teachers.acting.seat import LAYOUT, SeatTeacher, SeatTeacherConfig
 from mwl.teachers.poses import Poses
-from mwl.teachers.seat import LAYOUT, SeatTeacher, SeatTeacherConfig
 from mwl.teachers.train import parse_teacher_config, read_teacher_config, train
 
 ROOT = Path(__file__).parents[2]

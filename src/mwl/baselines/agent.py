@@ -14,10 +14,9 @@ from mwl.core.checkpoints import load_module
 from mwl.core.plain import from_plain
 from mwl.selection import ExpertAgent
 from mwl.skills import SkillAgent
-from mwl.teachers.agent import TaughtAgent
-from mwl.teachers.seat import SeatTeacher
 from mwl.world_model import WorldModelAgent
 from mwl.world_model import agent as world_model
+from mwl.world_model.agent import ActingTeacher
 from mwl.world_model.observation import Observer
 
 STAGE = "baseline"
@@ -92,9 +91,7 @@ class _Settings:
     position: bool
 
 
-def load_agent(
-    folder: Path | str,
-) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher | TaughtAgent:
+def load_agent(folder: Path | str) -> BaselineAgent | WorldModelAgent | SkillAgent | ExpertAgent | ActingTeacher:
     """The agent in an artifact: a baseline, or what `mwl.world_model.load_agent` knows.
 
     Raises:

@@ -9,29 +9,33 @@ from typing import Any
 from mwl.core.artifact import MANIFEST, read_checkpoint
 from mwl.core.errors import BadInput
 from mwl.core.files import output_folder
-from mwl.teachers import poses, seat, task
+from mwl.teachers import poses, task
+from mwl.teachers.acting import board, seat
+from mwl.teachers.acting.board import BoardTeacherConfig, compose_board_teacher
+from mwl.teachers.acting.seat import SeatTeacherConfig, compose_seat_teacher
 from mwl.teachers.door import teacher as at_door
 from mwl.teachers.door.teacher import DoorTeacherConfig, train_door_teacher
 from mwl.teachers.poses import PoseTeacherConfig, train_pose_teacher
-from mwl.teachers.seat import SeatTeacherConfig, compose_seat_teacher
 from mwl.teachers.task import TaskTeacherConfig, train_task_teacher
 from mwl.teachers.teacher import STAGE, TeacherConfig, parse_config, plain, train_teacher
 from mwl.training.schedule import parts, read_part, split
 from mwl.training.stage_files import read_yaml
 
 Report = Callable[[dict[str, float]], None]
-Config = TeacherConfig | DoorTeacherConfig | PoseTeacherConfig | SeatTeacherConfig | TaskTeacherConfig
+Config = (
+    TeacherConfig | DoorTeacherConfig | PoseTeacherConfig | SeatTeacherConfig | BoardTeacherConfig | TaskTeacherConfig
+)
 
 
 def train(config: str, out: str, report: Report | None = None, *, force: bool = False) -> Path:
-    """Train a teacher: of a gait, at the door, of poses, or on a task's reward; or put one together that sits down.
+    """Train a teacher: of a gait, at the door, of poses, or on a task's reward; or put one together that acts.
 
     The parts of a schedule are trained one after the other, all but the last to `<out>.<part>`; those that lie there
     already, of the same configuration, are passed over.
 
     Args:
-        config: YAML with `teacher:`, `door_teacher:`, `pose_teacher:`, `seat_teacher:` or `task_teacher:`, as
-            `conf/teachers/walk.yaml`, or `FILE#PART`.
+        config: YAML with `teacher:`, `door_teacher:`, `pose_teacher:`, `seat_teacher:`, `board_teacher:` or
+            `task_teacher:`, as `conf/teachers/walk.yaml`, or `FILE#PART`.
         out: folder to write, for example `data/teachers/walk`; an interrupted training goes on from its checkpoint.
         report: called with the metrics of every iteration; None prints every tenth to stderr.
         force: replace what is in the folder; a training whose checkpoint lies beside it goes on without that.
@@ -72,6 +76,8 @@ def parse_teacher_config(content: dict[str, Any], where: str) -> Config:
         return parse_config(PoseTeacherConfig, poses.STAGE, content, where)
     if seat.STAGE in content:
         return parse_config(SeatTeacherConfig, seat.STAGE, content, where)
+    if board.STAGE in content:
+        return parse_config(BoardTeacherConfig, board.STAGE, content, where)
     if task.STAGE in content:
         return parse_config(TaskTeacherConfig, task.STAGE, content, where)
     return parse_config(TeacherConfig, STAGE, content, where)
@@ -86,6 +92,8 @@ def _train(config: Config, out: str, report: Report | None, force: bool) -> Path
         return train_pose_teacher(config, out, report)
     if isinstance(config, SeatTeacherConfig):
         return compose_seat_teacher(config, out)
+    if isinstance(config, BoardTeacherConfig):
+        return compose_board_teacher(config, out)
     if isinstance(config, TaskTeacherConfig):
         return train_task_teacher(config, out, report)
     return train_teacher(config, out, report)

@@ -21,16 +21,19 @@ from mwl.rollouts.external import is_external
 from mwl.selection import ExpertAgent, Guidance, retold
 from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
-from mwl.teachers.agent import STAGES as TEACHER_STAGES
-from mwl.teachers.agent import TaughtAgent
-from mwl.teachers.seat import STAGE as SEAT_STAGE
-from mwl.teachers.seat import SeatTeacher
+from mwl.teachers.acting.agent import STAGES as TEACHER_STAGES
+from mwl.teachers.acting.agent import TaughtAgent
+from mwl.teachers.acting.board import STAGE as BOARD_STAGE
+from mwl.teachers.acting.board import BoardTeacher
+from mwl.teachers.acting.seat import STAGE as SEAT_STAGE
+from mwl.teachers.acting.seat import SeatTeacher
 from mwl.training.constants import without_constants
 from mwl.world_model.config import GuidanceConfig, PlannerConfig
 from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import GuidanceSwitches, Imagined, MPPIPlan, MPPIPlanner, ReferenceActions, shifted
 
+ActingTeacher = SeatTeacher | BoardTeacher | TaughtAgent
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
 ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning
@@ -369,7 +372,7 @@ def check_reads(observer: Observer, size: int) -> None:
         raise CorruptFile(f"its agent takes {size} features, but its observations give {given}")
 
 
-def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent | SeatTeacher | TaughtAgent:
+def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent | ActingTeacher:
     """The agent in an artifact: a world model, experts that were tuned, a single expert, or a teacher that acts itself.
 
     Raises:
@@ -389,6 +392,8 @@ def load_agent(folder: Path | str) -> WorldModelAgent | SkillAgent | ExpertAgent
         return ExpertAgent(load_tuned(path, manifest).guidance)
     if manifest.stage == SEAT_STAGE:
         return SeatTeacher.load(path)
+    if manifest.stage == BOARD_STAGE:
+        return BoardTeacher.load(path)
     if manifest.stage in TEACHER_STAGES:
         return TaughtAgent.load(path)
     if manifest.stage != STAGE:

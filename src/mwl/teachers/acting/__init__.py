@@ -1,0 +1,1 @@
+"""Teachers that act by themselves on their tasks, as agents."""
