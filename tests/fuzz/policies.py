@@ -47,6 +47,12 @@ def sound_seat_teacher(teacher: SeatTeacher) -> None:
     finite(teacher.act(observation))
 
 
+def sound_taught_agent(agent: TaughtAgent) -> None:
+    observation = torch.zeros(2, 51)
+    observation[:, :26] = torch.from_numpy(POSE).float()
+    finite(agent.act(observation))
+
+
 def sound_board_teacher(teacher: BoardTeacher) -> None:
     observation = torch.zeros(2, get_task("h1-balance_simple").layout.size)
     observation[:, [3, 29]] = 1.0
@@ -96,7 +102,7 @@ POLICIES = [
            0.5),
     Target("pose_teacher", shipped("teachers", "sit"), spoil_artifact, Poses.load, sound_pose_teacher, 0.5),
     Target("seat_teacher", shipped("agents", "sit_hard"), spoil_artifact, SeatTeacher.load, sound_seat_teacher, 0.5),
-    Target("task_teacher", shipped("agents", "crawl"), spoil_artifact, TaughtAgent.load, sound_seat_teacher, 0.5),
+    Target("task_teacher", shipped("agents", "crawl"), spoil_artifact, TaughtAgent.load, sound_taught_agent, 0.5),
     Target("board_teacher", shipped("agents", "balance_simple"), spoil_artifact, BoardTeacher.load, sound_board_teacher,
            0.5),
     Target("torchscript", make_torchscript, rewritten(changed_bytes, "x.pt"), lambda f: asked(_brought(f / "x.pt")),
