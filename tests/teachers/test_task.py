@@ -61,6 +61,12 @@ def test_the_pose_is_the_same_on_both_sides() -> None:
         TaskTrainingConfig(pose={"tail": 1.0})
 
 
+@pytest.mark.parametrize("task", ["h1-reach", "h1-balance_simple", "h1-push"])
+def test_a_task_of_which_it_would_not_see_all_is_refused(task: str) -> None:
+    with pytest.raises(ConfigError, match=f"{task} has an object, a goal or starts of its own"):
+        TaskTeacherConfig(task=task)
+
+
 def test_agent_crawl_crawls() -> None:
     env = make_env("h1-crawl", num_envs=3, seed=2)
     for _ in rollout(env, TaughtAgent.load(ROOT / "data/agents/crawl"), 200):

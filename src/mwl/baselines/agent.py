@@ -14,9 +14,9 @@ from mwl.core.checkpoints import load_module
 from mwl.core.plain import from_plain
 from mwl.selection import ExpertAgent
 from mwl.skills import SkillAgent
+from mwl.teachers.acting.base import ActingTeacher
 from mwl.world_model import WorldModelAgent
 from mwl.world_model import agent as world_model
-from mwl.world_model.agent import ActingTeacher
 from mwl.world_model.observation import Observer
 
 STAGE = "baseline"

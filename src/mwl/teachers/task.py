@@ -87,9 +87,22 @@ class TaskTeacherConfig:
     training: TaskTrainingConfig = field(default_factory=TaskTrainingConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
+    def __post_init__(self) -> None:
+        task = get_task(self.task)
+        if task.object_qpos0 or task.goal_size or task.begin is not None:
+            raise ConfigError(
+                f"{STAGE}.task: {self.task} has an object, a goal or starts of its own, which such a teacher "
+                "does not see; choose a task of the robot alone"
+            )
+
 
 class TaskController:
-    """What the policy observes, and what its actions mean."""
+    """What the policy observes, and what its actions mean.
+
+    Args:
+        config: pose and scale of the actions.
+        num_envs: N.
+    """
 
     def __init__(self, config: TaskTrainingConfig, num_envs: int) -> None:
         self.previous_action = torch.zeros(num_envs, JOINTS)
@@ -102,7 +115,11 @@ class TaskController:
         self.previous_action = self.previous_action.masked_fill(mask.unsqueeze(-1), 0.0)
 
     def observe(self, qpos: Tensor, qvel: Tensor) -> Tensor:
-        """Observation `[N, O]` of the robot's `qpos` `[N, 26]` and `qvel` `[N, 25]`."""
+        """Observation `[N, 70]` of the robot's `qpos` `[N, 26]` (m, rad) and `qvel` `[N, 25]` (m/s, rad/s).
+
+        Root height (m), gravity in the body frame (3), cosine and sine of the heading and y (m), velocities in the body
+        frame (6), joint angles (19, rad), a tenth of their velocities (19, rad/s) and the previous action (19).
+        """
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         yaw = frames.heading(rotation)
         return torch.cat(
@@ -148,7 +165,7 @@ class TaskEnv:
         self.config, self.task, self.num_envs = config, task, simulation.num_envs
         self.controller = TaskController(config, self.num_envs)
         self._simulation, self._index = simulation, SensorIndex(simulation.model)
-        self._generator, self._draws = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        self._generator = torch.Generator().manual_seed(seed)
         self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._returns: list[Tensor] = []
 
@@ -194,8 +211,7 @@ class TaskEnv:
         return {"task_reward": reward}
 
     def _state(self) -> tuple[Tensor, Tensor]:
-        qpos, qvel = self._simulation.qpos[:, :26], self._simulation.qvel[:, :25]
-        return torch.from_numpy(qpos).float(), torch.from_numpy(qvel).float()
+        return torch.from_numpy(self._simulation.qpos).float(), torch.from_numpy(self._simulation.qvel).float()
 
     def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(*shape, generator=self._generator)
@@ -205,7 +221,7 @@ class TaskEnv:
         if not mask.any():
             return
         config, count = self.config, self.num_envs
-        start = torch.tensor([*QPOS0, *self.task.object_qpos0], dtype=torch.float32)
+        start = torch.tensor(QPOS0, dtype=torch.float32)
         qpos = start + self._uniform(-0.01, 0.01, count, len(start))
         posed = self._uniform(0, 1, count) < config.pose_start_share
         zero, pitch = torch.zeros(count), config.pitch + self._uniform(-0.15, 0.15, count)
@@ -215,7 +231,6 @@ class TaskEnv:
                 config.height + self._uniform(-0.1, 0.1, count, 1),
                 frames.quaternion_from_euler(zero, pitch, self._uniform(-0.2, 0.2, count)),
                 config.joints() + self._uniform(-0.2, 0.2, count, JOINTS),
-                qpos[:, 26:],
             ],
             dim=-1,
         )

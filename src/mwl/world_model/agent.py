@@ -23,6 +23,7 @@ from mwl.selection.config import TUNED, load_tuned
 from mwl.skills import Route, SkillAgent, SkillSpace
 from mwl.teachers.acting.agent import STAGES as TEACHER_STAGES
 from mwl.teachers.acting.agent import TaughtAgent
+from mwl.teachers.acting.base import ActingTeacher
 from mwl.teachers.acting.board import STAGE as BOARD_STAGE
 from mwl.teachers.acting.board import BoardTeacher
 from mwl.teachers.acting.seat import STAGE as SEAT_STAGE
@@ -33,7 +34,6 @@ from mwl.world_model.network import WorldModel
 from mwl.world_model.observation import Observer
 from mwl.world_model.planner import GuidanceSwitches, Imagined, MPPIPlan, MPPIPlanner, ReferenceActions, shifted
 
-ActingTeacher = SeatTeacher | BoardTeacher | TaughtAgent
 STAGE = "world_model"
 _MOST_STEPS, _MOST_ITERATIONS, _WIDEST = 10**6, 10**4, 10**5  # far beyond what is fitted; a file may not ask for more
 ACTING = ("mean", "best", "sample", "policy")  # of the plan's elites, or the policy prior without planning

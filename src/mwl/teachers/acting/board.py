@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
-from mwl.core.errors import ConfigError, CorruptFile, SpecMismatch
+from mwl.core.errors import ConfigError, CorruptFile
 from mwl.robot.h1 import H1, ROBOT, SOLE_HEIGHT
 from mwl.robot.model import build_model
 from mwl.simulation.task import Array
 from mwl.simulation.tasks import TASKS
+from mwl.teachers.acting.base import ActingTeacher
 from mwl.teachers.teacher import parse_config, plain
 
 STAGE = "board_teacher"
@@ -184,16 +185,15 @@ def _cost(model: mujoco.MjModel, qpos: Array, config: BoardTeacherConfig) -> Arr
     return cost + 1e-6 * np.eye(2 * nv)  # the equation wants every state to cost something
 
 
-class BoardTeacher:
+class BoardTeacher(ActingTeacher):
     """Acts on h1-balance_simple: servo targets that deviations from a pose on the board move.
 
     Args:
         qpos: the pose `[Q]`; ctrl: targets `[A]` that hold it; gain: `[A, 2V]`.
     """
 
-    last = None
-
     def __init__(self, qpos: Array, ctrl: Array, gain: Array) -> None:
+        super().__init__(_TASK.name)
         self._model = build_model(_TASK)
         self._qpos, self._ctrl, self._gain = qpos, ctrl, gain
 
@@ -216,20 +216,8 @@ class BoardTeacher:
                 raise CorruptFile("its pose or gains do not fit the robot on the board")
             return teacher
 
-    def reset(self, done: Tensor | None = None) -> None:
-        """Nothing to forget: the controller acts on the state alone."""
-
-    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
-        """Action `[N, A]` in [-1, 1] at observations `[N, O]` of h1-balance_simple; without batch dimension likewise.
-
-        Raises:
-            SpecMismatch: observations of another size.
-        """
-        if observation.ndim == 1:
-            return self.act(observation.unsqueeze(0), step).squeeze(0)
+    def _act(self, observation: Tensor, begins: Tensor) -> Tensor:
         layout = _TASK.layout
-        if observation.shape[-1] != layout.size:
-            raise SpecMismatch(f"observation has {observation.shape[-1]} numbers; {_TASK.name} shows {layout.size}")
         seen = {name: observation[:, part].double().cpu().numpy() for name, part in layout.slices.items()}
         qpos = np.concatenate([seen["robot_qpos"], seen["board_qpos"]], axis=1)
         qvel = np.concatenate([seen["robot_qvel"], seen["board_qvel"]], axis=1)

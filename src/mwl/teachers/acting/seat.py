@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
-from mwl.core.errors import ConfigError, SpecMismatch
+from mwl.core.errors import ConfigError
 from mwl.robot import frames
 from mwl.robot.h1 import JOINT_NAMES, RADIANS_PER_ACTION, ROBOT
 from mwl.simulation import get_task
+from mwl.teachers.acting.base import ActingTeacher
 from mwl.teachers.poses import Poses, PoseTeacherConfig
 from mwl.teachers.teacher import TrackingPolicy, parse_config, plain
 
@@ -114,7 +115,7 @@ def compose_seat_teacher(config: SeatTeacherConfig, out: Path | str) -> Path:
     )
 
 
-class SeatTeacher:
+class SeatTeacher(ActingTeacher):
     """Acts on h1-sit_hard: a walker that is steered before the chair, then poses that sit down, once and for all.
 
     Args:
@@ -122,12 +123,11 @@ class SeatTeacher:
         walker: a commanded walking teacher.
     """
 
-    last = None
-
     def __init__(self, config: SeatTeacherConfig, walker: TrackingPolicy) -> None:
+        super().__init__(TASK)
         self.config, self._walker = config.steering, walker
         self._poses = Poses.of(config.sitting())
-        self._sits = self._begins = torch.zeros(0, dtype=torch.bool)
+        self._sits = torch.zeros(0, dtype=torch.bool)
         self._told, self._lean = torch.zeros(0, 3), torch.zeros(0)
 
     @classmethod
@@ -143,24 +143,10 @@ class SeatTeacher:
             config = parse_config(SeatTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "checkpoint")
             return cls(config, TrackingPolicy.from_parts(checkpoint["walker"], checkpoint["state_dict"], {}))
 
-    def reset(self, done: Tensor | None = None) -> None:
-        """Begin new episodes, on the robot's feet, where `done` `[N]` holds; None: everywhere."""
-        self._begins = torch.zeros(0, dtype=torch.bool) if done is None else self._begins | done
-
-    @torch.no_grad()
-    def act(self, observation: Tensor, step: int | None = None) -> Tensor:
-        """Action `[N, A]` in [-1, 1] at observations `[N, O]` of h1-sit_hard; without batch dimension likewise.
-
-        Raises:
-            SpecMismatch: observations of another size.
-        """
-        if observation.ndim == 1:
-            return self.act(observation.unsqueeze(0), step).squeeze(0)
-        if observation.shape[-1] != LAYOUT.size:
-            raise SpecMismatch(f"observation has {observation.shape[-1]} numbers; {TASK} shows {LAYOUT.size}")
+    def _act(self, observation: Tensor, begins: Tensor) -> Tensor:
         robot, velocity = observation[:, LAYOUT.slices["robot_qpos"]], observation[:, LAYOUT.slices["robot_qvel"]]
         seen = torch.cat([robot, velocity], dim=-1)  # as on tasks without a chair
-        self._begin(seen)
+        self._begin(seen, begins)
         self._walker.steer(self._steered(robot, velocity, observation[:, LAYOUT.slices["chair_qpos"]]))
         sitting = self._poses.act(seen)
         lean = self._lean.unsqueeze(-1) / torch.from_numpy(RADIANS_PER_ACTION[_HIPS])
@@ -169,17 +155,15 @@ class SeatTeacher:
         self._walker.executed(action)
         return action
 
-    def _begin(self, seen: Tensor) -> None:
-        """Start from standing where episodes begin, from observations `[N, 51]`."""
-        if len(self._begins) != len(seen):
-            self._begins = torch.ones(len(seen), dtype=torch.bool)
-            self._sits, self._told = torch.zeros_like(self._begins), torch.zeros(len(seen), 3)
+    def _begin(self, seen: Tensor, begins: Tensor) -> None:
+        """Start from standing where episodes begin, `begins` `[N]`, from observations `[N, 51]`."""
+        if len(self._sits) != len(seen):
+            self._sits, self._told = torch.zeros_like(begins), torch.zeros(len(seen), 3)
             self._lean = torch.zeros(len(seen))
-        self._sits = self._sits & ~self._begins
-        self._told = self._told.masked_fill(self._begins.unsqueeze(-1), 0.0)
-        self._walker.reset(seen, self._begins)
+        self._sits = self._sits & ~begins
+        self._told = self._told.masked_fill(begins.unsqueeze(-1), 0.0)
+        self._walker.reset(seen, begins)
         self._poses.reset(seen, ~self._sits)
-        self._begins = torch.zeros_like(self._begins)
 
     def _steered(self, robot: Tensor, velocity: Tensor, chair: Tensor) -> Tensor:
         """What the walker is told `[N, 3]`, of positions and velocities; those that have arrived begin to sit down."""
