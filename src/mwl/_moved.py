@@ -11,6 +11,11 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
 MOVED = {
+    "instructions.steering": "instructions.plan_steering",
+    "instructions.views": "instructions.turned_observations",
+    "teachers.ground": "teachers.ground_heights",
+    "rollouts.aggregates": "rollouts.across_tasks",
+    "robot.symmetry": "robot.joint_mirror",
     "checkpoints": "core.checkpoints",
     "cli": "app.cli",
     "core.changed_settings": "core.checkpoints",
@@ -91,7 +96,7 @@ MOVED = {
     "motion.slowing": "demonstrators.slow_down",
     "motion.standoff": "robot.standoff",
     "motion.stepping": "demonstrators.capture_steps",
-    "motion.symmetry": "robot.symmetry",
+    "motion.symmetry": "robot.joint_mirror",
     "motion.teacher": "teachers.teacher",
     "motion.touch": "demonstrators.touch",
     "motion.tracking": "teachers.env",

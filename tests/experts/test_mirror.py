@@ -13,7 +13,7 @@ from mwl.datasets.demonstrations import Demonstrations
 from mwl.experts.cloning.data import DemonstrationData
 from mwl.experts.cloning.mirror import mirrored
 from mwl.experts.spec import ExpertSpec
-from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
+from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.simulation import get_task
 
 LAYOUT = get_task("h1-walk").layout

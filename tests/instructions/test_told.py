@@ -13,9 +13,9 @@ from mwl.core.errors import NoSkillFits
 from mwl.instructions.arranged import Arranged, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
 from mwl.instructions.follow import follow
-from mwl.instructions.steering import RAMP, Steering
+from mwl.instructions.plan_steering import RAMP, Steering
 from mwl.instructions.told import Told, checked, shipped_manifests
-from mwl.instructions.views import mirrored, turned
+from mwl.instructions.turned_observations import mirrored, turned
 from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.odometer import Odometer

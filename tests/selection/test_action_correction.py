@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mwl.robot.h1 import JOINT_NAMES, action_to_ctrl
-from mwl.robot.symmetry import joint_mirror
+from mwl.robot.joint_mirror import joint_mirror
 from mwl.selection.action_correction import ActionCorrection, Joints, joints_of
 from mwl.simulation import get_task
 from mwl.training.cmaes import Evolution

@@ -8,7 +8,7 @@ from mwl.core.errors import BadInput
 from mwl.experts.library import Expert, ExpertLibrary
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
-from mwl.robot.symmetry import joint_mirror
+from mwl.robot.joint_mirror import joint_mirror
 from mwl.selection import ActionCorrection, ExpertAgent, Gate, Guidance, LoadedGate, resolve_weights
 from mwl.selection.context import CONTEXT_SIZE
 from mwl.simulation import get_task

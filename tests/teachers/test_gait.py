@@ -9,8 +9,8 @@ from mwl.core.errors import CorruptFile, MissingFile
 from mwl.mocap.gait_cycle import CHANNELS, GaitCycle, StrideLaw, fit_cycle
 from mwl.robot import frames
 from mwl.robot.h1 import JOINT_NAMES, QPOS0
+from mwl.robot.joint_mirror import joint_mirror, mirror_joints
 from mwl.robot.kinematics import FEET, HANDS, PointKinematics
-from mwl.robot.symmetry import joint_mirror, mirror_joints
 from mwl.simulation import build_model, get_task
 
 LAW = StrideLaw(at_rest=1.25, slope=-0.17, shortest=0.95, longest=1.25)

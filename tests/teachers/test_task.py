@@ -11,7 +11,7 @@ from mwl.core.errors import ConfigError, SpecMismatch, UnknownAgent
 from mwl.robot.h1 import JOINT_NAMES
 from mwl.rollouts import rollout
 from mwl.teachers.acting.agent import TaughtAgent, ground_of
-from mwl.teachers.ground import SEEN
+from mwl.teachers.ground_heights import SEEN
 from mwl.teachers.ppo import ActorCritic, PPOConfig
 from mwl.teachers.task import TaskPolicy, TaskTeacherConfig, TaskTrainingConfig, train_task_teacher
 from mwl.teachers.teacher import widened

@@ -12,7 +12,7 @@ from mwl.adaptation.race import Race
 from mwl.adaptation.step_profile import StepProfile
 from mwl.core.errors import BadInput
 from mwl.core.ranges import NonNegative, Positive, Whole
-from mwl.robot.symmetry import joint_mirror
+from mwl.robot.joint_mirror import joint_mirror
 from mwl.rollouts.experience import EnvSpec
 from mwl.selection import Guidance
 from mwl.selection.action_correction import ActionCorrection

@@ -16,7 +16,7 @@ from mwl.evaluation.published import beside, printed
 from mwl.evaluation.record import FILE, Curves, Record, RowKey, newest
 from mwl.evaluation.table import comma_separated, latex, markdown
 from mwl.experiments import tracking
-from mwl.rollouts import aggregates
+from mwl.rollouts import across_tasks
 from mwl.rollouts.statistics import ci95, iqm
 from mwl.simulation import TASKS
 
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Standing:
-    """One agent over all tasks on which it was measured, see `mwl.rollouts.aggregates`."""
+    """One agent over all tasks on which it was measured, see `mwl.rollouts.across_tasks`."""
 
     agent: str
     tasks: list[str]
@@ -177,9 +177,9 @@ def scores_of(records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
     return scores
 
 
-def _standing(agent: str, scores: aggregates.Scores, others: aggregates.Scores | None) -> Standing:
-    score, gap = aggregates.mean_score(scores), aggregates.optimality_gap(scores)
-    better = None if others is None or others is scores else aggregates.improvement(scores, others)
+def _standing(agent: str, scores: across_tasks.Scores, others: across_tasks.Scores | None) -> Standing:
+    score, gap = across_tasks.mean_score(scores), across_tasks.optimality_gap(scores)
+    better = None if others is None or others is scores else across_tasks.improvement(scores, others)
     return Standing(
         agent=agent,
         tasks=sorted(scores),
@@ -197,7 +197,7 @@ def _listed(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _beside(records: Sequence[Record], reference: Sequence[Record]) -> aggregates.Estimate | None:
+def _beside(records: Sequence[Record], reference: Sequence[Record]) -> across_tasks.Estimate | None:
     """The difference of episodes that began alike; None where the reference has none of these starts."""
     pairs = []
     for index, record in enumerate(records):
@@ -210,7 +210,7 @@ def _beside(records: Sequence[Record], reference: Sequence[Record]) -> aggregate
         if not same or record in same:
             return None
         pairs.append((record.returns, same[index % len(same)].returns))
-    return aggregates.difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
+    return across_tasks.difference([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
 
 
 def _measured(

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt  # after the backend is chosen
 from mwl.evaluation.curves import AXES, MEASURES, RETURN, bands, measure_of
 from mwl.evaluation.published import beside, learned
 from mwl.evaluation.table import short
-from mwl.rollouts.aggregates import Scores, profile
+from mwl.rollouts.across_tasks import Scores, profile
 from mwl.rollouts.statistics import ci95
 
 if TYPE_CHECKING:

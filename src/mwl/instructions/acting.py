@@ -10,10 +10,10 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.core.manifest import Manifest
 from mwl.experts.spec import VELOCITIES
-from mwl.instructions.steering import Steering
+from mwl.instructions.plan_steering import Steering
 from mwl.instructions.told import Told, checked, told
-from mwl.instructions.views import mirrored, turned
-from mwl.robot.symmetry import mirror_joints
+from mwl.instructions.turned_observations import mirrored, turned
+from mwl.robot.joint_mirror import mirror_joints
 from mwl.rollouts import Agent
 from mwl.semantics import Clause, Director
 from mwl.semantics.language.parameters import Parameters

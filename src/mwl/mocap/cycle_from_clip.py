@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from mwl.core.errors import BadInput
 from mwl.mocap.clips import MotionClip
 from mwl.mocap.gait_cycle import GaitCycle, StrideLaw, fit_cycle
-from mwl.robot.symmetry import mirror_joints
+from mwl.robot.joint_mirror import mirror_joints
 
 Array = NDArray[np.float64]
 SAMPLES = 64  # phases of one stride

@@ -20,7 +20,7 @@ from mwl.evaluation.compare import Comparison, scores_of
 from mwl.evaluation.curves import AXES, MEASURES, RETURN, bands, measure_of
 from mwl.evaluation.published import learned
 from mwl.experiments import tracking
-from mwl.rollouts.aggregates import profile
+from mwl.rollouts.across_tasks import profile
 
 _HERE = Path(__file__).parent
 _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f00", "#9467bd"]

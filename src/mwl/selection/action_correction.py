@@ -45,7 +45,7 @@ class ActionCorrection(nn.Module):
     Args:
         chosen: `[K]` bool, the experts that are adjusted, all alike.
         unit: `[A]` action per radian.
-        mirror: index and sign `[A]` as of `mwl.robot.symmetry.joint_mirror`; None for actions without sides.
+        mirror: index and sign `[A]` as of `mwl.robot.joint_mirror.joint_mirror`; None for actions without sides.
         start_phase: steps from the beginning of an episode; 0 for the same coefficients throughout.
 
     Attributes:

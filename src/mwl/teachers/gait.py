@@ -13,7 +13,7 @@ from torch import Tensor
 from mwl.mocap.gait_cycle import GaitCycle, Pose, walking_direction
 from mwl.robot import frames
 from mwl.robot.h1 import CONTROL_DT, CTRL_HIGH, CTRL_LOW, JOINT_NAMES
-from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, joint_mirror
+from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, joint_mirror
 
 MAX_ACTION = 4.0  # actions beyond this are cut
 _PHASES = 40  # that are tried to find where in its stride a robot is

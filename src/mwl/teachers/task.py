@@ -24,7 +24,7 @@ from mwl.robot.h1 import (
     action_to_ctrl,
     ctrl_to_action,
 )
-from mwl.robot.symmetry import mirror_joints
+from mwl.robot.joint_mirror import mirror_joints
 from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.task import Measurement, SensorIndex, Task

@@ -30,7 +30,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.shift import draw_shifts
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
-from mwl.teachers.ground import SEEN, Ground
+from mwl.teachers.ground_heights import SEEN, Ground
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.training.constants import without_constants
 

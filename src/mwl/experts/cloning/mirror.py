@@ -8,7 +8,7 @@ from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.experts.features import EGOCENTRIC_SIZE, HEADING
 from mwl.experts.spec import ExpertSpec
-from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, joint_mirror, mirror_joints
+from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, joint_mirror, mirror_joints
 
 COMMAND_SIGNS = {None: (), "velocity": (1.0, -1.0, -1.0), "velocity_over_ground": (1.0, -1.0, -1.0, 1.0)}
 """Signs of mirrored command features by kind of command; a kind that is not here has a side (a hand, a hinge)."""

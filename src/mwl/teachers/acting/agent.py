@@ -10,7 +10,7 @@ from mwl.robot.h1 import ROBOT
 from mwl.simulation import build_model, get_task
 from mwl.teachers import task as of_task
 from mwl.teachers.acting.base import ActingTeacher
-from mwl.teachers.ground import Ground, GroundConfig
+from mwl.teachers.ground_heights import Ground, GroundConfig
 from mwl.teachers.task import TaskPolicy
 from mwl.teachers.teacher import STAGE, TrackingPolicy
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mwl.rollouts import aggregates
-from mwl.rollouts.aggregates import difference, improvement, mean_score, optimality_gap, profile
+from mwl.rollouts import across_tasks
+from mwl.rollouts.across_tasks import difference, improvement, mean_score, optimality_gap, profile
 
 
 def test_the_mean_score_drops_the_outer_quarters_of_all_runs() -> None:
@@ -45,7 +45,7 @@ def test_intervals_of_three_seeds_on_three_tasks_cover_the_truth(figure, monkeyp
 
     Of 600 simulations 95 % are 570, with a standard deviation of 5.3: 0.9 %; three of them either side.
     """
-    monkeypatch.setattr(aggregates, "RESAMPLES", 200)
+    monkeypatch.setattr(across_tasks, "RESAMPLES", 200)
     generator = np.random.default_rng(5)
     hits = 0
     for _ in range(600):

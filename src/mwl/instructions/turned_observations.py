@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mwl.robot import frames
 from mwl.robot.h1 import build_model
+from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.robot.kinematics import HANDS, PointKinematics
-from mwl.robot.symmetry import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.simulation import get_task
 
 if TYPE_CHECKING:
