@@ -12,7 +12,7 @@ from mwl.core.artifact import read_manifest
 from mwl.core.errors import NoSkillFits
 from mwl.instructions.arranged import Arranged, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
-from mwl.instructions.follow import follow
+from mwl.instructions.follow import cast, follow
 from mwl.instructions.plan_steering import RAMP, Steering
 from mwl.instructions.told import Told, checked, shipped_manifests
 from mwl.instructions.turned_observations import mirrored, turned
@@ -64,12 +64,18 @@ def test_what_only_the_grammar_asks_for_has_its_agents_and_its_worlds() -> None:
         ("climb the stairs", "expert:walk_rough", "h1-stair"),
         ("go down the ramp", "expert:walk_rough", "h1-slide"),
         ("sit down on the chair", "agent:sit_hard", "h1-sit_hard"),
+        ("take the stairs", "expert:walk_rough", "h1-stair"),
+        ("crawl", "agent:crawl", "h1-crawl"),
+        ("jump over the hurdles", "agent:hurdle", "h1-hurdle"),
+        ("balance on the board", "agent:balance_simple", "h1-balance_simple"),
     ):
         plan = head.plan(text)
         agents = shipped_agents(plan)
         assert agents[heaviest(plan[0])] == agent
-        assert task_of(plan, {name: shipped_manifests()[name] for name in agents if name != "sit"}) == task
-    for skill in ("walk_rough", "sit"):  # and the cards say what is understood
+        assert (
+            task_of(plan, {name: shipped_manifests()[name] for name in agents if name in shipped_manifests()}) == task
+        )
+    for skill in COMMANDED:  # and the cards say what is understood
         card = read_manifest(find(COMMANDED[skill][1])).card
         assert card is not None
         assert {heaviest(head.plan(phrase)[0]) for phrase in card.paraphrases} == {skill}
@@ -93,6 +99,32 @@ def test_nobody_gets_up_from_a_chair_and_a_floor_has_no_stairs() -> None:
         Arranged(SemanticHead.load("embedded"), ("sit", "walk"), ["walk"]).plan("sit down, then walk")
     with pytest.raises(NoSkillFits, match="no stairs in h1-walk; h1-stair has"):
         follow(FollowStage("climb the stairs", task="h1-walk"), None)
+    for text, lacks in (("sit down", "no chair in h1-walk; h1-sit_hard"), ("crawl", "no tunnel in h1-walk; h1-crawl")):
+        with pytest.raises(NoSkillFits, match=lacks):
+            follow(FollowStage(text, task="h1-walk"), None)
+
+
+@pytest.mark.parametrize("text", ["crawl, then stop", "walk two metres, then crawl", "balance on the board, then stop"])
+def test_nobody_goes_on_from_who_crawls_jumps_or_balances(text: str) -> None:
+    with pytest.raises(NoSkillFits, match="say it alone"):
+        cast(FollowStage(text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "metres", "reason"),
+    [
+        ("crawl through the tunnel", 18.5, "the tunnel lies behind"),
+        ("crawl for three seconds", 3.6, "time is up"),  # down from a stand, then 1.3 m/s
+        ("jump over the hurdle", 8.0, "the hurdles lie behind"),
+        ("balance on the board", 0.0, "time is up"),
+    ],
+)
+def test_who_acts_alone_does_what_was_typed(text: str, metres: float, reason: str) -> None:
+    summary = follow(FollowStage(text), None)
+    (step,) = summary["plan"]
+    assert (summary["achieved"], summary["fell"], step["reason"]) == (True, False, reason)
+    assert step["measured"]["metres"] == pytest.approx(metres, abs=0.6)
 
 
 def test_a_climb_ends_above_where_it_began_and_a_descent_below_its_highest_place() -> None:

@@ -13,6 +13,7 @@ from mwl.instructions.told import checked, shipped_manifests
 from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.grammar import load_grammar
 from mwl.semantics.language.parameters import Parameters, parse
+from mwl.semantics.shipped import COMMANDED
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,23 @@ def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) 
         ("walk over rough ground", "walk_rough", {"ground": "slope"}),
         ("could you take a seat, please", "sit", {}),
         ("sit on the chair for five seconds", "sit", {"duration": 5.0}),
+        ("use the stairs", "walk_rough", {"ground": "stairs", "rise": 1}),
+        ("take the stairs down", "walk_rough", {"ground": "stairs", "rise": -1}),
+        ("crawl", "crawl", {"ground": "tunnel"}),
+        ("please crawl on all fours", "crawl", {"ground": "tunnel"}),
+        ("walk through the tunnel", "crawl", {"ground": "tunnel", "rise": 1}),
+        ("crawl two metres", "crawl", {"ground": "tunnel", "distance": 2.0}),
+        ("run and jump over the hurdles", "hurdle", {"ground": "hurdles", "rise": 3}),
+        ("step over the hurdle", "hurdle", {"ground": "hurdles", "rise": 1}),
+        ("jump over two hurdles", "hurdle", {"ground": "hurdles", "rise": 2}),
+        ("balance on the board for ten seconds", "balance", {"ground": "board", "duration": 10.0}),
+        ("stand on the board", "balance", {"ground": "board"}),
+        ("balance on one leg", "", {}),
+        ("balance on the rolling board", "", {}),
+        ("jump", "", {}),
+        ("jump over the table", "", {}),
+        ("crawl to the door", "", {"target": "door"}),
+        ("walk to the hurdles", "", {"target": "hurdles"}),
         ("climb the ladder", "", {}),
         ("climb three metres", "", {"distance": 3.0}),
         ("run up the stairs", "", {}),
@@ -79,7 +97,7 @@ def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) 
 def test_stairs_slopes_and_a_chair_are_asked_for_where_somebody_can(
     clause: str, skill: str, said: dict[str, Any]
 ) -> None:
-    parsed = parse(clause, skills=("walk_rough", "sit"))
+    parsed = parse(clause, skills=tuple(COMMANDED))
     assert parsed.skill == skill
     assert _rounded(parsed.parameters.said()) == {name: value for name, value in said.items() if value}
     assert parse(clause).skill in ("", "walk")  # nobody can: as any other words

@@ -17,6 +17,7 @@ from mwl.robot.joint_mirror import mirror_joints
 from mwl.rollouts import Agent
 from mwl.semantics import Clause, Director
 from mwl.semantics.language.parameters import Parameters
+from mwl.semantics.shipped import COMMANDED
 
 if TYPE_CHECKING:
     from mwl.simulation.task import ObservationLayout
@@ -121,4 +122,5 @@ class InstructedAgent:
 def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:
     """What to tell the user whose instruction asks for a skill that nobody carries out."""
     known = ", ".join(sorted(agents))
-    return f"{clause!r} asks for {skill!r}, for which no agent was given (given: {known})"
+    own = f"; `mwl play` has {COMMANDED[skill][0]} for it, in a world of its own" if skill in COMMANDED else ""
+    return f"{clause!r} asks for {skill!r}, for which no agent was given (given: {known}){own}"

@@ -8,6 +8,7 @@ from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import find_expert
 from mwl.experts.spec import VELOCITIES
+from mwl.instructions.told import ALONE
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
@@ -17,7 +18,14 @@ HALT = 100  # control steps in which a walk comes to rest before another skill t
 APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
 DEFAULT_TASK = "h1-walk"
 ROUGH, SIT, SEAT = "walk_rough", "sit", "h1-sit_hard"
-GROUND = {"stairs": "h1-stair", "slope": "h1-slide"}  # whose worlds have it
+GROUND = {  # whose worlds have it
+    "stairs": "h1-stair",
+    "slope": "h1-slide",
+    "tunnel": "h1-crawl",
+    "hurdles": "h1-hurdle",
+    "board": "h1-balance_simple",
+    "chair": SEAT,
+}
 TRANSITIONS = ("slow_down", "speed_up")
 
 
@@ -91,9 +99,11 @@ def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:
         plan: None needs all, as where a picture is to decide.
     """
     skills = set(map(heaviest, plan)) if plan else {*(folder.name for folder in expert_folders()), ROUGH}
+    if plan and len(plan) == 1 and not skills.isdisjoint(ALONE):
+        return {skill: COMMANDED[skill][0] for skill in skills}
     needed = sorted({"stand", "walk"} | skills | ({APPROACH} if REACH in skills else set()))
     given = {skill: COMMANDED[skill][0] if skill in COMMANDED else f"expert:{skill}" for skill in needed}
-    found = {skill: where for skill, where in given.items() if skill == SIT or _is_expert(skill)}
+    found = {skill: where for skill, where in given.items() if where.startswith("agent:") or _is_expert(skill)}
     between = {way.by for way in shipped_connectors(TRANSITIONS)} if RUN in found else set()
     return {**found, **{name: f"expert:{name}" for name in sorted(between | set(TRANSITIONS)) if RUN in found}}
 
@@ -104,6 +114,23 @@ def _is_expert(skill: str) -> bool:
     except BadInput:
         return False
     return True
+
+
+def ground_of(clause: Clause) -> str:
+    """What a step needs of its world, a key of `GROUND`; empty where any will do."""
+    return "chair" if heaviest(clause) == SIT else clause.parameters.ground
+
+
+def check_ground(plan: list[Clause], task: str) -> None:
+    """Refuse steps that a task's world has not what they need for.
+
+    Raises:
+        NoSkillFits: one does; the message says which world has it.
+    """
+    for clause in plan:
+        if (ground := ground_of(clause)) and task != GROUND[ground]:
+            there = f"{clause.text[:80]!r}: no {ground} in {task}; {GROUND[ground]} has what it learned on"
+            raise NoSkillFits(there, [heaviest(clause)])
 
 
 def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str:
@@ -118,9 +145,7 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
         command = manifest.observation.command
         if command is not None and command.kind not in VELOCITIES:
             needs[str(manifest.task)] = clause.text
-        if heaviest(clause) == SIT:
-            needs[SEAT] = clause.text
-        if ground := clause.parameters.ground:
+        if ground := ground_of(clause):
             needs[GROUND[ground]] = clause.text
     if len(needs) > 1:
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")

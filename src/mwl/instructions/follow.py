@@ -21,13 +21,13 @@ from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.instructions.acting import InstructedAgent, missing_agent
-from mwl.instructions.arranged import GROUND, TRANSITIONS, Arranged, heaviest, shipped_agents, task_of
+from mwl.instructions.arranged import TRANSITIONS, Arranged, check_ground, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
 from mwl.instructions.told import checked, takes_velocity
 from mwl.instructions.way import Way
 from mwl.robot import CONTROL_HZ
-from mwl.rollouts.falls import AT_RISK
+from mwl.rollouts.falls import AT_RISK, LYING, Upright
 from mwl.semantics import Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
 from mwl.semantics.language import clauses
 from mwl.semantics.plan.progress import met
@@ -77,12 +77,10 @@ def direct(
     walkers = [skill for skill, manifest in manifests.items() if takes_velocity(manifest)]
 
     def check(plan: list[Clause], begun: int) -> None:
+        check_ground(plan[begun:], stage.task)
         for clause in plan[begun:]:
             if (skill := heaviest(clause)) not in skills:
                 raise BadInput(missing_agent(clause.text, skill, skills))
-            if (ground := clause.parameters.ground) and stage.task != GROUND[ground]:
-                there = f"{clause.text[:80]!r}: no {ground} in {stage.task}; {GROUND[ground]} has one"
-                raise NoSkillFits(there, [skill])
         asked, most = 0.0, LONGEST / CONTROL_HZ
         for clause, told in list(zip(plan, checked(plan, manifests), strict=True))[begun:]:
             by_distance = (clause.parameters.distance or 0.0) / told.speed if told and told.speed else 0.0
@@ -195,6 +193,8 @@ def cast(stage: FollowStage) -> FollowStage:
             raise
     agents = stage.agents or shipped_agents(plan)
     manifests = {skill: _manifest(address) for skill, address in agents.items() if address.startswith("expert:")}
+    if plan is not None and stage.task:
+        check_ground(plan, stage.task)
     if plan is not None and not stage.agents:
         checked(plan, manifests)
     return replace(stage, agents=agents, task=stage.task or task_of(plan, manifests))
@@ -255,13 +255,16 @@ def _episode(
         if report is not None and step % 10 == 0:
             report(director.sequencer.place[0] / len(director.plan), doing.text)
     distance = float(np.linalg.norm(_position(env) - start))
-    down = _down(env) and not bool(met("seated", state[keys.OBSERVATION], env.task.layout)[0])
+    low = heaviest(director.clause) == "crawl"
+    down = _down(env, LYING if low else AT_RISK) and not bool(
+        met("seated", state[keys.OBSERVATION], env.task.layout)[0]
+    )
     return {"return": total, "steps": step + 1, "fell": fell or down, "distance_m": distance}, way
 
 
-def _down(env: "HumanoidEnv") -> bool:
+def _down(env: "HumanoidEnv", upright: Upright) -> bool:
     """Whether the robot lies on the floor, in a task that does not end by that."""
-    return bool(AT_RISK.lost(env.state[0][:, :7].float())[0])
+    return bool(upright.lost(env.state[0][:, :7].float())[0])
 
 
 def _reason(director: Director) -> list[str]:

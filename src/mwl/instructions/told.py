@@ -16,6 +16,8 @@ from mwl.skills.commands import Command, command_of
 
 CIRCLE = 1.2  # m, radius of a circle of which the words do not say the size
 USUAL = 0.8  # share of the greatest speed that is usual where the manifest's default command says nothing
+ALONE = ("crawl", "hurdle", "balance")  # skills from which none has learned to take over, nor they from others
+_SAY = "say it alone"
 MOVING = SequencerConfig().moving
 _WAYS = {"forwards": (0, 1), "backwards": (0, -1), "left": (1, 1), "right": (1, -1)}  # axis of the command, sign
 
@@ -121,9 +123,13 @@ def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[Told 
     commands: list[Told | None] = []
     for clause in plan:
         skill = max(clause.weights, key=clause.weights.__getitem__)
+        if skill in ALONE and len(plan) > 1:
+            raise NoSkillFits(
+                f"{clause.text[:80]!r}: begins where its scene does, and nobody goes on from it; {_SAY}", [skill]
+            )
         manifest = manifests.get(skill)
         if manifest is None:
-            how = clause.parameters.said().keys() - {"distance", "footsteps", "duration", "target"}
+            how = clause.parameters.said().keys() - {"distance", "footsteps", "duration", "target", "ground", "rise"}
             if how and clause.parameters.direction != "forwards":
                 raise NoSkillFits(f"{clause.text[:80]!r}: {skill} is carried out by an agent that can't be told how")
             commands.append(None)

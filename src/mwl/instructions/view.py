@@ -111,7 +111,11 @@ def _measured(step: dict[str, Any]) -> str:
 
 def _ending(step: dict[str, Any]) -> str:
     ends = [said(step["until"])] if step["until"] != "never" else []
-    ends += ["what was told is done"] if {"distance", "angle", "footsteps"} & (step.get("command") or {}).keys() else []
+    ends += (
+        ["what was told is done"]
+        if {"distance", "angle", "footsteps", "rise"} & (step.get("command") or {}).keys()
+        else []
+    )
     ends += [f"{step['steps'] / CONTROL_HZ:g} s are over"] if step["steps"] else []
     return " or ".join(ends) or "time is up"
 

@@ -38,6 +38,7 @@ AT_WORK = Upright(
     0.75, 0.6
 )  # at the door and in fine-tuning: knees bend little there, and a fall is charged as it begins
 HAND_OVER = Upright(0.75, 0.9)  # another skill can go on only from who still stands
+LYING = Upright(0.42, -1.0)  # crawling: the root of one who has sunk flat
 AT_RISK = Upright(0.75, 0.5)  # an instruction is interrupted: no upright skill passes through this on purpose
 
 

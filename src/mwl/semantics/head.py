@@ -368,7 +368,7 @@ class SemanticHead:
         """The clauses of an instruction in order of time; a part without a verb belongs to the one before."""
         steps: list[str] = []
         for clause in clauses.split(text):
-            if clauses.conditional(clause) or self._recipe(clause):
+            if clauses.conditional(clause) or self._recipe(clause) or self._is_whole(clause):
                 parts = [clause]
             else:
                 parts = clauses.coordinate(clause) if len(clauses.simultaneous(clause)) == 1 else [clause]
@@ -392,6 +392,13 @@ class SemanticHead:
         except BadInput:
             return True
         return bool(parsed.skill) or self.confidence(parsed.core) >= 0
+
+    def _is_whole(self, clause: str) -> bool:
+        """Whether "and" belongs to the words of one skill: "run and jump over the hurdles"."""
+        try:
+            return parse(clause, skills=self.commanded).skill in ("crawl", "hurdle", "balance")
+        except BadInput:
+            return False
 
     def _begins_with_verb(self, part: str) -> bool:
         words = re.findall(r"[a-z'-]+", part.lower())

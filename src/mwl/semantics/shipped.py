@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 COMMANDED = {  # skills that the words of the grammar alone ask for: who carries them out, and where that lies
     "walk_rough": ("expert:walk_rough", "data/robust/walk_rough"),
     "sit": ("agent:sit_hard", "data/agents/sit_hard"),
+    "crawl": ("agent:crawl", "data/agents/crawl"),
+    "hurdle": ("agent:hurdle", "data/agents/hurdle"),
+    "balance": ("agent:balance_simple", "data/agents/balance_simple"),
 }
 
 

@@ -12,6 +12,8 @@ from mwl.core.errors import BadInput
 from mwl.semantics.language.grammar import Grammar, shipped_grammar
 
 QUARTER = math.pi / 2
+GROUNDS = {"stairs": "walk_rough", "slope": "walk_rough", "tunnel": "crawl", "hurdles": "hurdle", "board": "balance"}
+HURDLES = 3  # that are meant where no number is said
 START = "start"  # the target of who goes back to where the episode began
 _CONTEXT = r"(?:(?:for|at|by|of|about|around|exactly|roughly|approximately|some|another|about|with)\s+)*"
 _WITHIN = re.compile(r"\b(?:in|within)\s+$")
@@ -27,6 +29,9 @@ _TO_DOOR = re.compile(r"(?:\b(?:to|towards?|up)\s+)*(?:\b(?:to|towards?)\s+)(?:t
 _BESIDE = re.compile(
     r"\b(?:by|at|near|beside|next to|close to|in front of|before)\s+(?:the|that|this)\s+(?P<thing>[a-z ]+)$"
 )
+_TAKES = re.compile(r"\b(?:take|use)\b")
+_NUMBER = re.compile(r"\b\d+\b")
+_BARE = re.compile(r"(?:please )?balance(?: yourself)?(?: please)?")
 _STRONG = {"to the left", "to the right", "to your left", "to your right", "backwards", "backward", "in reverse"}
 
 
@@ -47,8 +52,8 @@ class Parameters:
         count: how often, where nothing else is counted.
         side: `left`, `right` or `both`: the hand.
         target: where to, in the words of the clause or as `door`, `target` or `start`.
-        ground: `stairs` or `slope`, what is walked over.
-        rise: 1 up to the top of it, -1 down from there; 0 as far as else is said.
+        ground: `stairs`, `slope`, `tunnel`, `hurdles` or `board`: what it is done on.
+        rise: 1 up to the top of it, -1 down from there, 1 through a tunnel, so many hurdles; 0 as far as else is said.
     """
 
     speed: float | None = None
@@ -103,7 +108,7 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
     Args:
         clause: its words.
         grammar: None takes the shipped one.
-        skills: those of `sit` and `walk_rough` that can be asked for.
+        skills: those that the grammar alone knows (`mwl.semantics.shipped.COMMANDED`) and that can be asked for.
 
     Raises:
         BadInput: two of them contradict each other, or a number is none.
@@ -148,12 +153,14 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
         if told.distance or told.footsteps or told.duration or told.count or told.side:
             raise BadInput(f"{clause!r}: ends where the episode began; say no distance, steps or time besides")
         return Parsed(clause, "walk", replace(told, target=START))
-    if "walk_rough" in skills and (over := _over(text, rest, ways, set(verbs.values()), grammar)):
-        return Parsed(clause, "walk_rough", replace(told, ground=over[0], rise=0 if told.moved else over[1]))
+    if (over := _over(text, rest, ways, set(verbs.values()), grammar)) and (skill := GROUNDS[over[0]]) in skills:
+        return Parsed(clause, skill, replace(told, ground=over[0], rise=0 if told.moved else over[1]))
     if "sit" in skills and set(verbs.values()) == {"sit"} and not ways:
         if not _without(_without(rest, "chair", grammar), "fillers", grammar):
             return Parsed(clause, "sit", told)
-    elif not {"sit", "climb"} & set(verbs.values()) and not _without(rest, "fillers", grammar):
+    elif not {"sit", "climb", "crawl", "hurdle", "balance"} & set(verbs.values()) and not _without(
+        rest, "fillers", grammar
+    ):
         told, skill = _moved(clause, told, set(ways.values()), next(iter(bends.values()), 1.0), verbs, found)
         if skill:
             return Parsed(clause, skill, told)
@@ -181,16 +188,44 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
 
 
 def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], grammar: Grammar) -> tuple[str, int] | None:
-    """The ground that is walked over, and whether up (1) or down (-1) it; None where a clause says anything else."""
+    """The ground that something is done on, and how far over it (`Parameters.rise`); None where a clause says else."""
     grounds, bare = _all_taken(rest, "ground", grammar)
     up, down = (bool(grammar.patterns[name].search(text)) for name in ("up", "down"))
-    over = up or down or grammar.patterns["over"].search(text) is not None or "climb" in asked
+    takes = _TAKES.search(text) is not None
+    over = up or down or takes or grammar.patterns["over"].search(text) is not None or "climb" in asked
+    number = _NUMBER.search(bare)
+    bare = _NUMBER.sub(" ", _TAKES.sub(" ", bare))
     for name in ("up", "down", "over", "fillers"):
         bare = _without(bare, name, grammar)
-    goes = bool(asked) and asked <= {"walk", "climb"} and set(ways.values()) <= {"forwards"}
-    if bare or not over or not goes or len(set(grounds.values())) != 1:
+    if bare or not set(ways.values()) <= {"forwards"} or len(set(grounds.values())) > 1:
         return None
-    return next(iter(grounds.values())), int(up or ("climb" in asked and not down)) - int(down)
+    ground = next(iter(grounds.values()), "")
+    if (asked in ({"crawl"}, {"crawl", "walk"}) and ground in ("", "tunnel")) or (
+        asked == {"walk"} and "tunnel" in grounds
+    ):
+        named = "tunnel" in grounds or "low tunnel" in grounds
+        return None if number or grammar.patterns["up"].search(rest) else ("tunnel", int(named and over))
+    if ground == "hurdles":
+        if (
+            not asked
+            or not asked <= {"walk", "run", "hurdle"}
+            or not (over or "hurdle" in asked)
+            or up
+            or down
+            or takes
+        ):
+            return None
+        many = int(number[0]) if number else 1 if set(grounds) == {"hurdle"} else HURDLES
+        return ("hurdles", many) if 0 < many < 10 else None
+    if ground == "board" or (asked == {"balance"} and not ground and "balance" in text.split()):
+        fits = (asked == {"balance"} and (ground or _BARE.fullmatch(text))) or (asked == {"stand"} and over)
+        return ("board", 0) if fits and not (number or up or down or takes) else None
+    if number or not over or not ground or ground == "tunnel":
+        return None
+    goes = (bool(asked) and asked <= {"walk", "climb"}) or (takes and ground == "stairs" and not asked)
+    if not goes:
+        return None
+    return ground, int(up or (bool({"climb"} & asked or takes) and not down)) - int(down)
 
 
 def _goes_home(text: str, grammar: Grammar) -> bool:

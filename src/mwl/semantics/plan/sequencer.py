@@ -30,6 +30,10 @@ SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that
 BRAKING = 0.08  # m before the end of a distance
 BACK, AT_START = 60.0, 0.2  # s that a way back to the start is waited for; m from there at which it is over
 CLIMB = {"stairs": 0.7, "slope": 1.4}  # m, most of a flight (five steps, 0.9 m) and of a ridge (1.75 m)
+THROUGH = {
+    "tunnel": (18.5, 0.0, "the tunnel lies behind"),
+    "hurdles": (1.0, 7.0, "the hurdles lie behind"),
+}  # m, m each
 CLIMBING = 30.0  # s that it is waited for
 STRAIGHT = ("walk", "walk_rough", "run", "stand")  # skills that keep their heading
 
@@ -53,7 +57,7 @@ class SequencerConfig:
     retries: int = 1
     stall: int = 150
     stall_distance: float = 0.1
-    moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "approach")
+    moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "hurdle", "approach")
     low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
     connectors: tuple[Connector, ...] = ()
@@ -279,6 +283,9 @@ class Sequencer:
             return measured.turned * math.copysign(1, told.angle) >= abs(told.angle) - ahead, "turned as far as asked"
         if told.target == START:
             return measured.from_home < AT_START, "back at the start"
+        if told.rise and told.ground in THROUGH:
+            first, each, reason = THROUGH[told.ground]
+            return measured.travelled >= first + each * told.rise, reason
         if told.rise:
             up, down = measured.climbed.unbind(dim=-1)
             high = CLIMB[told.ground]
