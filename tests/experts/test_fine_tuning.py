@@ -219,8 +219,9 @@ def test_rough_actions_are_charged(data_folder):
     torch.testing.assert_close(paid[0] - paid[1], change.square().mean().expand(4), atol=1e-5, rtol=0.05)
 
 
-def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder):
-    config = FineTuningConfig(push_std=0.0, action_rate=0.0, door=DoorRewardConfig(posture=0.0))
+def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder, monkeypatch):
+    monkeypatch.setattr(DoorRewardConfig, "posture", 0.0)
+    config = FineTuningConfig(push_std=0.0, action_rate=0.0, door=DoorRewardConfig())
     env, _ = environment(data_folder, "handle_pull", config)
     measured = env._measured()
     measured.qpos[:, 0] = torch.tensor([0.0, 0.0, 0.5, 0.5]).numpy()

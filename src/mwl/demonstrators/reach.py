@@ -119,7 +119,7 @@ class ReachConfig:
     max_bend: ClassVar[float] = 0.12
     """Longest lead of the pose that is held over the robot's own, in depth; it limits how fast the robot bends."""
     balance: ClassVar[LQRConfig] = LQRConfig()
-    seed: int = 0
+    seed: ClassVar[int] = 0  # of the random targets
 
 
 class Reach:

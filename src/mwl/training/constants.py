@@ -66,4 +66,6 @@ def _differs(value: Any, constant: Any) -> bool:
         return False
     if is_dataclass(constant) and isinstance(value, Mapping):
         return any(_differs(entry, getattr(constant, name, None)) for name, entry in value.items())
-    return list(value) != list(constant) if isinstance(constant, tuple | list) else value != constant
+    if isinstance(constant, tuple | list):
+        return not isinstance(value, tuple | list) or list(value) != list(constant)
+    return bool(value != constant)

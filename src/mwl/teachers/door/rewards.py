@@ -19,7 +19,7 @@ from mwl.teachers.rewards import stature
 class DoorRewardConfig:
     """Weights of the terms, per control step."""
 
-    posture: float = 0.10
+    posture: ClassVar[float] = 0.10
     near_grip: ClassVar[float] = 0.5
     """For the right hand's nearness to the bar, as long as the leaf isn't wide open."""
     hatch: ClassVar[float] = 0.8
