@@ -1,6 +1,6 @@
-"""Instructions with parameters carried out in physics: what was asked, what was measured; and plans from a stand.
+"""Instructions with parameters carried out in physics: what was asked, what was measured; plans from a stand; doors.
 
-python benchmarks/instructions.py [single] [refused] [plans] [--table FILE]
+python benchmarks/instructions.py [single] [refused] [plans] [door] [--table FILE]
 """
 
 import argparse
@@ -133,6 +133,10 @@ PLANS = (
 )
 
 
+USUAL = ("single", "plans", "refused")
+DOOR = "open the door and walk through"
+
+
 def asked(summary: dict[str, Any]) -> dict[str, Any]:
     """The last step that was asked for."""
     step: dict[str, Any] = [step for step in summary["plan"] if not step["inserted"]][-1]
@@ -205,15 +209,28 @@ def plans() -> list[str | int]:
     return ["plans from a stand", len(PLANS), f"{achieved} achieved, {agree} verdicts as measured", fallen]
 
 
+def door(episodes: int = 40) -> list[str | int]:
+    """Print how each walk through the door ended; returns the row of how many stood beyond the frame for 3 s."""
+    fallen = through = 0
+    for number in range(episodes):
+        summary = follow(FollowStage(DOOR, seed=3000 + number), None)
+        fallen += summary["fell"]
+        beyond = summary["achieved"] and not summary["fell"]
+        through += beyond
+        last = next((step for step in summary["plan"] if step["state"] != "done"), summary["plan"][-1])
+        print(f"{'  ok' if beyond else 'MISS'} {number}: {last['text']}: {last['reason']}", flush=True)
+    return [DOOR, episodes, f"{through} stand beyond the frame", fallen]
+
+
 def main() -> None:
-    known = {"single": single, "plans": plans, "refused": refused}
+    known = {"single": single, "plans": plans, "refused": refused, "door": door}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", metavar="single|plans|refused", help="without it all of them")
+    parser.add_argument("what", nargs="*", metavar="single|plans|refused|door", help="without it all but door")
     parser.add_argument("--table", type=Path, metavar="FILE", help="keep the table there, too, as `make results` does")
     options = parser.parse_args()
     report(
         ("instructions", "how many", "as asked", "falls"),
-        [known[name]() for name in options.what or known],
+        [known[name]() for name in options.what or USUAL],
         options.table,
     )
 

@@ -156,7 +156,10 @@ def test_a_recipe_unfolds_where_the_library_has_what_it_needs(head: SemanticHead
     plan = head.plan("open the door")
     assert [_first(dict(clause.weights)) for clause in plan] == ["handle_pull"] * 3  # begins by walking up
     assert [clause.until for clause in plan] == opening
-    assert [clause.until for clause in head.plan("open the door and walk through")] == [*opening, "through_door"]
+    through = head.plan("open the door and walk through")
+    assert [clause.until for clause in through] == [*opening, "behind_leaf", "through_door", "never"]
+    assert [_first(dict(clause.weights)) for clause in through] == ["handle_pull"] * 4 + ["walk", "stand"]
+    assert [clause.parameters.target for clause in through][4:] == ["beyond", ""]
     assert _first(head.weights("open the door")) == "handle_pull"
 
 

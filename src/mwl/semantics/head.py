@@ -422,7 +422,7 @@ class SemanticHead:
             raise NoSkillFits(f"{text[:80]!r}: {told.duration:g} s is no time that a robot can take", self.names)
         if recipe := None if parsed.skill else self._recipe(kept) or self._recipe(parsed.core):
             dropped = {clauses.predicate(words) for words in forbidden}
-            steps_of = [replace(clause, when=when, parameters=told) for clause in self._carried_out(recipe)]
+            steps_of = [_told(clause, when, told) for clause in self._carried_out(recipe)]
             return [clause for clause in steps_of if clause.until not in dropped]
         if parsed.skill == "same":
             weights = self._gone_on(text, before)
@@ -465,7 +465,8 @@ class SemanticHead:
         for step in recipe.steps:
             skill = next((name for name in step.skills if name in self.names), None)
             weights = {name: float(name == skill) for name in self.names} if skill else self.weights(step.text)
-            unfolded.append(Clause(step.text, weights, step.until, step.steps, recipe.name))
+            there = Parameters(target=step.target)
+            unfolded.append(Clause(step.text, weights, step.until, step.steps, recipe.name, parameters=there))
         return unfolded
 
     def _asks_for_words(self, text: str) -> bool:
@@ -518,6 +519,11 @@ class SemanticHead:
 
 _BACK = re.compile(r"(?i)(?:(?:slowly|quickly) )?(?:(?:go|walk|head) )?back(?: (?:again|slowly|quickly|now))?$")
 _ENDS = {"reach": "hand_at_goal", "approach": "at_goal", "sit": "seated"}
+
+
+def _told(step: Clause, when: str, parameters: Parameters) -> Clause:
+    """A recipe's step under what the words say, where to by its own."""
+    return replace(step, when=when, parameters=replace(parameters, target=step.parameters.target or parameters.target))
 
 
 def _natural_end(until: str, weights: Mapping[str, float]) -> str:

@@ -15,6 +15,7 @@ QUARTER = math.pi / 2
 GROUNDS = {"stairs": "walk_rough", "slope": "walk_rough", "tunnel": "crawl", "hurdles": "hurdle", "board": "balance"}
 HURDLES = 3  # that are meant where no number is said
 START = "start"  # the target of who goes back to where the episode began
+BEYOND = "beyond"  # the target of who goes through a doorway that is open
 _CONTEXT = r"(?:(?:for|at|by|of|about|around|exactly|roughly|approximately|some|another|about|with)\s+)*"
 _WITHIN = re.compile(r"\b(?:in|within)\s+$")
 _SECOND = re.compile(r"(?<!the )\bseconds?\b")
@@ -51,7 +52,7 @@ class Parameters:
         duration: s.
         count: how often, where nothing else is counted.
         side: `left`, `right` or `both`: the hand.
-        target: where to, in the words of the clause or as `door`, `target` or `start`.
+        target: where to, in the words of the clause or as `door`, `target`, `start` or `beyond`.
         ground: `stairs`, `slope`, `tunnel`, `hurdles` or `board`: what it is done on.
         rise: 1 up to the top of it, -1 down from there, 1 through a tunnel, so many hurdles; 0 as far as else is said.
     """

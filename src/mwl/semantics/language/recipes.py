@@ -6,17 +6,19 @@ from typing import Any
 
 from mwl.core.files import read_yaml
 from mwl.semantics import entries
+from mwl.semantics.language.parameters import BEYOND
 from mwl.semantics.plan.progress import PREDICATES
 
 
 @dataclass(frozen=True)
 class RecipeStep:
-    """One step: its words, the skills that may carry it out (empty: the words decide), and what ends it."""
+    """One step: its words, the skills that may carry it out (empty: the words decide), what ends it, and where to."""
 
     text: str
     skills: tuple[str, ...] = ()
     until: str = "never"
     steps: int = 0
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,13 @@ def _recipe(content: Any) -> Recipe:
 
 
 def _step(content: Any, needs: tuple[str, ...], what: str) -> RecipeStep:
-    step = entries.mapping(content, what, ("text",), ("skill", "until", "steps"))
+    step = entries.mapping(content, what, ("text",), ("skill", "until", "steps", "target"))
     skills = needs if step.get("skill") == "needs" else entries.texts(step.get("skill", ()), f"the skill of {what}")
     until = entries.text(step.get("until", "never"), f"until of {what}")
     if until not in PREDICATES:
         raise ValueError(f"unknown predicate {until!r} in {what}; known: {', '.join(PREDICATES)}")
-    return RecipeStep(entries.text(step["text"], what), skills, until, entries.steps(step.get("steps", 0), what, 0))
+    target = entries.text(step.get("target", ""), f"target of {what}") if "target" in step else ""
+    if target not in ("", BEYOND):
+        raise ValueError(f"unknown target {target!r} in {what}; known: {BEYOND}")
+    held = entries.steps(step.get("steps", 0), what, 0)
+    return RecipeStep(entries.text(step["text"], what), skills, until, held, target)

@@ -2,6 +2,7 @@
 
 _SAID = {
     "at_door": "the door is within reach",
+    "behind_leaf": "the robot holds the leaf open from behind",
     "through_door": "the doorway lies behind",
     "hand_at_goal": "the hand is at the target",
     "at_goal": "the target is within reach",
@@ -14,7 +15,10 @@ _SAID = {
 def said(name: str) -> str:
     """A predicate, or `not` a predicate, in words."""
     words = _SAID[name.removeprefix("not ")]
-    return words.replace(" is ", " is not ").replace(" lies ", " does not lie ") if name.startswith("not ") else words
+    if name.startswith("not "):
+        words = words.replace(" is ", " is not ").replace(" lies ", " does not lie ")
+        words = words.replace(" holds ", " does not hold ")
+    return words
 
 
 def opposite(name: str) -> str:

@@ -19,6 +19,7 @@ BESIDE, SLOW = 0.1, 0.15  # m off where a target is within reach; m/s
 HANDLE_TURNED = 0.75  # rad
 AJAR = 0.3  # rad, past the angle from which the sprung-back bolt keeps the leaf from shutting
 DOOR_OPEN = 1.0  # rad
+HELD, BEHIND_LEAF = 0.8, 0.2  # rad of the hinge; m along x: the leaf leans on who stands there
 SEATED, ON_SEAT = (0.6, 0.8), 0.25  # m: height of a seated root; how far from the middle of the chair it may be
 AT_DOOR, THROUGH_DOOR = 0.1, 1.2  # m along x: the handle is in reach (0.55 m ahead); the doorway lies behind
 
@@ -75,6 +76,12 @@ def door_open(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     return part(observation, layout, "door_qpos")[:, 0] >= DOOR_OPEN
 
 
+def behind_leaf(observation: Tensor, layout: "ObservationLayout") -> Tensor:
+    """Whether the robot stands between the open leaf and the doorway `[N]`."""
+    hinge = part(observation, layout, "door_qpos")[:, 0]
+    return (hinge >= HELD) & (position(observation, layout)[:, 0] >= BEHIND_LEAF)
+
+
 def through_door(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     """Whether the doorway lies behind the robot `[N]`."""
     return position(observation, layout)[:, 0] >= THROUGH_DOOR
@@ -95,6 +102,7 @@ def never(observation: Tensor, layout: "ObservationLayout") -> Tensor:
 
 _NEEDS = {
     "at_door": ("door_qpos",),
+    "behind_leaf": ("door_qpos",),
     "through_door": ("door_qpos",),
     "hand_at_goal": ("left_hand", "goal"),
     "at_goal": ("goal",),
@@ -123,6 +131,7 @@ PREDICATES: dict[str, "Callable[[Tensor, ObservationLayout], Tensor]"] = {
     "at_door": at_door,
     "handle_turned": handle_turned,
     "door_open": door_open,
+    "behind_leaf": behind_leaf,
     "through_door": through_door,
     "seated": seated,
     "never": never,

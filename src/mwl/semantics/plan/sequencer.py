@@ -14,7 +14,7 @@ from mwl.core.errors import BadInput
 from mwl.robot import CONTROL_HZ
 from mwl.semantics.head import TARGETS, Clause
 from mwl.semantics.language.connectors import Connector
-from mwl.semantics.language.parameters import START, Parameters
+from mwl.semantics.language.parameters import BEYOND, START, Parameters
 from mwl.semantics.plan.predicates import opposite, said
 from mwl.semantics.plan.progress import PREDICATES, fall_risk, known, met, part, position
 
@@ -252,7 +252,7 @@ class Sequencer:
         if clause.until != "never" and not known(clause.until, layout):
             self._leave(here, where, step, f"nothing here can tell whether {said(clause.until)}", "impossible")
             return
-        if clause.parameters.target and clause.parameters.target not in (*TARGETS, START):
+        if clause.parameters.target and clause.parameters.target not in (*TARGETS, START, BEYOND):
             self._leave(here, where, step, f"no {clause.parameters.target} is here", "impossible")
             return
         if clause.when and not known(clause.when, layout):
@@ -349,7 +349,7 @@ class Sequencer:
         told = self.plan[place].parameters
         if told.angle is not None and state == "done":
             return told.angle
-        free = told.angle is not None or told.target == START or self._skills[place] not in STRAIGHT
+        free = told.angle is not None or told.target in (START, BEYOND) or self._skills[place] not in STRAIGHT
         return float(self.odometer.turned[environment]) if free else 0.0
 
     def _cross(self, environment: int, skill: str, place: int, step: int) -> None:
