@@ -25,6 +25,13 @@ Report = Callable[[dict[str, float]], None]
 Config = (
     TeacherConfig | DoorTeacherConfig | PoseTeacherConfig | SeatTeacherConfig | BoardTeacherConfig | TaskTeacherConfig
 )
+_OTHERS: tuple[tuple[type[Config], str], ...] = (
+    (DoorTeacherConfig, at_door.STAGE),
+    (PoseTeacherConfig, poses.STAGE),
+    (SeatTeacherConfig, seat.STAGE),
+    (BoardTeacherConfig, board.STAGE),
+    (TaskTeacherConfig, task.STAGE),
+)
 
 
 def train(config: str, out: str, report: Report | None = None, *, force: bool = False) -> Path:
@@ -70,17 +77,8 @@ def parse_teacher_config(content: dict[str, Any], where: str) -> Config:
         ConfigError: an entry that the configuration doesn't know.
     """
     content = {key: value for key, value in content.items() if value is not None}  # which a variant may leave empty
-    if at_door.STAGE in content:
-        return parse_config(DoorTeacherConfig, at_door.STAGE, content, where)
-    if poses.STAGE in content:
-        return parse_config(PoseTeacherConfig, poses.STAGE, content, where)
-    if seat.STAGE in content:
-        return parse_config(SeatTeacherConfig, seat.STAGE, content, where)
-    if board.STAGE in content:
-        return parse_config(BoardTeacherConfig, board.STAGE, content, where)
-    if task.STAGE in content:
-        return parse_config(TaskTeacherConfig, task.STAGE, content, where)
-    return parse_config(TeacherConfig, STAGE, content, where)
+    kind, key = next((found for found in _OTHERS if found[1] in content), (TeacherConfig, STAGE))
+    return parse_config(kind, key, content, where)
 
 
 def _train(config: Config, out: str, report: Report | None, force: bool) -> Path:
