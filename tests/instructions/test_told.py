@@ -16,11 +16,11 @@ from mwl.instructions.follow import cast, follow
 from mwl.instructions.plan_steering import RAMP, Steering, doorway
 from mwl.instructions.told import Told, checked, shipped_manifests
 from mwl.instructions.turned_observations import mirrored, turned
-from mwl.semantics import Clause, SemanticHead
+from mwl.semantics import Card, Clause, SemanticHead
 from mwl.semantics.language.parameters import BEYOND, Parameters
 from mwl.semantics.plan.odometer import Odometer
 from mwl.semantics.plan.progress import met
-from mwl.semantics.shipped import COMMANDED
+from mwl.semantics.shipped import COMMANDED, commands
 from mwl.simulation import get_task, make_env
 
 NAMES = ("stand", "walk", "run", "reach", "approach")
@@ -79,7 +79,7 @@ def test_what_only_the_grammar_asks_for_has_its_agents_and_its_worlds() -> None:
         card = read_manifest(find(COMMANDED[skill][1])).card
         assert card is not None
         assert {heaviest(head.plan(phrase)[0]) for phrase in card.paraphrases} == {skill}
-    with pytest.raises(NoSkillFits, match="one speed of its own"):
+    with pytest.raises(NoSkillFits, match=r"slower than 0\.9 m/s it falls on stairs"):
         checked(head.plan("climb the stairs slowly"), shipped_manifests())
 
 
@@ -108,6 +108,31 @@ def test_nobody_gets_up_from_a_chair_and_a_floor_has_no_stairs() -> None:
 def test_nobody_goes_on_from_who_crawls_jumps_or_balances(text: str) -> None:
     with pytest.raises(NoSkillFits, match="say it alone"):
         cast(FollowStage(text))
+
+
+def test_a_climb_has_a_pace_that_it_survives_and_is_said_last() -> None:
+    head = SemanticHead.load("embedded")
+    (fast,) = checked(head.plan("climb the stairs at 1.4 m/s"), shipped_manifests())
+    (slow,) = checked(head.plan("walk up the slope slowly"), shipped_manifests())
+    assert fast is not None
+    assert slow is not None
+    assert (fast.speed, slow.speed) == (1.4, pytest.approx(0.575))
+    with pytest.raises(NoSkillFits, match="say the stairs last"):
+        cast(FollowStage("climb the stairs, then stop"))
+    with pytest.raises(NoSkillFits, match="say the slope last"):
+        cast(FollowStage("walk up the slope, then walk two metres"))
+    assert cast(FollowStage("climb the stairs, then go down the stairs")).task == "h1-stair"
+
+
+@pytest.mark.parametrize("card", commands(), ids=lambda card: card.name)
+def test_what_a_walk_can_be_told_has_words_that_are_understood(card: Card) -> None:
+    head = SemanticHead.load("embedded")
+    for phrase in card.phrases:
+        (clause,) = head.plan(phrase)
+        told = clause.parameters
+        asked = {"turn": told.angle is not None, "sidestep": told.direction in ("left", "right")}
+        assert heaviest(clause) == "walk"
+        assert asked.get(card.name, told.direction == "backwards"), phrase
 
 
 @pytest.mark.slow

@@ -188,13 +188,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_force(sub)
 
     sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
-    sub.add_argument("instruction", help='for example "stand, then walk forward"')
+    sub.add_argument("instruction", help='for example "stand, then walk forward"; `mwl list skills` has words for each')
     sub.add_argument("--frame", type=Path, metavar="IMG", help="picture of the scene")
     sub.add_argument("--plan", action="store_true", help="show the steps and what ends them")
     _add_understanding(sub)
 
     sub = command("play", _play, "carry out an instruction in one episode and film it")
-    sub.add_argument("instruction")
+    sub.add_argument("instruction", help='for example "crawl"; `mwl list skills` has words for each')
     sub.add_argument(
         "--agents",
         default=[],
@@ -228,8 +228,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_experts(command("experts", _unreachable, "export an expert, or measure it again", as_json=False))
     sub = command("ui", _ui, "all runs in the browser, with a link to that of the newest pipeline", as_json=False)
     sub.add_argument("--port", type=int, default=5000)
-    sub = command("list", _list, "tasks, experts, agents or pipelines that can be named")
-    sub.add_argument("what", choices=("tasks", "experts", "agents", "pipelines"))
+    sub = command("list", _list, "tasks, skills with words for them, experts, agents or pipelines")
+    sub.add_argument("what", choices=("tasks", "skills", "experts", "agents", "pipelines"))
     command("doctor", _doctor, "what is installed, what works, what to do about the rest")
     return parser
 

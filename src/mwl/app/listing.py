@@ -1,4 +1,4 @@
-"""What can be named on the command line: tasks, experts, agents and pipelines, wherever they lie."""
+"""What can be named on the command line: tasks, skills, experts, agents and pipelines, wherever they lie."""
 
 from pathlib import Path
 from textwrap import shorten
@@ -14,7 +14,7 @@ from mwl.core.manifest import Manifest
 
 def listed(what: str) -> list[dict[str, Any]]:
     """The entries of a list, each of the same keys: what it is called, what it is, where it lies."""
-    return {"tasks": _tasks, "experts": _experts, "agents": _agents, "pipelines": _pipelines}[what]()
+    return {"tasks": _tasks, "skills": _skills, "experts": _experts, "agents": _agents, "pipelines": _pipelines}[what]()
 
 
 def _tasks() -> list[dict[str, Any]]:
@@ -32,6 +32,19 @@ def _experts() -> list[dict[str, Any]]:
         does = manifest.card.description if manifest.card else ""
         entries.append({"name": f"expert:{manifest.name}", "does": does, "folder": str(folder)})
     return entries
+
+
+def _skills() -> list[dict[str, Any]]:
+    from mwl.semantics.shipped import COMMANDED, commands, skill_folders
+
+    by = {place: address for address, place in COMMANDED.values()}
+    cards = []
+    for folder in skill_folders():
+        if (card := read_manifest(folder, files=False).card) is not None:
+            own = [address for place, address in by.items() if folder.as_posix().endswith(place)]
+            cards.append((card, own[0] if own else f"expert:{card.name}"))
+    cards += [(card, "expert:walk") for card in commands()]
+    return [{"name": card.name, "say": " | ".join(card.phrases[:4]), "by": who} for card, who in cards]
 
 
 def _agents() -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from mwl.core.errors import BadInput, NoSkillFits
@@ -131,6 +132,18 @@ def check_ground(plan: list[Clause], task: str) -> None:
         if (ground := ground_of(clause)) and task != GROUND[ground]:
             there = f"{clause.text[:80]!r}: no {ground} in {task}; {GROUND[ground]} has what it learned on"
             raise NoSkillFits(there, [heaviest(clause)])
+
+
+def check_order(plan: list[Clause]) -> None:
+    """Refuse a step on level ground after one on stairs or a slope: who climbs neither stands there nor hands over.
+
+    Raises:
+        NoSkillFits: there is one.
+    """
+    for before, clause in pairwise(plan):
+        if (ground := before.parameters.ground) in ("stairs", "slope") and not clause.parameters.ground:
+            why = f"who walks over {ground} can't come to rest there without a fall; say the {ground} last"
+            raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [heaviest(clause)])
 
 
 def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str:

@@ -21,7 +21,15 @@ from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.instructions.acting import InstructedAgent, missing_agent
-from mwl.instructions.arranged import TRANSITIONS, Arranged, check_ground, heaviest, shipped_agents, task_of
+from mwl.instructions.arranged import (
+    TRANSITIONS,
+    Arranged,
+    check_ground,
+    check_order,
+    heaviest,
+    shipped_agents,
+    task_of,
+)
 from mwl.instructions.config import FollowStage
 from mwl.instructions.planner import choose_planner, who_planned
 from mwl.instructions.told import checked, takes_velocity
@@ -193,6 +201,8 @@ def cast(stage: FollowStage) -> FollowStage:
             raise
     agents = stage.agents or shipped_agents(plan)
     manifests = {skill: _manifest(address) for skill, address in agents.items() if address.startswith("expert:")}
+    if plan is not None:
+        check_order(plan)
     if plan is not None and stage.task:
         check_ground(plan, stage.task)
     if plan is not None and not stage.agents:

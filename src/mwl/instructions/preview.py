@@ -60,6 +60,7 @@ def instruct(question: Question) -> dict[str, Any]:
     if by_words and (answer := kept.read(asked)) is not None:
         return answer
     picture = None if question.frame is None else read_picture(question.frame)
+    from mwl.instructions.arranged import check_order
     from mwl.instructions.planner import choose_planner, who_planned
     from mwl.instructions.told import checked, shipped_manifests
     from mwl.semantics import SemanticHead
@@ -71,6 +72,7 @@ def instruct(question: Question) -> dict[str, Any]:
     answer["notice"] = head.notice
     try:
         plan = planner.plan(text, picture)
+        check_order(plan)
         checked(plan, shipped_manifests())
         whole = any(clause.recipe for clause in plan)
         answer["weights"] = dict(plan[0].weights)

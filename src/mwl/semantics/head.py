@@ -514,7 +514,8 @@ class SemanticHead:
     def _refusal(self, text: str) -> str:
         if self.is_deictic(text):
             return f"{text[:80]!r} leaves it to the scene what is meant; give a picture of it"
-        return f"no skill fits {text[:80]!r}; the nearest are {', '.join(self._nearest_names(text))}"
+        nearest = ", ".join(self._nearest_names(text))
+        return f"no skill fits {text[:80]!r}; the nearest are {nearest} (all: mwl list skills)"
 
 
 _BACK = re.compile(r"(?i)(?:(?:slowly|quickly) )?(?:(?:go|walk|head) )?back(?: (?:again|slowly|quickly|now))?$")

@@ -11,7 +11,7 @@ from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.files import read_yaml, shown
 from mwl.semantics import entries
-from mwl.semantics.cards import Card, cards_from
+from mwl.semantics.cards import Card, cards_from, load_cards
 from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.grammar import shipped_grammar
 
@@ -50,6 +50,11 @@ def _card(folder: Path) -> Card | None:
     except BadInput as error:
         _log.warning("passed over: %s", error)
         return None
+
+
+def commands() -> list[Card]:
+    """Cards of what the walking expert can be told besides walking ahead, which the grammar understands."""
+    return load_cards(find("data/semantics/commands.yaml"))
 
 
 def shipped_connectors(skills: Collection[str]) -> tuple[Connector, ...]:
