@@ -4,6 +4,7 @@
     python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
     python benchmarks/skills.py --agents runs/maze runs/other    # agents of one task, each without its plan, too
     python benchmarks/skills.py --falls                          # how often the robot falls under random decisions
+    python benchmarks/skills.py --stops                          # how often it falls after a stop, facing any way
     python benchmarks/skills.py --falls --skills data/experts/stand data/robust/walk_robust   # the same, another walker
     python benchmarks/skills.py --hold 10 --route-speed 1.6 --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
 
@@ -93,6 +94,21 @@ def falls(space: SkillSpace, hold: int, count: int = 16, control_steps: int = 50
     return float((~stands).float().mean())
 
 
+def stops(space: SkillSpace, hold: int, count: int = 32, walked: int = 350, rested: int = 250) -> str:
+    """How many of `count` robots on flat ground fall in so many control steps of walking, and of rest after a stop."""
+    env = SkillEnv(make_env("h1-walk", count, seed=0), space, hold)
+    ways = torch.arange(count) * torch.pi / 2
+    going = torch.stack([space.encode(space.walker, [float(way.cos()), float(way.sin())]) for way in ways])
+    state, fell = env.reset(), [torch.zeros(count, dtype=torch.bool) for _ in range(2)]
+    for at_rest, control_steps in enumerate((walked, rested)):
+        for _ in range(control_steps // hold):
+            state = env.step(state.set(keys.ACTION, going * (1 - at_rest)))[keys.NEXT].exclude(keys.REWARD)
+            fell[at_rest] |= state[keys.TERMINATED].squeeze(-1)
+    return (
+        f"{int(fell[0].sum())} of {count} fall walking, {int((fell[1] & ~fell[0]).sum())} of the others after the stop"
+    )
+
+
 def best_constant(task: str, space: SkillSpace, hold: int, env_steps: int) -> Tensor:
     """The constant action `[D]` that CMA-ES ends at with so many control steps; one whole episode each candidate."""
     env = SkillEnv(make_env(task, ENVS, seed=0), space, hold)
@@ -117,7 +133,7 @@ class Timed(WorldModelModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Read the clock once it plans."""
         super().training_step(batch, batch_idx)
-        if self._phase == "plan" and not self.begin[0]:
+        if not self._data().behaviour.seeding and not self.begin[0]:
             self.begin = self._data().env_steps, time.perf_counter(), time.process_time()
 
 
@@ -177,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rivals", type=int, metavar="STEPS", help="control steps of the search for a command")
     parser.add_argument("--agents", nargs="+", metavar="FOLDER", help="measure agents, with their plan and without")
     parser.add_argument("--falls", action="store_true", help="measure random decisions, steered and not")
+    parser.add_argument("--stops", action="store_true", help="measure stops from 1 m/s, along and against x and y")
     parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
     parser.add_argument("--skills", nargs="+", metavar="FOLDER", help="experts; default: the configuration's")
     parser.add_argument("--hold", type=int, help="control steps of a decision; default: the configuration's")
@@ -196,10 +213,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rivals(options.task, space, hold, options.rivals, options.episodes)
     if options.agents:
         agents(options.agents, options.episodes)
+    if options.stops:
+        print(stops(space, hold))
     if options.falls:
         for name, each in {"told rates": SkillSpace(space.library), "steered": space}.items():
             print(f"random decisions of {hold} control steps, {name}: {falls(each, hold):.0%} fall within 10 s")
-    if not (options.route or options.rivals or options.agents or options.falls):
+    if not (options.route or options.rivals or options.agents or options.falls or options.stops):
         wall, processor = speed(config, options.steps)
         rates = f"{wall:.0f} control steps per second, {processor:.0f} per second of processor time"
         print(f"{CONFIG}, {ENVS} environments, a plan at every decision: {rates}")

@@ -9,7 +9,7 @@ from torch import Tensor
 from mwl.core.errors import BadInput
 from mwl.experts.features import Layout
 from mwl.skills.space import REST, Decision, SkillSpace
-from mwl.skills.steering import STANDS, pose, steered
+from mwl.skills.steering import STANDS, STANDS_FACING, pose, steered
 
 _STATE = ("memory", "skill", "bridge", "left", "commands", "pace", "most")
 
@@ -68,14 +68,18 @@ class SkillControl:
         return actions[torch.arange(self.count), acting]
 
     def _steer(self, told: dict[str, Tensor], observation: Tensor, layout: Layout) -> Tensor:
-        """Who acts `[N]` now, with what the walker is told put in place of its velocity; it stops before it stands."""
+        """Who acts `[N]` now, with what the walker is told put in place of its velocity.
+
+        A walker comes to rest by itself; `stand` takes over once it has, where it faces as `stand` learned to.
+        """
         _, yaw, moves = pose(observation, layout)
         rest, walker = self.space.position(REST), self.space.walker
         stops = self.skill == rest
         velocity = told[walker].masked_fill(stops.unsqueeze(-1), 0.0)
         told[walker] = steered(velocity, yaw, self.space.gait, self.pace)
         self.pace = told[walker][:, 0]
-        return self.skill.masked_fill(stops & ((moves > STANDS) | (self.pace > STANDS)), self.space.position(walker))
+        stands = (moves <= STANDS) & (self.pace <= STANDS) & (yaw.abs() <= STANDS_FACING)
+        return self.skill.masked_fill(stops & ~stands, self.space.position(walker))
 
     def remember(self, reward: Tensor) -> None:
         """Take the rewards `[N]` of a control step into account."""

@@ -65,7 +65,8 @@ class SkillSpace:
         skills: names of those to choose from, in order; None takes all that are no bridge's.
         bridges: transition experts by (from, to).
         ranges: commands by skill in place of those that the manifests state.
-        steered: the walker is told a velocity in the world, see `steered`, and `stand` acts where that is too slow.
+        steered: the walker is told a velocity in the world, see `steered`; where that is too slow it stops, and `stand`
+            acts where the robot faces along x.
 
     Raises:
         BadInput: an unknown name, `stand` is missing among several skills, a walker where it is to be steered, or a

@@ -12,6 +12,7 @@ _GAIN = 2.0  # rad/s of turning per rad that the way lies aside
 _CHANGE = 0.03  # m/s by which the speed may change in a control step: 1.5 m/s2, at which the walker does not fall
 RESTS = 0.4  # m/s: slower is told to stand
 STANDS = 0.3  # m/s at which standing may take over from walking
+STANDS_FACING = 0.5  # rad from the x axis within which it may: `stand` learned to face along x and falls turned away
 
 
 def steering(walker: Command) -> Command:
