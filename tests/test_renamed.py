@@ -12,7 +12,9 @@ from mwl._renamed import KEYS, present_keys, present_option
 from mwl.core.artifact import read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import ConfigError
 from mwl.teachers.train import read_teacher_config
+from mwl.training.constants import without_constants
 from mwl.training.fit import resolved_config
+from mwl.world_model import GuidanceConfig
 
 FINE_TUNING = {
     "model": {
@@ -101,6 +103,12 @@ def test_what_is_a_constant_by_now_may_still_be_given_its_value(path: str, tmp_p
     file.write_text(file.read_text().replace(f"{name}: ", f"{name}: 3"))
     with pytest.raises(ConfigError, match=f"stage.yaml: {name} is 3.*; it is no setting any more, but fixed"):
         resolved_config(["--config", str(file)])
+
+
+def test_a_constant_of_several_numbers_is_refused_one() -> None:
+    assert without_constants(GuidanceConfig, {"warm_start_noise": [0.0, 0.02, 0.05, 0.1]}, "x.yaml") == {}
+    with pytest.raises(ConfigError, match=r"x\.yaml: warm_start_noise is 0\.1; it is no setting any more"):
+        without_constants(GuidanceConfig, {"warm_start_noise": 0.1}, "x.yaml")
 
 
 @pytest.mark.parametrize("folder", sorted(Path("data").glob("*/*/manifest.json")), ids=lambda file: file.parent.name)

@@ -5,9 +5,8 @@ contacts, so the robot leans and tilts the board as one.
 """
 
 from dataclasses import asdict, dataclass, field
-from math import cos, sin
+from math import cos, isfinite, sin
 from pathlib import Path
-from typing import ClassVar
 
 import mujoco
 import numpy as np
@@ -36,25 +35,32 @@ _NUDGE = 1e-4  # of a state, for finite differences
 
 @dataclass(frozen=True)
 class BoardTeacherConfig:
-    """Pose on the board, and what deviating from it costs; a search found the costs."""
+    """Pose on the board, and what deviating from it costs."""
 
     name: str = "balance_simple"
-    knee: ClassVar[float] = 0.8
+    knee: float = 0.8
     """Bend of the knees, rad."""
-    pitch: ClassVar[float] = 0.1
+    pitch: float = 0.1
     """Of the pelvis, rad, forward is positive."""
-    com: ClassVar[float] = 946.389
+    com: float = 900.0
     """Cost of the centre of mass off the ball, per m²."""
-    board: ClassVar[float] = 59.0522
+    board: float = 60.0
     """Cost of the board off its place or level, per m² and rad²."""
-    joint: ClassVar[float] = 0.02399
+    joint: float = 0.02
     """Cost of posture, per rad²."""
-    velocity: ClassVar[float] = 0.15133
+    velocity: float = 0.15
     """Cost of velocities as a share of that of positions, s²; every joint's counts 1."""
-    effort: ClassVar[float] = 5.50222
+    effort: float = 5.5
     """Cost of servo targets, per rad²."""
     searches: dict[str, int] = field(default_factory=dict)
-    """Environment steps of the searches that found the costs, by name."""
+    """Environment steps of the searches that found these figures, by name."""
+
+    def __post_init__(self) -> None:
+        costs = (self.com, self.board, self.joint, self.velocity, self.effort)
+        if not all(0 < x < 1e6 for x in costs):
+            raise ConfigError(f"{STAGE}: com, board, joint, velocity and effort must be above 0 and below a million")
+        if not (isfinite(self.knee) and 0 <= self.knee <= 1.5 and isfinite(self.pitch) and abs(self.pitch) <= 0.5):
+            raise ConfigError(f"{STAGE}: knee must be in 0 to 1.5 rad, pitch within 0.5 rad")
 
 
 def compose_board_teacher(config: BoardTeacherConfig, out: Path | str) -> Path:

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,39 +19,42 @@ from mwl.teachers.teacher import TrackingPolicy, parse_config, plain
 STAGE = "seat_teacher"
 TASK = "h1-sit_hard"
 LAYOUT = get_task(TASK).layout
+_MOST = 10.0  # of a figure of the steering
 _LEAN = 0.3  # rad that hips roll at most
 _HIPS = [JOINT_NAMES.index(f"{side}_hip_roll") for side in ("left", "right")]
 
 
 @dataclass(frozen=True)
-class Steering:
-    """How the robot gets before the chair, and from where it sits down.
+class SteeringConfig:
+    """How the robot gets before the chair, and from where it sits down."""
 
-    Found by a search, the last two by hand, over 1824 starts of 300 steps.
-    """
-
-    standoff: float = 0.2668
+    standoff: float = 0.25
     """m that the pelvis should come to stand ahead of the middle of the chair."""
-    facing: float = 0.5116
+    facing: float = 0.5
     """rad that the robot may look aside of where one on the chair looks, and step back or aside."""
-    gain: float = 1.3016
+    gain: float = 1.5
     """Speed per distance, 1/s."""
-    turning_gain: float = 0.8879
+    turning_gain: float = 1.0
     """Turning rate per angle, 1/s."""
-    most: tuple[float, float, float, float] = (0.5, 0.3393, 0.3463, 1.071)
+    most: tuple[float, float, float, float] = (0.5, 0.35, 0.35, 1.0)
     """Forward, back and aside in m/s, turning in rad/s."""
-    change: tuple[float, float, float] = (0.0144, 0.0144, 0.0188)
+    change: tuple[float, float, float] = (0.015, 0.015, 0.02)
     """By which what the walker is told may change in a control step; faster and it stumbles."""
-    near: tuple[float, float] = (0.0604, 0.0561)
+    near: tuple[float, float] = (0.06, 0.05)
     """m along and across the chair within which it sits down."""
-    turned: float = 1.0491
+    turned: float = 1.0
     """rad within which it does."""
-    speed: float = 0.356
+    speed: float = 0.3
     """m/s below which it does: pelvis and sway together."""
-    hips: float = 4.0
+    hips: float = 3.0
     """rad that both hips roll while it sits down, per m that the spot will lie aside."""
-    ahead: float = 0.15
+    ahead: float = 0.1
     """s for which the sway at that moment goes on."""
+
+    def __post_init__(self) -> None:
+        figures = [x for value in vars(self).values() for x in (value if isinstance(value, tuple) else [value])]
+        if not all(0 < x <= _MOST for x in figures):
+            raise ConfigError(f"{STAGE}.steering: every figure must be above 0 and at most {_MOST:g}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class SeatTeacherConfig:
     name: str = "sit_hard"
     walker: str = "data/teachers/walk"
     """Artifact of a commanded walking teacher."""
-    steering: ClassVar[Steering] = Steering()
+    steering: SteeringConfig = field(default_factory=SteeringConfig)
     joints: tuple[str, ...] = ("hip_pitch", "knee", "ankle", "shoulder_pitch", "elbow")
     poses: tuple[tuple[float, ...], ...] = ()
     """As of a teacher of poses: targets in rad, a row per pose."""
