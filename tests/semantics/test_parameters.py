@@ -86,6 +86,8 @@ def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) 
         ("jump over the table", "", {}),
         ("crawl to the door", "", {"target": "door"}),
         ("walk to the hurdles", "", {"target": "hurdles"}),
+        ("jump over -3 hurdles", "", {}),
+        ("jump over 2.5 hurdles", "", {}),
         ("climb the ladder", "", {}),
         ("climb three metres", "", {"distance": 3.0}),
         ("run up the stairs", "", {}),

@@ -31,7 +31,7 @@ _BESIDE = re.compile(
     r"\b(?:by|at|near|beside|next to|close to|in front of|before)\s+(?:the|that|this)\s+(?P<thing>[a-z ]+)$"
 )
 _TAKES = re.compile(r"\b(?:take|use)\b")
-_NUMBER = re.compile(r"\b\d+\b")
+_NUMBER = re.compile(r"(?<![-.\d])\d+\b(?!\.\d)")  # a whole one, neither negative nor a part of another
 _BARE = re.compile(r"(?:please )?balance(?: yourself)?(?: please)?")
 _STRONG = {"to the left", "to the right", "to your left", "to your right", "backwards", "backward", "in reverse"}
 
