@@ -216,6 +216,30 @@ def test_a_grammar_may_be_extended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "word", "clause", "skill", "said"),
+    [
+        ("takes", "ride", "ride the stairs", "walk_rough", {"ground": "stairs", "rise": 1}),
+        ("alone", "balance now", "balance now", "balance", {"ground": "board"}),
+        ("towards", "alongside", "walk alongside the pole", "", {"target": "pole"}),
+        ("to", "unto", "walk unto the door", "walk", {"target": "door"}),
+        ("beside", "hard by", "stand hard by the door", "stand", {"target": "door"}),
+        ("within", "inside", "walk 2 metres inside 4 seconds", "walk", {"distance": 2.0, "speed": 0.5}),
+        ("about", "circa", "walk circa 2 metres", "walk", {"distance": 2.0}),
+    ],
+)
+def test_every_word_that_goes_before_another_stands_in_the_grammar(
+    table: str, word: str, clause: str, skill: str, said: dict[str, Any], tmp_path: Path
+) -> None:
+    content = (SHIPPED / "data" / "semantics" / "grammar.yaml").read_text()
+    file = tmp_path / "grammar.yaml"
+    file.write_text(content.replace(f"\n{table}: [", f"\n{table}: [{word}, "))
+    grown, skills = parse(clause, load_grammar(file), tuple(COMMANDED)), tuple(COMMANDED)
+    assert (grown.skill, _rounded(grown.parameters.said())) == (skill, said)
+    shipped = parse(clause, skills=skills)
+    assert (shipped.skill, _rounded(shipped.parameters.said())) != (skill, said)
+
+
+@pytest.mark.parametrize(
     "clause",
     [
         "walk inf metres",

@@ -13,7 +13,10 @@ from mwl.semantics import entries
 
 _NUMBERED = ("pace", "change", "bend", "often", "amounts")
 _NAMED = ("direction", "side", "verbs", "things", "ground")
-_LISTS = ("fillers", "home", "unless", "stop", "up", "down", "over", "chair")
+_LISTS = (
+    *("fillers", "home", "unless", "stop", "up", "down", "over", "chair"),
+    *("takes", "alone", "strong", "towards", "to", "beside", "within", "about"),
+)
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
 
@@ -26,7 +29,8 @@ class Grammar:
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
         names: `direction`, `side`, `verbs`, `things`, `ground`.
         opposites: by skill, words with which a sentence asks for anything but that.
-        lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`.
+        lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`, `takes`, `alone`, `strong`,
+            `towards`, `to`, `beside`, `within`, `about`.
     """
 
     units: dict[str, dict[str, float]]
@@ -40,6 +44,21 @@ class Grammar:
         """For every table a pattern of its phrases, the longest first."""
         tables = {**self.numbers, **self.names, **self.lists}
         return {name: re.compile(_any_of(table)) for name, table in tables.items()}
+
+    @functools.cached_property
+    def phrases(self) -> dict[str, re.Pattern[str]]:
+        """Patterns at the end of a text: a `thing` after `towards` or `beside`, `to_door`, `within`, `about`."""
+        words = {name: _any_of(self.lists[name]) for name in ("towards", "to", "beside", "within", "about")}
+        doors = _any_of(phrase for phrase, thing in self.names["things"].items() if thing == "door")
+        the = r"(?:the|that|this)"
+        patterns = {
+            "towards": rf"{words['towards']}\s+(?:{the}|your|my|our)\s+(?P<thing>[a-z][a-z -]*)$",
+            "to_door": rf"(?:{words['to']}\s+)*{words['to']}\s+{the}\s+{doors}$",
+            "beside": rf"{words['beside']}\s+{the}\s+(?P<thing>[a-z ]+)$",
+            "within": rf"{words['within']}\s+$",
+            "about": rf"(?:{words['about']}\s+)*$",
+        }
+        return {name: re.compile(pattern) for name, pattern in patterns.items()}
 
     def opposes(self, text: str, skill: str) -> bool:
         """Whether a text asks for anything but a skill: "close the door" for opening it."""

@@ -16,24 +16,11 @@ GROUNDS = {"stairs": "walk_rough", "slope": "walk_rough", "tunnel": "crawl", "hu
 HURDLES = 3  # that are meant where no number is said
 START = "start"  # the target of who goes back to where the episode began
 BEYOND = "beyond"  # the target of who goes through a doorway that is open
-_CONTEXT = r"(?:(?:for|at|by|of|about|around|exactly|roughly|approximately|some|another|about|with)\s+)*"
-_WITHIN = re.compile(r"\b(?:in|within)\s+$")
 _SECOND = re.compile(r"(?<!the )\bseconds?\b")
 _AND_HALF = re.compile(r"(\d+(?:\.\d+)?)\s+and\s+a\s+half\b")
 _UNIT_AND_HALF = re.compile(r"\b(?:an?|1)\s+(\w+)\s+and\s+a\s+half\b")
 _FRACTION = re.compile(r"(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)")
-_THING = re.compile(
-    r"\b(?:to|towards|toward|until|up to|over to|past|for|at|near|beside|by|into|through|off to|before)\s+"
-    r"(?:(?:the|that|this|your|my|our)\s+)(?P<thing>[a-z][a-z -]*)$"
-)
-_TO_DOOR = re.compile(r"(?:\b(?:to|towards?|up)\s+)*(?:\b(?:to|towards?)\s+)(?:the|that|this)\s+door(?:way)?$")
-_BESIDE = re.compile(
-    r"\b(?:by|at|near|beside|next to|close to|in front of|before)\s+(?:the|that|this)\s+(?P<thing>[a-z ]+)$"
-)
-_TAKES = re.compile(r"\b(?:take|use)\b")
 _NUMBER = re.compile(r"(?<![-.\d])\d+\b(?!\.\d)")  # a whole one, neither negative nor a part of another
-_BARE = re.compile(r"(?:please )?balance(?: yourself)?(?: please)?")
-_STRONG = {"to the left", "to the right", "to your left", "to your right", "backwards", "backward", "in reverse"}
 
 
 @dataclass(frozen=True)
@@ -166,24 +153,24 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
         if skill:
             return Parsed(clause, skill, told)
     if (
-        (to := _TO_DOOR.search(rest))
+        (to := grammar.phrases["to_door"].search(rest))
         and not _without(rest[: to.start()], "fillers", grammar)
         and "walk" in verbs.values()
     ):
         return Parsed(clause, "walk", replace(told, target="door"))
     if (
         "stand" in verbs.values()
-        and (by := _BESIDE.search(rest))
+        and (by := grammar.phrases["beside"].search(rest))
         and not _without(rest[: by.start()], "fillers", grammar)
         and (beside := _thing(by["thing"], grammar)) in grammar.names["things"].values()
     ):
         return Parsed(clause, "stand", replace(told, target=beside))
-    strong = {way for phrase, way in ways.items() if phrase in _STRONG}
+    strong = {way for phrase, way in ways.items() if phrase in grammar.lists["strong"]}
     if len(strong) == 1 and "turn" not in verbs.values():
-        told, text = replace(told, direction=strong.pop()), _without_all(text, _STRONG)
+        told, text = replace(told, direction=strong.pop()), _squeezed(grammar.patterns["strong"].sub(" ", text))
     if (angle := found.get("angle")) is not None:
         told = replace(told, angle=angle, arc=True)
-    if thing := _THING.search(_squeezed(text)):
+    if thing := grammar.phrases["towards"].search(_squeezed(text)):
         told = replace(told, target=_thing(thing["thing"], grammar))
     return Parsed(_squeezed(text) if told.said().keys() - {"target"} else clause, "", told)
 
@@ -192,11 +179,11 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
     """The ground that something is done on, and how far over it (`Parameters.rise`); None where a clause says else."""
     grounds, bare = _all_taken(rest, "ground", grammar)
     up, down = (bool(grammar.patterns[name].search(text)) for name in ("up", "down"))
-    takes = _TAKES.search(text) is not None
+    takes = grammar.patterns["takes"].search(text) is not None
     over = up or down or takes or grammar.patterns["over"].search(text) is not None or "climb" in asked
     number = _NUMBER.search(bare)
-    bare = _NUMBER.sub(" ", _TAKES.sub(" ", bare))
-    for name in ("up", "down", "over", "fillers"):
+    bare = _NUMBER.sub(" ", bare)
+    for name in ("takes", "up", "down", "over", "fillers"):
         bare = _without(bare, name, grammar)
     if bare or not set(ways.values()) <= {"forwards"} or len(set(grounds.values())) > 1:
         return None
@@ -218,8 +205,9 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
             return None
         many = int(number[0]) if number else 1 if set(grounds) == {"hurdle"} else HURDLES
         return ("hurdles", many) if 0 < many < 10 else None
-    if ground == "board" or (asked == {"balance"} and not ground and "balance" in text.split()):
-        fits = (asked == {"balance"} and (ground or _BARE.fullmatch(text))) or (asked == {"stand"} and over)
+    alone = text in grammar.lists["alone"]
+    if ground == "board" or (alone and asked == {"balance"} and not ground):
+        fits = asked == {"balance"} or (asked == {"stand"} and over)
         return ("board", 0) if fits and not (number or up or down or takes) else None
     if number or not over or not ground or ground == "tunnel":
         return None
@@ -327,10 +315,11 @@ def _quantities(text: str, grammar: Grammar) -> tuple[str, dict[str, float]]:
         if value <= 0:
             way = "; say a direction in words, such as `backwards`" if value < 0 else ""
             raise BadInput(f"{match[0]!r}: must be above 0{way}")
-        if kind == "duration" and _WITHIN.search(before):
-            kind, before = "within", _WITHIN.sub("", before)
+        within = grammar.phrases["within"]
+        if kind == "duration" and within.search(before):
+            kind, before = "within", within.sub("", before)
         found[kind] = found.get(kind, 0.0) + value
-        kept.append(re.sub(rf"{_CONTEXT}$", "", before))
+        kept.append(grammar.phrases["about"].sub("", before))
         end = match.end()
     return _squeezed(" ".join([*kept, text[end:]])), found
 
@@ -350,12 +339,6 @@ def _numbers(text: str, table: str, grammar: Grammar) -> tuple[dict[str, float],
 
 def _without(text: str, table: str, grammar: Grammar) -> str:
     return _squeezed(grammar.patterns[table].sub(" ", text)).strip(" ,.;:!?-")
-
-
-def _without_all(text: str, phrases: set[str]) -> str:
-    for phrase in phrases:
-        text = re.sub(rf"\b{phrase}\b", " ", text)
-    return _squeezed(text)
 
 
 def _thing(words: str, grammar: Grammar) -> str:
