@@ -13,20 +13,12 @@ from mwl.instructions.told import ALONE
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
-from mwl.semantics.shipped import COMMANDED, expert_folders, shipped_connectors
+from mwl.semantics.shipped import COMMANDED, WORLDS, expert_folders, shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
 APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
 DEFAULT_TASK = "h1-walk"
-ROUGH, SIT, SEAT = "walk_rough", "sit", "h1-sit_hard"
-GROUND = {  # whose worlds have it
-    "stairs": "h1-stair",
-    "slope": "h1-slide",
-    "tunnel": "h1-crawl",
-    "hurdles": "h1-hurdle",
-    "board": "h1-balance_simple",
-    "chair": SEAT,
-}
+ROUGH, SIT = "walk_rough", "sit"
 TRANSITIONS = ("slow_down", "speed_up")
 
 
@@ -118,7 +110,7 @@ def _is_expert(skill: str) -> bool:
 
 
 def ground_of(clause: Clause) -> str:
-    """What a step needs of its world, a key of `GROUND`; empty where any will do."""
+    """What a step needs of its world, a key of `WORLDS`; empty where any will do."""
     return "chair" if heaviest(clause) == SIT else clause.parameters.ground
 
 
@@ -129,8 +121,8 @@ def check_ground(plan: list[Clause], task: str) -> None:
         NoSkillFits: one does; the message says which world has it.
     """
     for clause in plan:
-        if (ground := ground_of(clause)) and task != GROUND[ground]:
-            there = f"{clause.text[:80]!r}: no {ground} in {task}; {GROUND[ground]} has what it learned on"
+        if (ground := ground_of(clause)) and task != WORLDS[ground]:
+            there = f"{clause.text[:80]!r}: no {ground} in {task}; {WORLDS[ground]} has what it learned on"
             raise NoSkillFits(there, [heaviest(clause)])
 
 
@@ -159,7 +151,7 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
         if command is not None and command.kind not in VELOCITIES:
             needs[str(manifest.task)] = clause.text
         if ground := ground_of(clause):
-            needs[GROUND[ground]] = clause.text
+            needs[WORLDS[ground]] = clause.text
     if len(needs) > 1:
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")
     if needs:

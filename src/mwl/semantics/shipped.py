@@ -23,6 +23,14 @@ COMMANDED = {  # skills that the words of the grammar alone ask for: who carries
     "hurdle": ("agent:hurdle", "data/agents/hurdle"),
     "balance": ("agent:balance_simple", "data/agents/balance_simple"),
 }
+WORLDS = {  # tasks by what words name of their scenes
+    "stairs": "h1-stair",
+    "slope": "h1-slide",
+    "tunnel": "h1-crawl",
+    "hurdles": "h1-hurdle",
+    "board": "h1-balance_simple",
+    "chair": "h1-sit_hard",
+}
 
 
 def shipped_cards() -> list[Card]:

@@ -29,11 +29,7 @@ TURN_ENDS, ARC_ENDS = 0.08, 0.1  # rad before the end of a turn and of an arc: i
 SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that are waited for
 BRAKING = 0.08  # m before the end of a distance
 BACK, AT_START = 60.0, 0.2  # s that a way back to the start is waited for; m from there at which it is over
-CLIMB = {"stairs": 0.7, "slope": 1.4}  # m, most of a flight (five steps, 0.9 m) and of a ridge (1.75 m)
-THROUGH = {
-    "tunnel": (18.5, 0.0, "the tunnel lies behind"),
-    "hurdles": (1.0, 7.0, "the hurdles lie behind"),
-}  # m, m each
+BEHIND = {"tunnel": "the tunnel lies behind", "hurdles": "the hurdles lie behind"}
 CLIMBING = 30.0  # s that it is waited for
 STRAIGHT = ("walk", "walk_rough", "run", "stand")  # skills that keep their heading
 
@@ -283,13 +279,14 @@ class Sequencer:
             return measured.turned * math.copysign(1, told.angle) >= abs(told.angle) - ahead, "turned as far as asked"
         if told.target == START:
             return measured.from_home < AT_START, "back at the start"
-        if told.rise and told.ground in THROUGH:
-            first, each, reason = THROUGH[told.ground]
-            return measured.travelled >= first + each * told.rise, reason
         if told.rise:
+            from mwl.semantics.plan.passages import ends, height  # and the simulation, as for the odometer
+
+            if told.ground in BEHIND:
+                return measured.place[:, 0] >= ends(told.ground)[told.rise - 1], BEHIND[told.ground]
             up, down = measured.climbed.unbind(dim=-1)
-            high = CLIMB[told.ground]
-            return (up if told.rise > 0 else down) >= high, f"{high:g} m {'higher' if told.rise > 0 else 'lower'}"
+            high = height(told.ground)
+            return (up if told.rise > 0 else down) >= high, f"{high:.2g} m {'higher' if told.rise > 0 else 'lower'}"
         if told.footsteps is not None:
             return measured.footsteps >= told.footsteps, f"{told.footsteps} footsteps made"
         if told.distance is not None:
