@@ -87,6 +87,30 @@ def test_in_doubt_the_heavier_skill_acts_alone() -> None:
     assert float(agent.act(torch.zeros(1, LAYOUT.size))[0, 0]) == pytest.approx(0.3), "the mean of both would fall"
 
 
+def test_an_agent_over_skills_tells_nothing_of_its_actions_and_is_told_its_rewards() -> None:
+    class Silent:
+        """As who decides between skills: it keeps the rewards, and has no `last`."""
+
+        def __init__(self) -> None:
+            self.rewards: list[float] = []
+
+        def reset(self, done: torch.Tensor | None = None) -> None:
+            pass
+
+        def act(self, observation: torch.Tensor, step: int | None = None) -> torch.Tensor:
+            return torch.zeros(len(observation), 19)
+
+        def remember(self, reward: torch.Tensor) -> None:
+            self.rewards += reward.tolist()
+
+    silent = Silent()
+    agent = instructed("stand, walk", {"stand": silent, "walk": Constant(0.2)})  # type: ignore[dict-item]
+    for step in range(5):
+        agent.act(torch.zeros(1, LAYOUT.size), step)
+        agent.remember(torch.tensor([float(step)]))
+    assert silent.rewards == [0.0, 1.0, 2.0], "those of its own three steps"
+
+
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A head and agents that need no files; the addresses that were loaded."""

@@ -10,7 +10,7 @@ from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.semantics.cards import Card, load_cards
 from mwl.semantics.language.connectors import load_connectors
 from mwl.semantics.language.recipes import RecipeStep, load_recipes
-from mwl.semantics.shipped import load_labelled, load_phrases
+from mwl.semantics.shipped import commands, load_labelled, load_phrases
 
 CARD = "{name: walk, description: walk forward}"
 RECIPE = "- {name: n, phrases: [p], needs: [walk], steps: [{text: go, skill: needs, until: at_door, steps: 5}]}"
@@ -32,6 +32,8 @@ def _connectors(path: Path) -> Any:
         (load_cards, '[{name: walk, description: "\\e[31m"}]', "can't be printed"),
         (load_cards, f"[{{name: walk, description: {'d' * 401}}}]", "longer than 400"),
         (load_cards, "[{name: walk, description: d, paraphrase: [x]}]", "may not have"),
+        (commands, f"[{CARD}]", "lacks by"),
+        (commands, "[{name: walk, description: d, by: 3}]", "by is 3, not a text"),
         (load_recipes, "{a: 1}", "not a list"),
         (load_recipes, "- 3", "not a mapping"),
         (load_recipes, RECIPE.replace("at_door", "dawn"), "unknown predicate 'dawn'"),

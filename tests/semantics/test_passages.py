@@ -40,6 +40,9 @@ def test_a_step_ends_where_the_scene_lies_behind() -> None:
     """A tunnel from 2.2 m on, 16 m long, and hurdles every 7 m, 6 cm deep: and the robot's own length past them."""
     assert _ended_at(Parameters(ground="tunnel", rise=1)) == (pytest.approx(18.5, abs=0.1), "the tunnel lies behind")
     assert _ended_at(Parameters(ground="hurdles", rise=2))[0] == pytest.approx(2 * 7 + 0.03 + 1, abs=0.1)
+    assert _ended_at(Parameters(ground="poles", rise=10))[0] == pytest.approx(10 + 0.05 + 0.4, abs=0.1)
+    around = torch.tensor([[6.0, 6.0], [6.3, 5.8], [5.5, 6.0], [3.0, 6.0]])  # 0.36 m off and 0.5 m off are between them
+    assert passages.at_end(around).tolist() == [True, True, False, False]
     assert passages.height("stairs") == pytest.approx(passages.MOST * 5 * 0.18)
     assert passages.height("slope") == pytest.approx(passages.MOST * 1.75, abs=1e-3)
 

@@ -43,7 +43,7 @@ def _skills() -> list[dict[str, Any]]:
         if (card := read_manifest(folder, files=False).card) is not None:
             own = [address for place, address in by.items() if folder.as_posix().endswith(place)]
             cards.append((card, own[0] if own else f"expert:{card.name}"))
-    cards += [(card, "expert:walk") for card in commands()]
+    cards += commands()
     return [{"name": card.name, "say": " | ".join(card.phrases[:4]), "by": who} for card, who in cards]
 
 

@@ -79,8 +79,13 @@ class InstructedAgent:
             self._facing = measured.heading + (measured.turned if skill == "stand" else 0.0)
         self._at_work = skill
         action = self._action(skill, observation, now)
-        self.last = self.agents[skill].last
+        self.last = getattr(self.agents[skill], "last", None)
         return action
+
+    def remember(self, reward: Tensor) -> None:
+        """Let the skill at work take the rewards `[N]` of the last actions into account, where it does."""
+        if (remember := getattr(self.agents.get(self._at_work), "remember", None)) is not None:
+            remember(reward)
 
     def _action(self, skill: str, observation: Tensor, now: int) -> Tensor:
         """Action `[1, A]` of one skill: told, seen from the heading to be kept, or by the other hand."""

@@ -258,6 +258,7 @@ def _episode(
             page(step, env)
         after = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         total += float(after[keys.REWARD])
+        agent.remember(after[keys.REWARD].squeeze(-1))
         fell = bool(after[keys.TERMINATED]) and not env.succeeded[0]
         if bool(after[keys.TERMINATED]):
             break

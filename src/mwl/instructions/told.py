@@ -17,7 +17,13 @@ from mwl.skills.commands import Command, command_of
 LEAST = {"stairs": 0.9}  # m/s; of 24 robots 2 fall at it, 0 at 1.3, 9 at 0.7 and 17 at 0.5
 CIRCLE = 1.2  # m, radius of a circle of which the words do not say the size
 USUAL = 0.8  # share of the greatest speed that is usual where the manifest's default command says nothing
-ALONE = ("crawl", "hurdle", "balance")  # skills from which none has learned to take over, nor they from others
+ALONE = (
+    "crawl",
+    "hurdle",
+    "balance",
+    "maze",
+    "pole",
+)  # skills from which none has learned to take over, nor they from others
 _SAY = "say it alone"
 MOVING = SequencerConfig().moving
 _WAYS = {"forwards": (0, 1), "backwards": (0, -1), "left": (1, 1), "right": (1, -1)}  # axis of the command, sign

@@ -22,11 +22,11 @@ from mwl.semantics.language import clauses
 from mwl.semantics.language.grammar import shipped_grammar
 from mwl.semantics.language.mentions import asks_for_words
 from mwl.semantics.language.negation import REST, asks_to_stop, without_negation
-from mwl.semantics.language.parameters import START, Parameters, Parsed, parse
+from mwl.semantics.language.parameters import START, Parameters, Parsed, belongs, parse
 from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.refusal import OWNERS, Refusal
-from mwl.semantics.shipped import COMMANDED, shipped_cards, verbs
+from mwl.semantics.shipped import COMMANDED, commanded_cards, shipped_cards, verbs
 from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
@@ -415,6 +415,10 @@ class SemanticHead:
         parsed = parse(kept, skills=self.commanded) if kept == action else Parsed(action, "", Parameters())
         if not parsed.skill and (number := re.search(r"\d+(?:\.\d+)?", parsed.core)):
             raise NoSkillFits(f"{text[:80]!r}: {number[0]} of what? say a unit, as in `2 metres`", self.names)
+        if not parsed.skill and (owner := belongs(kept, self.commanded)):
+            card = commanded_cards().get(owner)
+            alone = card.description if card else "what it has learned"
+            raise NoSkillFits(f"{text[:80]!r}: {owner} is for this alone: {alone} (mwl list skills)", [owner])
         if before and _BACK.match(text) and parsed.parameters.said().keys() <= {"direction", "pace"}:
             parsed = replace(parsed, parameters=replace(parsed.parameters, direction="", target=START))
         told, steps = parsed.parameters, round(CONTROL_HZ * (parsed.parameters.duration or 0.0))

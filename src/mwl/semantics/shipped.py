@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput, CorruptFile
 from mwl.core.files import read_yaml, shown
 from mwl.semantics import entries
-from mwl.semantics.cards import Card, cards_from, load_cards
+from mwl.semantics.cards import Card, cards_from
 from mwl.semantics.language.connectors import Connector, load_connectors
 from mwl.semantics.language.grammar import shipped_grammar
 
@@ -22,6 +23,8 @@ COMMANDED = {  # skills that the words of the grammar alone ask for: who carries
     "crawl": ("agent:crawl", "data/agents/crawl"),
     "hurdle": ("agent:hurdle", "data/agents/hurdle"),
     "balance": ("agent:balance_simple", "data/agents/balance_simple"),
+    "maze": ("agent:maze", "data/agents/maze"),
+    "pole": ("agent:pole", "data/agents/pole"),
 }
 WORLDS = {  # tasks by what words name of their scenes
     "stairs": "h1-stair",
@@ -30,6 +33,8 @@ WORLDS = {  # tasks by what words name of their scenes
     "hurdles": "h1-hurdle",
     "board": "h1-balance_simple",
     "chair": "h1-sit_hard",
+    "maze": "h1-maze",
+    "poles": "h1-pole",
 }
 
 
@@ -60,9 +65,30 @@ def _card(folder: Path) -> Card | None:
         return None
 
 
-def commands() -> list[Card]:
-    """Cards of what the walking expert can be told besides walking ahead, which the grammar understands."""
-    return load_cards(find("data/semantics/commands.yaml"))
+def commands(path: Path | None = None) -> list[tuple[Card, str]]:
+    """Cards of what the grammar understands and no artifact says of itself, each with the address of who does it.
+
+    Raises:
+        MissingFile: no such file.
+        CorruptFile: not a list of cards, or one without `by`.
+    """
+    path = path or find("data/semantics/commands.yaml")
+    content = read_yaml(path)
+    with entries.of_file(path, "a list of cards"):
+        keys = ("name", "description", "by"), ("paraphrases",)
+        listed = [entries.mapping(item, "a card", *keys) for item in entries.sequence(content, "it")]
+        cards = cards_from([{key: value for key, value in item.items() if key != "by"} for item in listed])
+        return [(card, entries.text(item["by"], "by")) for card, item in zip(cards, listed, strict=True)]
+
+
+def commanded_cards() -> dict[str, Card]:
+    """Cards of the skills that the words of the grammar alone ask for, of those that there are."""
+    found = {card.name: card for card, _ in commands() if card.name in COMMANDED}
+    for _, place in COMMANDED.values():
+        with suppress(BadInput):  # `mwl doctor` tells
+            if (card := read_manifest(find(place), files=False).card) is not None:
+                found[card.name] = card
+    return found
 
 
 def shipped_connectors(skills: Collection[str]) -> tuple[Connector, ...]:

@@ -15,7 +15,7 @@ _NUMBERED = ("pace", "change", "bend", "often", "amounts")
 _NAMED = ("direction", "side", "verbs", "things", "ground")
 _LISTS = (
     *("fillers", "home", "unless", "stop", "up", "down", "over", "chair"),
-    *("takes", "alone", "strong", "towards", "to", "beside", "within", "about"),
+    *("out", "between", "takes", "alone", "strong", "towards", "to", "beside", "within", "about"),
 )
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
@@ -29,8 +29,8 @@ class Grammar:
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
         names: `direction`, `side`, `verbs`, `things`, `ground`.
         opposites: by skill, words with which a sentence asks for anything but that.
-        lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`, `takes`, `alone`, `strong`,
-            `towards`, `to`, `beside`, `within`, `about`.
+        lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`, `out`, `between`, `takes`, `alone`,
+            `strong`, `towards`, `to`, `beside`, `within`, `about`.
     """
 
     units: dict[str, dict[str, float]]

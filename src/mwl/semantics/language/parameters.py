@@ -12,8 +12,17 @@ from mwl.core.errors import BadInput
 from mwl.semantics.language.grammar import Grammar, shipped_grammar
 
 QUARTER = math.pi / 2
-GROUNDS = {"stairs": "walk_rough", "slope": "walk_rough", "tunnel": "crawl", "hurdles": "hurdle", "board": "balance"}
-HURDLES = 3  # that are meant where no number is said
+GROUNDS = {
+    "stairs": "walk_rough",
+    "slope": "walk_rough",
+    "tunnel": "crawl",
+    "hurdles": "hurdle",
+    "board": "balance",
+    "maze": "maze",
+    "poles": "pole",
+}
+OWN = {"crawl": "crawl", "hurdle": "hurdle", "climb": "walk_rough", "sit": "sit"}  # skills by verbs that no other has
+HURDLES, ROWS = 3, 10  # hurdles, and rows of poles, that are meant where no number is said
 START = "start"  # the target of who goes back to where the episode began
 BEYOND = "beyond"  # the target of who goes through a doorway that is open
 _SECOND = re.compile(r"(?<!the )\bseconds?\b")
@@ -40,8 +49,9 @@ class Parameters:
         count: how often, where nothing else is counted.
         side: `left`, `right` or `both`: the hand.
         target: where to, in the words of the clause or as `door`, `target`, `start` or `beyond`.
-        ground: `stairs`, `slope`, `tunnel`, `hurdles` or `board`: what it is done on.
-        rise: 1 up to the top of it, -1 down from there, 1 through a tunnel, so many hurdles; 0 as far as else is said.
+        ground: `stairs`, `slope`, `tunnel`, `hurdles`, `board`, `maze` or `poles`: what it is done on.
+        rise: 1 up to the top of it, -1 down from there, 1 through a tunnel or a maze, so many hurdles or rows of poles;
+            0 as far as else is said.
     """
 
     speed: float | None = None
@@ -183,13 +193,13 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
     over = up or down or takes or grammar.patterns["over"].search(text) is not None or "climb" in asked
     number = _NUMBER.search(bare)
     bare = _NUMBER.sub(" ", bare)
-    for name in ("takes", "up", "down", "over", "fillers"):
+    for name in ("takes", "up", "down", "out", "between", "over", "fillers"):
         bare = _without(bare, name, grammar)
     if bare or not set(ways.values()) <= {"forwards"} or len(set(grounds.values())) > 1:
         return None
     ground = next(iter(grounds.values()), "")
     if (asked in ({"crawl"}, {"crawl", "walk"}) and ground in ("", "tunnel")) or (
-        asked == {"walk"} and "tunnel" in grounds
+        asked == {"walk"} and "tunnel" in grounds and over
     ):
         named = "tunnel" in grounds or "low tunnel" in grounds
         return None if number or grammar.patterns["up"].search(rest) else ("tunnel", int(named and over))
@@ -206,6 +216,11 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
         many = int(number[0]) if number else 1 if set(grounds) == {"hurdle"} else HURDLES
         return ("hurdles", many) if 0 < many < 10 else None
     alone = text in grammar.lists["alone"]
+    if ground in ("maze", "poles"):
+        passes = grammar.patterns["out" if ground == "maze" else "between"].search(text)
+        if not passes or asked != {"walk"} or number or up or down or takes:
+            return None
+        return ground, 1 if ground == "maze" else ROWS
     if ground == "board" or (alone and asked == {"balance"} and not ground):
         fits = asked == {"balance"} or (asked == {"stand"} and over)
         return ("board", 0) if fits and not (number or up or down or takes) else None
@@ -215,6 +230,23 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
     if not goes:
         return None
     return ground, int(up or (bool({"climb"} & asked or takes) and not down)) - int(down)
+
+
+def belongs(clause: str, skills: Collection[str], grammar: Grammar | None = None) -> str:
+    """The skill among `skills` that alone has the verb that a clause begins with, or what it names; "" without one.
+
+    Nobody else may carry out what was said: who crawls to a door does not walk there, and no walk on a floor leads
+    through a maze.
+    """
+    grammar = grammar or shipped_grammar()
+    text = clause.lower().strip(" .,!?")
+    while filler := grammar.patterns["fillers"].match(text):
+        text = text[filler.end() :].lstrip(" ,")
+    verb = grammar.patterns["verbs"].match(text)
+    named = [grammar.names["ground"][phrase] for phrase in grammar.patterns["ground"].findall(text)]
+    own = [OWN.get(grammar.names["verbs"][verb[0]], "")] if verb else []
+    own += [GROUNDS[ground] for ground in named if ground in ("tunnel", "hurdles", "maze", "poles")]
+    return next((skill for skill in own if skill in skills), "")
 
 
 def _goes_home(text: str, grammar: Grammar) -> bool:

@@ -4,21 +4,39 @@ from functools import lru_cache
 
 import mujoco
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mwl.robot.h1 import build_model
 from mwl.semantics.shipped import WORLDS
 from mwl.simulation import get_task
+from mwl.simulation.tasks.maze import CHECKPOINTS, LAST, RADIUS
 
-PARTS = {"tunnel": "tunnel_ceiling", "hurdles": "hurdle", "stairs": "landing", "slope": "ridge"}  # begin of their names
-CLEAR = {"tunnel": 0.3, "hurdles": 1.0}  # m past an end, where all of the robot is through, or both feet are down
+PARTS = {  # begin of their names
+    "tunnel": "tunnel_ceiling",
+    "hurdles": "hurdle",
+    "poles": "pole_row",
+    "stairs": "landing",
+    "slope": "ridge",
+}
+CLEAR = {
+    "tunnel": 0.3,
+    "hurdles": 1.0,
+    "poles": 0.4,
+}  # m past an end: all of the robot is through, or both feet are down
 MOST = 0.78  # of a height; who has climbed that much has both feet on the last step, or is about to turn the ridge
 
 
 @lru_cache
 def ends(ground: str) -> tuple[float, ...]:
     """x of where it lies behind, m: of all that there is of it, one after the other along the way."""
-    return tuple(sorted(float(box[1, 0]) + CLEAR[ground] for box in _boxes(ground)))
+    return tuple(sorted({round(float(box[1, 0]) + CLEAR[ground], 6) for box in _boxes(ground)}))
+
+
+def at_end(place: Tensor) -> Tensor:
+    """Whether who is at `place` `[N, 2]` in m has come to the last checkpoint of the maze `[N]`."""
+    return (place - torch.tensor(CHECKPOINTS[LAST], dtype=place.dtype)).norm(dim=-1) < RADIUS
 
 
 @lru_cache

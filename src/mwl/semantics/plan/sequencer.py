@@ -29,7 +29,11 @@ TURN_ENDS, ARC_ENDS = 0.08, 0.1  # rad before the end of a turn and of an arc: i
 SLOWEST, TURNING, STEPPING = 0.2, 0.2, 1.0  # m/s, rad/s and s per footstep that are waited for
 BRAKING = 0.08  # m before the end of a distance
 BACK, AT_START = 60.0, 0.2  # s that a way back to the start is waited for; m from there at which it is over
-BEHIND = {"tunnel": "the tunnel lies behind", "hurdles": "the hurdles lie behind"}
+BEHIND = {
+    "tunnel": "the tunnel lies behind",
+    "hurdles": "the hurdles lie behind",
+    "poles": "the rows of poles lie behind",
+}
 CLIMBING = 30.0  # s that it is waited for
 STRAIGHT = ("walk", "walk_rough", "run", "stand")  # skills that keep their heading
 
@@ -53,7 +57,7 @@ class SequencerConfig:
     retries: int = 1
     stall: int = 150
     stall_distance: float = 0.1
-    moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "hurdle", "approach")
+    moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "hurdle", "maze", "pole", "approach")
     low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
     connectors: tuple[Connector, ...] = ()
@@ -280,8 +284,10 @@ class Sequencer:
         if told.target == START:
             return measured.from_home < AT_START, "back at the start"
         if told.rise:
-            from mwl.semantics.plan.passages import ends, height  # and the simulation, as for the odometer
+            from mwl.semantics.plan.passages import at_end, ends, height  # and the simulation, as for the odometer
 
+            if told.ground == "maze":
+                return at_end(measured.place), "at the end of the maze"
             if told.ground in BEHIND:
                 return measured.place[:, 0] >= ends(told.ground)[told.rise - 1], BEHIND[told.ground]
             up, down = measured.climbed.unbind(dim=-1)
