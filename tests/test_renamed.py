@@ -88,6 +88,7 @@ def test_an_old_manifest_and_checkpoint_read_by_the_present_names(tmp_path: Path
 CONSTANTS = {
     "mwl.world_model.module.WorldModelModule": {"learning": {"grad_clip": 20.0}, "planner": {"min_std": 0.05}},
     "mwl.selection.module.GateModule": {"experts": "data/experts", "entropy_floor": 0.1},
+    "mwl.experts.finetuning.posture.Posture": {"expert": "a", "posture": {"steps": 400, "first_rounds": 2}},
 }
 
 
@@ -98,8 +99,8 @@ def test_what_is_a_constant_by_now_may_still_be_given_its_value(path: str, tmp_p
     file = tmp_path / "stage.yaml"
     file.write_text(yaml.safe_dump(config))
     for found in (resolved_config(config), resolved_config(["--config", str(file)])):
-        assert not _keys(found) & {"grad_clip", "min_std", "entropy_floor"}
-    name = next(name for name in ("grad_clip", "entropy_floor") if name in file.read_text())
+        assert not _keys(found) & {"grad_clip", "min_std", "entropy_floor", "first_rounds"}
+    name = next(name for name in ("grad_clip", "entropy_floor", "first_rounds") if name in file.read_text())
     file.write_text(file.read_text().replace(f"{name}: ", f"{name}: 3"))
     with pytest.raises(ConfigError, match=f"stage.yaml: {name} is 3.*; it is no setting any more, but fixed"):
         resolved_config(["--config", str(file)])

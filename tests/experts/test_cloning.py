@@ -68,16 +68,6 @@ def test_validation_holds_out_whole_episodes(data_file):
     assert next(iter(data.train_dataloader()))[keys.FEATURES].shape == (256, 50)
 
 
-def test_memory_mapped_steps_are_the_same(data_file, tmp_path):
-    module = BehaviourCloning("lean", "h1-stand", CARD)
-    kept, mapped = DemonstrationData([data_file]), DemonstrationData([data_file], memmap=str(tmp_path / "steps"))
-    for data in (kept, mapped):
-        data.prepare(module.spec)
-    assert mapped.train.is_memmap()
-    torch.testing.assert_close(mapped.train[keys.FEATURES][:], kept.train[keys.FEATURES], rtol=0, atol=0)
-    assert next(iter(mapped.train_dataloader()))[keys.FEATURES].shape == (256, 50)
-
-
 def test_data_without_the_command_are_refused(data_file):
     module = BehaviourCloning("r", "h1-reach", CARD, command="hand_target", default_command=[0.3, 0.2, 0.1])
     with pytest.raises(SpecMismatch, match="holds no commands"):

@@ -70,7 +70,13 @@ class LeaningData(FineTuningData):
         return Leaning(expert, self.rewards)
 
 
-SMALL = PostureConfig(steps=STEPS, rollouts=2, first_rounds=1, learning_rounds=3, batch_size=16, learning_rate=1e-3)
+SMALL = PostureConfig(steps=STEPS, rollouts=2, learning_rounds=3)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    for name, value in (("first_rounds", 1), ("batch_size", 16), ("learning_rate", 1e-3)):
+        monkeypatch.setattr(PostureConfig, name, value)
 
 
 def fit(folder, config: PostureConfig, data: FineTuningData, checkpoint=None, callbacks=()) -> Posture:

@@ -92,7 +92,7 @@ def test_a_guess_that_fits_nothing_is_refused(content: dict, match: str) -> None
 
 def test_a_file_of_other_poses_is_refused(tmp_path: Path) -> None:
     from mwl.core.artifact import write_artifact
-    from mwl.teachers.teacher import plain
+    from mwl.teachers.config import plain
 
     settings = plain({**vars(SHORT)})
     weights = {"poses": torch.zeros(3, 2), "seconds": torch.ones(3)}

@@ -1,5 +1,6 @@
 """A teacher that learns from a task's own reward: what it is made of, that it goes on, and the one that ships."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ SMALL = PPOConfig(num_envs=4, rollout_steps=4, hidden=(8, 8))
 def config(iterations: int) -> TaskTeacherConfig:
     read = read_teacher_config(ROOT / "conf/teachers/walk.yaml#crawl")
     assert isinstance(read, TaskTeacherConfig)
-    return TaskTeacherConfig(read.name, read.task, iterations, training=read.training, ppo=SMALL)
+    return replace(read, iterations=iterations, ppo=SMALL)
 
 
 def test_it_learns_goes_on_and_acts_again(tmp_path: Path) -> None:

@@ -383,7 +383,9 @@ def test_non_finite_loss_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: 
     assert set(torch.load(path, weights_only=True)) == {"features", "action", "reward", "terminated"}
 
 
-def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(tmp_path: Path) -> None:
+def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run that broke and went on ends as the one that never broke: the checkpoint holds no trace of it."""
     pl.seed_everything(1)
     whole = make_module(guided=True)
@@ -398,7 +400,7 @@ def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(tmp_p
 
     pl.seed_everything(1)
     broken = make_module(guided=True)
-    broken.diagnostics = str(tmp_path)
+    monkeypatch.setattr(WorldModelModule, "diagnostics", str(tmp_path))
     with pytest.raises(NonFiniteLoss):
         fit(broken, 320, [SaveThenBreak(17, tmp_path / "last.ckpt")])
     resumed = make_module(guided=True)
@@ -406,9 +408,9 @@ def test_training_goes_on_from_the_last_checkpoint_after_a_non_finite_loss(tmp_p
     assert torch.equal(final_weights(resumed), final_weights(whole))
 
 
-def test_reward_that_is_not_finite_is_reported_with_its_batch(tmp_path: Path) -> None:
+def test_reward_that_is_not_finite_is_reported_with_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = make_module(guided=False)
-    module.diagnostics = str(tmp_path)
+    monkeypatch.setattr(WorldModelModule, "diagnostics", str(tmp_path))
 
     class Break(Callback):
         def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:

@@ -5,6 +5,7 @@ Policies, 2019).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -36,25 +37,34 @@ class HandOverStates(NamedTuple):
     env_steps: int
 
 
-def check_starts(where: str, hand_over_from: Sequence[str] | None, **shares: float) -> None:
-    """Refuse shares of the episodes, by the states in which they begin, that are no distribution.
+@dataclass(frozen=True, kw_only=True)
+class HandOverStarts:
+    """Episodes of which some begin in hand-over states."""
 
-    Args:
-        where: begins the message.
-        hand_over_from: folders of the experts that leave a robot.
-        shares: by name, `hand_over_share` among them.
+    hand_over_share: float = 0.0
+    """Share that begins where one of the experts in `hand_over_from` leaves the robot."""
+    hand_over_from: list[str] | None = None
+    """Folders of those experts."""
 
-    Raises:
-        BadInput: one is negative, all together are more than 1, or there is a share without such experts.
-    """
-    told = ", ".join(f"{name} is {share}" for name, share in shares.items())
-    if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
-        raise BadInput(f"{where}: {told}; all together are at most 1, and none is negative")
-    if bool(hand_over_from) != (shares["hand_over_share"] > 0):
-        raise BadInput(
-            f"{where}: hand_over_share is {shares['hand_over_share']} and hand_over_from is {hand_over_from}; "
-            "to go on where others leave the robot, an expert needs both"
-        )
+    def check_starts(self, where: str, **shares: float) -> None:
+        """Refuse shares of the episodes, by the states in which they begin, that are no distribution.
+
+        Args:
+            where: begins the message.
+            shares: by name, those besides `hand_over_share`.
+
+        Raises:
+            BadInput: one is negative, all together are more than 1, or there is a share without such experts.
+        """
+        shares = {**shares, "hand_over_share": self.hand_over_share}
+        told = ", ".join(f"{name} is {share}" for name, share in shares.items())
+        if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
+            raise BadInput(f"{where}: {told}; all together are at most 1, and none is negative")
+        if bool(self.hand_over_from) != (self.hand_over_share > 0):
+            raise BadInput(
+                f"{where}: hand_over_share is {self.hand_over_share} and hand_over_from is {self.hand_over_from}; "
+                "to go on where others leave the robot, an expert needs both"
+            )
 
 
 def hand_over_states(

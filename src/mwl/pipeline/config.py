@@ -27,38 +27,40 @@ _REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
 
 
 @dataclass(frozen=True)
-class FitStage:
-    """Fit a LightningModule on a LightningDataModule."""
+class ConfiguredStage:
+    """A stage that a YAML file describes."""
 
     config: str
-    """Stage configuration as for `mwl fit --config`, or a part of it. One with a `schedule` becomes
-    a stage for each part, `<stage>.<part>`, the last of which is the stage itself."""
+    """The file, or a part of it, as for `mwl fit --config`."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Merged over the stage configuration, over every part of it; below `schedule` over the parts named."""
+    """Merged over it, for example `{teacher: "${teacher_walk}"}`."""
+
+
+@dataclass(frozen=True)
+class ScheduledStage(ConfiguredStage):
+    """One whose file may have a `schedule`, and then becomes a stage for each part.
+
+    These are called `<stage>.<part>`, the last of them as the stage itself. Overrides are merged over every part, those
+    below `schedule` over the parts named.
+    """
+
     before: str | None = None
     """What `${before}` in it stands for; for a part filled in."""
 
 
 @dataclass(frozen=True)
-class TeacherStage:
-    """Train a teacher, as `mwl motion train`."""
-
-    config: str
-    """YAML of the teacher; of several parts as for `fit`."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Merged over the YAML, as for `fit`."""
-    before: str | None = None
-    """As for `fit`."""
+class FitStage(ScheduledStage):
+    """Fit a LightningModule on a LightningDataModule."""
 
 
 @dataclass(frozen=True)
-class DemonstrationsStage:
-    """Record a demonstrator, as `mwl motion demonstrate`; the folder holds `recording.npz` and `demonstrator.yaml`."""
+class TeacherStage(ScheduledStage):
+    """Train a teacher, as `mwl motion train`."""
 
-    config: str
-    """YAML of the demonstrator."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Merged over the YAML, for example `{teacher: "${teacher_walk}"}`."""
+
+@dataclass(frozen=True)
+class DemonstrationsStage(ConfiguredStage):
+    """Record a demonstrator, as `mwl motion demonstrate`; the folder holds `recording.npz` and `demonstrator.yaml`."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mwl.core.errors import BadInput
 from mwl.core.ranges import Between0And1, Count
 from mwl.experts.cloning.batches import BatchedSteps
 from mwl.experts.guidance_state import GuidanceState
-from mwl.experts.hand_over import check_starts, hand_over_states
+from mwl.experts.hand_over import HandOverStarts, hand_over_states
 from mwl.experts.library import ExpertLibrary
 from mwl.robot.h1 import CONTROL_DT
 from mwl.selection.context import gate_context
@@ -32,7 +32,7 @@ _TAIL = round(0.5 / CONTROL_DT)  # steps whose mean reward is taken to go on
 
 
 @dataclass(frozen=True)
-class MonteCarloConfig:
+class MonteCarloConfig(HandOverStarts):
     """Who acts, and from where every expert is rolled out."""
 
     task: str
@@ -58,10 +58,6 @@ class MonteCarloConfig:
     restart_share: float = 0.5
     """Share of a later round's episodes that begin close to those of the roll-outs in the round before: what goes
     wrong there, and what does not quite, is seen more often."""
-    hand_over_from: list[str] | None = None
-    """Folders of experts from whose hand-over states those of the task go on."""
-    hand_over_share: float = 0.0
-    """Share of the episodes, of the first round too, that begin where one of them leaves the robot."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,8 +66,7 @@ class MonteCarloConfig:
                 "data.rollouts: rounds, every_epochs, states, stride and rollout_steps are at least 1, "
                 "episodes at least 2"
             )
-        shares = {"restart_share": self.restart_share, "hand_over_share": self.hand_over_share}
-        check_starts("data.rollouts", self.hand_over_from, **shares)
+        self.check_starts("data.rollouts", restart_share=self.restart_share)
         if self.rollout_steps > min(self.steps, self.horizon):
             raise BadInput(
                 f"data.rollouts: rollout_steps is {self.rollout_steps}; it must be no more than steps ({self.steps}) "

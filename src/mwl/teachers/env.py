@@ -22,6 +22,7 @@ from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Shift, Simulation
 from mwl.simulation.shift import LateObservations
 from mwl.simulation.task import SensorIndex
+from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
 from mwl.teachers.ground_heights import Ground, GroundConfig
 from mwl.teachers.rewards import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
@@ -97,7 +98,7 @@ class TrackingConfig:
     max_heading_error: ClassVar[float] = 1.2  # rad
 
 
-class TrackingEnv:
+class TrackingEnv(BaseTrainingEnv):
     """N robots that follow a gait cycle.
 
     Args:
@@ -116,29 +117,21 @@ class TrackingEnv:
         seed: int,
         shifts: Sequence[Shift] | None = None,
     ) -> None:
-        self.config, self.num_envs = config, simulation.num_envs
+        super().__init__(simulation, config.episode_steps, seed)
+        self.config = config
         self.preferred_speed = config.command.preferred_speed
         self.controller = GaitController(cycle, config.scale, self.num_envs, config.command.ramp_rate)
         self.action_size = self.controller.previous_action.shape[-1]
-        self._simulation, model = simulation, simulation.model
+        model = simulation.model
         self._feet = PointKinematics(model, FEET)
         self._actuators = ActuatorForces(model)
         self._com_velocity = SensorIndex(model).slices["com_velocity"]
-        self._generator = torch.Generator().manual_seed(seed)
         shifts = shifts or [Shift()] * self.num_envs
         self._motors = torch.tensor([[shift.motors] for shift in shifts])
         self._late = LateObservations(np.array([shift.delay_steps for shift in shifts]), model.nq + model.nv)
         self._ground = None if config.ground is None else Ground(model, config.ground)
-        self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._strip = torch.zeros(self.num_envs, dtype=torch.int64)
         self._speed_errors: list[Tensor] = []
-
-    def reset(self) -> Tensor:
-        """Begin every episode at a random age, lest they all end at once; returns the observation `[N, 68]`."""
-        everywhere = torch.ones(self.num_envs, dtype=torch.bool)
-        self._begin(everywhere)
-        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
-        return self.observe()
 
     def observe(self) -> Tensor:
         """Observation `[N, 68]` of the present state, or of the one that is known by now."""
@@ -169,7 +162,7 @@ class TrackingEnv:
         rotation = frames.rotation_matrix(qpos[:, 3:7])
         errors = self._errors(qpos, qvel, rotation, targets, action, action_change)
         terminated = self._fallen(qpos, rotation, errors.heading)
-        truncated = ~terminated & (self._age >= self.config.episode_steps)
+        truncated = self._truncated(terminated)
         reward = tracking_reward(errors, self.config.reward)
         self._speed_errors.append(errors.speed.abs().mean())
         self._begin(terminated | truncated)
@@ -193,9 +186,8 @@ class TrackingEnv:
             self.preferred_speed = min(self.preferred_speed + curriculum.step, curriculum.stop)
 
     def _state(self) -> tuple[Tensor, Tensor]:
-        qpos = torch.from_numpy(self._simulation.qpos).float()
-        qpos = above_soles(self._feet, qpos) if self._ground is not None else qpos
-        return qpos, torch.from_numpy(self._simulation.qvel).float()
+        qpos, qvel = super()._state()
+        return above_soles(self._feet, qpos) if self._ground is not None else qpos, qvel
 
     def _errors(
         self, qpos: Tensor, qvel: Tensor, rotation: Tensor, targets: Tensor, action: Tensor, action_change: Tensor
@@ -221,9 +213,6 @@ class TrackingEnv:
     def _fallen(self, qpos: Tensor, rotation: Tensor, heading_error: Tensor) -> Tensor:
         tilted = rotation[:, 2, 2] < GAIT.least_upright
         return (qpos[:, 2] < self.config.lowest_root) | tilted | (heading_error.abs() > self.config.max_heading_error)
-
-    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self._generator)
 
     def _draw_commands(self) -> Tensor:
         speed = self.preferred_speed if self.config.curriculum else None

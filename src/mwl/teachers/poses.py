@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import write_artifact
 from mwl.core.checkpoints import load_checkpoint, refuse_changed, save_checkpoint
 from mwl.core.errors import ConfigError, CorruptFile
 from mwl.core.terminal import tell
@@ -17,7 +17,7 @@ from mwl.robot.h1 import CONTROL_DT, RADIANS_PER_ACTION, ROBOT
 from mwl.simulation import get_task, make_env
 from mwl.simulation.embedded import EmbeddedWorld
 from mwl.simulation.task import Array
-from mwl.teachers.teacher import parse_config, plain
+from mwl.teachers.config import artifact_of, plain
 from mwl.training.cmaes import Evolution
 
 STAGE = "pose_teacher"
@@ -26,18 +26,24 @@ _SHORTEST = 0.06  # s
 _NOISE = 0.05  # rad of a joint target per unit of injected noise
 
 
-@dataclass(frozen=True)
-class PoseTeacherConfig:
-    """Which poses to begin the search with, and how long to search."""
+@dataclass(frozen=True, kw_only=True)
+class PosesConfig:
+    """Poses, and how fast they follow one another."""
 
-    name: str = "sit"
-    task: str = "h1-sit_simple"
     joints: tuple[str, ...] = ("hip_pitch", "knee", "ankle", "shoulder_pitch", "elbow")
     """Moved on both sides alike; the other joints stay as in the robot's default pose."""
     poses: tuple[tuple[float, ...], ...] = ()
-    """The first guess: targets in rad, a row per pose, a number per joint of `joints`."""
+    """Targets in rad, a row per pose, a number per joint of `joints`."""
     seconds: tuple[float, ...] = ()
-    """The first guess of how long each pose takes to be reached from the one before, s."""
+    """How long each pose takes to be reached from the one before, s."""
+
+
+@dataclass(frozen=True)
+class PoseTeacherConfig(PosesConfig):
+    """On what the poses are searched, which are the first guess, and how long."""
+
+    name: str = "sit"
+    task: str = "h1-sit_simple"
     step_size: ClassVar[float] = 0.4
     """First standard deviation of a target, rad."""
     generations: int = 60
@@ -213,21 +219,15 @@ class Poses:
         Raises:
             MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
         """
-        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            config = parse_config(
-                PoseTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "teacher checkpoint"
-            )
-            weights = {name: checkpoint["state_dict"][name].double().numpy() for name in ("poses", "seconds")}
+        with artifact_of(folder, STAGE) as held:
+            config = held.config(PoseTeacherConfig, STAGE)
+            weights = {name: held.checkpoint["state_dict"][name].double().numpy() for name in ("poses", "seconds")}
             shape = len(config.poses), len(config.joints)
             if weights["poses"].shape != shape or weights["seconds"].shape != shape[:1]:
                 raise CorruptFile(f"its poses are not {shape[0]} of {shape[1]} joints")
             if not all(np.isfinite(value).all() for value in weights.values()) or weights["seconds"].min() < _SHORTEST:
                 raise CorruptFile("its poses or times are out of range")
-            steps = int(manifest["provenance"]["env_steps"])
-            provenance = {**manifest["provenance"], "env_steps": steps, "training_env_steps": steps}
-            return cls(config, **weights, provenance=provenance)
+            return cls(config, **weights, provenance=held.provenance)
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew where `mask` `[N]` holds."""

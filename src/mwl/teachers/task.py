@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import write_artifact
 from mwl.core.checkpoints import load_module
 from mwl.core.errors import ConfigError
 from mwl.robot import frames
@@ -28,9 +28,11 @@ from mwl.robot.joint_mirror import mirror_joints
 from mwl.rollouts.pushes import push_at_random
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.task import Measurement, SensorIndex, Task
+from mwl.teachers.base_env import BaseTrainingEnv
+from mwl.teachers.config import PPOTeacherConfig, artifact_of, plain
 from mwl.teachers.gait import MAX_ACTION
-from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
-from mwl.teachers.teacher import acts_on, parse_config, plain
+from mwl.teachers.ppo import ActorCritic, PPOTrainer
+from mwl.teachers.teacher import acts_on
 
 STAGE = "task_teacher"
 JOINTS = len(JOINT_NAMES)
@@ -76,16 +78,13 @@ def _kind(joint: str) -> str:
 
 
 @dataclass(frozen=True)
-class TaskTeacherConfig:
+class TaskTeacherConfig(PPOTeacherConfig):
     """Which task, about which pose, how long trained."""
 
     name: str = "crawl"
     task: str = "h1-crawl"
     iterations: int = 2000
-    """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
-    seed: int = 0
     training: TaskTrainingConfig = field(default_factory=TaskTrainingConfig)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
 
     def __post_init__(self) -> None:
         task = get_task(self.task)
@@ -148,7 +147,7 @@ class TaskController:
         self.previous_action = (self.previous_action + change).clamp(-MAX_ACTION, MAX_ACTION)
 
 
-class TaskEnv:
+class TaskEnv(BaseTrainingEnv):
     """N robots on a task, written for PPO alone.
 
     Args:
@@ -159,21 +158,13 @@ class TaskEnv:
     """
 
     action_size = JOINTS
-    preferred_speed = 0.0  # there is no speed curriculum
 
     def __init__(self, simulation: Simulation, task: Task, config: TaskTrainingConfig, seed: int) -> None:
-        self.config, self.task, self.num_envs = config, task, simulation.num_envs
+        super().__init__(simulation, config.episode_steps, seed)
+        self.config, self.task = config, task
         self.controller = TaskController(config, self.num_envs)
-        self._simulation, self._index = simulation, SensorIndex(simulation.model)
-        self._generator = torch.Generator().manual_seed(seed)
-        self._age = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._index = SensorIndex(simulation.model)
         self._returns: list[Tensor] = []
-
-    def reset(self) -> Tensor:
-        """Begin every episode at a random age, lest they all end at once; returns the observation `[N, O]`."""
-        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
-        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
-        return self.observe()
 
     def observe(self) -> Tensor:
         """Observation `[N, O]` of the present state."""
@@ -200,7 +191,7 @@ class TaskEnv:
         reward = reward - self.config.aside * torch.from_numpy(physics.qpos[:, 1]).float().abs()
         low = physics.qpos[:, 2] < self.config.lowest_root
         terminated = torch.from_numpy(self.task.terminated(measured) | physics.unstable | low)
-        truncated = ~terminated & (self._age >= self.config.episode_steps)
+        truncated = self._truncated(terminated)
         self._begin(terminated | truncated)
         return observation, reward, terminated, truncated
 
@@ -209,12 +200,6 @@ class TaskEnv:
         reward = torch.stack(self._returns).mean().item()
         self._returns = []
         return {"task_reward": reward}
-
-    def _state(self) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self._simulation.qpos).float(), torch.from_numpy(self._simulation.qvel).float()
-
-    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self._generator)
 
     def _begin(self, mask: Tensor) -> None:
         """Start new episodes where `mask` `[N]` holds."""
@@ -310,15 +295,10 @@ class TaskPolicy:
         Raises:
             MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
         """
-        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            config = parse_config(TaskTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "checkpoint")
+        with artifact_of(folder, STAGE) as held:
+            config = held.config(TaskTeacherConfig, STAGE)
             made = lambda: ActorCritic(OBSERVATION_SIZE, JOINTS, config.ppo)  # noqa: E731
-            agent = load_module(made, checkpoint["state_dict"], "teacher")
-            steps = int(manifest["provenance"]["env_steps"])
-            provenance = {**manifest["provenance"], "env_steps": steps, "training_env_steps": steps}
-            return cls(config, agent, provenance)
+            return cls(config, load_module(made, held.checkpoint["state_dict"], "teacher"), held.provenance)
 
     def reset(self, observation: Tensor, mask: Tensor | None = None) -> None:
         """Begin anew from observations `[N, O]` where `mask` `[N]` holds."""

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import jsonargparse
 import torch
 from torch import Tensor
 
-from mwl._renamed import parser_mode
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import read_checkpoint, read_manifest, write_artifact
 from mwl.core.checkpoints import load_module
 from mwl.core.errors import ConfigError
 from mwl.mocap.gait_cycle import GaitCycle
@@ -28,14 +26,13 @@ from mwl.robot.h1 import (
 from mwl.robot.kinematics import FEET, PointKinematics, above_soles
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.shift import draw_shifts
+from mwl.teachers.config import PPOTeacherConfig, artifact_of, parse_config, plain
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
 from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.teachers.ground_heights import SEEN, Ground
-from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
-from mwl.training.constants import without_constants
+from mwl.teachers.ppo import ActorCritic, PPOTrainer
 
 STAGE = "teacher"
-Config = TypeVar("Config")
 FAST_TIMESTEP = 0.004  # s; half the benchmark's resolution, and the policies transfer without loss
 FAST_FRAME_SKIP = 5
 HEADING_MEMORY = 0.95  # share of its heading error that a robot under changing commands keeps per control step
@@ -51,7 +48,7 @@ class Starter:
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(PPOTeacherConfig):
     """A tracking teacher: which gait, how rewarded, how long trained."""
 
     name: str = "walk"
@@ -59,30 +56,12 @@ class TeacherConfig:
     """The task on which it also acts by itself, as an agent that is told its preferred speed; None: it is cloned."""
     cycle: str = "data/motion/walk.json"
     iterations: int = 620
-    """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
     exact_iterations: int = 0
     """The last of them on the benchmark's own contacts and physics step instead of the fast ones: for gaits that the
     difference topples."""
     start_from: str | None = None
     """Artifact of a teacher whose networks this one begins with; its steps are counted along."""
-    seed: int = 0
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-
-
-def parse_config(kind: type[Config], key: str, content: dict[str, Any], where: str) -> Config:
-    """A configuration dataclass from plain values, as a YAML or a checkpoint holds them under `key`.
-
-    Raises:
-        ConfigError: `where` has an entry that the configuration doesn't know.
-    """
-    content = {**content, key: without_constants(kind, content.get(key, {}), where)}
-    parser = jsonargparse.ArgumentParser(exit_on_error=False, parser_mode=parser_mode())
-    parser.add_class_arguments(kind, key)
-    try:
-        return getattr(parser.instantiate_classes(parser.parse_object(content)), key)
-    except (jsonargparse.ArgumentError, OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def train_teacher(
@@ -177,12 +156,6 @@ def _ancestry(config: TeacherConfig) -> dict[str, Any]:
     return {"started_from": config.start_from, "started_with_env_steps": steps}
 
 
-def plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
 class TrackingPolicy:
     """A tracking teacher on the benchmark's own tasks: a demonstrator with a gait clock.
 
@@ -240,11 +213,7 @@ class TrackingPolicy:
     @classmethod
     def load(cls, folder: Path | str, command: Tensor | None = None, **options: Any) -> "TrackingPolicy":
         """Load a teacher's artifact; `options` are the other arguments by name."""
-        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            steps = int(manifest["provenance"]["env_steps"])
-            provenance = {**manifest["provenance"], "env_steps": steps, "training_env_steps": steps}
+        with artifact_of(folder, STAGE) as (checkpoint, provenance):
             parts = checkpoint["hyper_parameters"], checkpoint["state_dict"]
             return cls.from_parts(*parts, provenance, command, **options)
 

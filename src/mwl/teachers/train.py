@@ -13,11 +13,12 @@ from mwl.teachers import poses, task
 from mwl.teachers.acting import board, seat
 from mwl.teachers.acting.board import BoardTeacherConfig, compose_board_teacher
 from mwl.teachers.acting.seat import SeatTeacherConfig, compose_seat_teacher
+from mwl.teachers.config import parse_config, plain
 from mwl.teachers.door import teacher as at_door
 from mwl.teachers.door.teacher import DoorTeacherConfig, train_door_teacher
 from mwl.teachers.poses import PoseTeacherConfig, train_pose_teacher
 from mwl.teachers.task import TaskTeacherConfig, train_task_teacher
-from mwl.teachers.teacher import STAGE, TeacherConfig, parse_config, plain, train_teacher
+from mwl.teachers.teacher import STAGE, TeacherConfig, train_teacher
 from mwl.training.schedule import parts, read_part, split
 from mwl.training.stage_files import read_yaml
 

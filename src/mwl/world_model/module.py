@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import lightning.pytorch as pl
 import torch
@@ -46,8 +46,10 @@ class WorldModelModule(pl.LightningModule):
         learning: losses and optimisers.
         planner: planning budget.
         guidance: where the experts guide.
-        diagnostics: folder for the batch that made a loss non-finite.
     """
+
+    diagnostics: ClassVar[str] = "runs/diagnostics"
+    """Folder for the batch that made a loss non-finite."""
 
     def __init__(
         self,
@@ -55,7 +57,6 @@ class WorldModelModule(pl.LightningModule):
         learning: LearningConfig = _LEARNING,
         planner: PlannerConfig = _PLANNER,
         guidance: GuidanceConfig = _GUIDANCE,
-        diagnostics: str = "runs/diagnostics",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -68,7 +69,6 @@ class WorldModelModule(pl.LightningModule):
         )
         self.automatic_optimization = False
         self.network, self.learning, self.planning, self.guiding = network, learning, planner, guidance
-        self.diagnostics = diagnostics
         self.scale = RunningScale()
         self.model: WorldModel | None = None
         self.tuned: Tuned | None = None

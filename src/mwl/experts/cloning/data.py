@@ -1,7 +1,7 @@
 """Demonstrations as training data of one expert: features and labels, split into training and validation episodes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -26,12 +26,13 @@ class DemonstrationData(BatchedSteps):
         batch_size: steps per batch.
         batches_per_epoch: an epoch is this many random batches.
         validation_share: share of the episodes, the last ones, kept for validation.
-        memmap: folder in which the steps are memory-mapped; None keeps them in memory.
         mirror: train on every step's mirror image as well; only for a skill without sides.
         dagger: let a live demonstrator label what the student itself runs into; None trains on the files alone.
         sequence: steps of one episode in a row through which an expert with memory is trained; a batch holds
             batch_size / sequence such sequences.
     """
+
+    memmap: ClassVar[None] = None  # recordings fit into memory; files that name it still load
 
     def __init__(
         self,
@@ -39,7 +40,6 @@ class DemonstrationData(BatchedSteps):
         batch_size: Count = 256,
         batches_per_epoch: Count = 500,
         validation_share: ShareBelowOne = 0.1,
-        memmap: str | None = None,
         mirror: bool = False,
         dagger: DaggerConfig | None = None,
         sequence: Count = 32,
@@ -53,7 +53,7 @@ class DemonstrationData(BatchedSteps):
         self.files = [Path(file) for file in files]
         self.sequence, self._in_sequences = sequence, False
         self.validation_share = validation_share
-        self.memmap, self.mirror = memmap, mirror
+        self.mirror = mirror
         self.dagger = Dagger(dagger, mirror) if dagger is not None else None
         self.manifests: list[dict[str, Any]] = []
 
@@ -69,8 +69,7 @@ class DemonstrationData(BatchedSteps):
             raise BadInput(f"data.sequence is {self.sequence}; it must lie in [1, batch_size = {self.batch_size}]")
         self.manifests = []
         parts = [self._read(file, spec) for file in self.files]
-        train: TensorDict = torch.cat([train for train, _ in parts])
-        self.train = train if self.memmap is None else train.memmap(self.memmap)
+        self.train = torch.cat([train for train, _ in parts])
         self.validation = torch.cat([validation for _, validation in parts])
 
     def _read(self, file: Path, spec: ExpertSpec) -> tuple[TensorDict, TensorDict]:

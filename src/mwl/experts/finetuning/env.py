@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mwl.core.errors import BadInput
-from mwl.experts.hand_over import check_starts
+from mwl.experts.hand_over import HandOverStarts
 from mwl.experts.spec import ExpertSpec
 from mwl.robot import frames
 from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
@@ -25,6 +25,7 @@ from mwl.rollouts.reset_states import ReachedStates, StatesBeforeFalls
 from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.embedded import RESET_NOISE
 from mwl.simulation.task import Measurement, SensorIndex, Task
+from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.door.geometry import DoorGeometry
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP
@@ -34,7 +35,7 @@ KEPT_SHARE = 0.02  # of the states that are reached
 
 
 @dataclass(frozen=True)
-class FineTuningConfig:
+class FineTuningConfig(HandOverStarts):
     """How episodes begin and end, and what is charged besides the task's reward."""
 
     episode_steps: int = 500
@@ -42,10 +43,6 @@ class FineTuningConfig:
     """Share of the episodes that begin as the benchmark's do; the others in states reached before."""
     fall_share: float = 0.0
     """Share that begins in states shortly before a fall."""
-    hand_over_share: float = 0.0
-    """Share that begins in hand-over states: where one of the experts in `hand_over_from` leaves a robot."""
-    hand_over_from: list[str] | None = None
-    """Folders of those experts."""
     push_std: float = 0.1  # m/s in x and y
     push_interval: float = 4.0  # s
     lowest_root: ClassVar[float] = AT_WORK.lowest_root  # m; lower is a fall
@@ -64,8 +61,7 @@ class FineTuningConfig:
                 f"fine-tuning: episode_steps is {self.episode_steps}, start_share {self.start_share}; needed are at "
                 "least 1 step, and a share in (0, 1]"
             )
-        shares = {name: getattr(self, name) for name in ("start_share", "fall_share", "hand_over_share")}
-        check_starts("fine-tuning", self.hand_over_from, **shares)
+        self.check_starts("fine-tuning", start_share=self.start_share, fall_share=self.fall_share)
 
 
 def fine_tunable_task(name: str) -> Task:
@@ -80,7 +76,7 @@ def fine_tunable_task(name: str) -> Task:
     return task
 
 
-class FineTuningEnv:
+class FineTuningEnv(BaseTrainingEnv):
     """N robots on which an expert goes on learning its task.
 
     An action is a joint target in standard deviations about the mean, both of the expert's training data, as its
@@ -96,8 +92,6 @@ class FineTuningEnv:
         hand_over_states: `[S, W]` states in which other experts leave a robot; None for none.
     """
 
-    preferred_speed = 0.0  # there is no curriculum
-
     def __init__(
         self,
         spec: ExpertSpec,
@@ -109,21 +103,19 @@ class FineTuningEnv:
         num_threads: int | None = None,
         hand_over_states: Tensor | None = None,
     ) -> None:
-        self.config, self.num_envs, self.action_size = config, num_envs, spec.action_size
+        self.config, self.action_size = config, spec.action_size
         self._spec, self._task = spec, fine_tunable_task(spec.task)
         if config.door is not None and "door_qpos" not in self._task.layout.slices:
             raise BadInput(
                 f"fine-tuning: {spec.task} shows no door, so it has no reward like that of the door's teachers"
             )
         model = build_model(self._task, "full", FAST_TIMESTEP)
-        self._simulation = Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads)
+        super().__init__(Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads), config.episode_steps, seed)
         self._geometry = DoorGeometry(model)
         self._index = SensorIndex(model)
-        self._generator = torch.Generator().manual_seed(seed)
         self._action_mean, self._action_std = action_mean.clone(), action_std.clone()
         self._radians = torch.as_tensor(RADIANS_PER_ACTION).float()
         self._previous = torch.zeros(num_envs, self.action_size)
-        self._age = torch.zeros(num_envs, dtype=torch.int64)
         self._from_start = torch.ones(num_envs, dtype=torch.bool)
         self._from_hand_over = torch.zeros(num_envs, dtype=torch.bool)
         self._hand_over_states = hand_over_states
@@ -133,12 +125,6 @@ class FineTuningEnv:
         self._metrics = {"return": 0.0, "fallen": 0.0}
         if hand_over_states is not None:
             self._metrics["fallen_after_hand_over"] = 0.0
-
-    def reset(self) -> Tensor:
-        """Begin every episode at a random age, lest they all end at once; returns the features `[N, F]`."""
-        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
-        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
-        return self.observe()
 
     def observe(self) -> Tensor:
         """Features `[N, F]` of the present state."""
@@ -153,7 +139,7 @@ class FineTuningEnv:
         """States `[count, W]` in which the benchmark's episodes begin."""
         model = self._simulation.model
         standing = torch.from_numpy(np.concatenate([QPOS0, self._task.object_qpos0]))
-        qpos = standing + RESET_NOISE * (2 * self._uniform(count, model.nq).double() - 1)
+        qpos = standing + RESET_NOISE * (2 * self._uniform(0, 1, count, model.nq).double() - 1)
         return torch.cat([qpos, torch.zeros(count, model.nv, dtype=torch.float64)], dim=-1)
 
     def begin_in(self, states: Tensor) -> Tensor:
@@ -181,7 +167,7 @@ class FineTuningEnv:
         upright = frames.rotation_matrix(root[:, 3:7])[:, 2, 2]
         terminated = (root[:, 2] < config.lowest_root) | (upright < AT_WORK.least_upright)
         terminated = terminated | torch.from_numpy(self._task.terminated(measured) | self._simulation.unstable)
-        truncated = ~terminated & (self._age >= config.episode_steps)
+        truncated = self._truncated(terminated)
         shaped = task_reward if config.door is None else self._door_reward(measured)
         reward = shaped - config.fall_cost * terminated.float()
         reward = reward - config.action_rate * change.square().mean(dim=-1)
@@ -233,12 +219,9 @@ class FineTuningEnv:
         states = door_states(self._geometry.measure(qpos), qpos, qvel, on_its_feet, free, free)
         return DOOR_UNIT * door_reward(states, self.config.door)
 
-    def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._generator)
-
     def _keep(self, states: Tensor, shaped: Tensor, fit: Tensor) -> None:
         """Put a few of the present states `[N, W]` aside, where they are `fit` `[N]`."""
-        chosen = torch.nonzero(fit & (self._uniform(self.num_envs) < KEPT_SHARE)).squeeze(-1)
+        chosen = torch.nonzero(fit & (self._uniform(0, 1, self.num_envs) < KEPT_SHARE)).squeeze(-1)
         if len(chosen):
             self.reached_states.add(states[chosen], shaped[chosen])
 
@@ -247,7 +230,7 @@ class FineTuningEnv:
         if not mask.any():
             return
         config, states = self.config, self.starts(self.num_envs)
-        drawn = self._uniform(self.num_envs)
+        drawn = self._uniform(0, 1, self.num_envs)
         first, from_hand_over = torch.ones_like(mask), torch.zeros_like(mask)
         reached = self.reached_states.draw(self.num_envs)
         if reached is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mwl.core.errors import BadInput
-from mwl.core.ranges import Count, Positive, Whole
+from mwl.core.ranges import Count, Whole
 from mwl.experts.finetuning.env import FineTuningEnv
 from mwl.experts.finetuning.module import FineTuningStage
 from mwl.experts.network import PolicyNetwork
@@ -35,13 +35,13 @@ class PostureConfig:
     """First standard deviation of the shifts, rad."""
     reward_range: tuple[float, float] = (0.45, 0.6)
     """Reward of a step from which on, and from which in full, targets are shifted."""
-    first_rounds: Whole = 2
+    first_rounds: ClassVar[int] = 2
     """Rounds in which the expert acts as it is, to reach states with reward."""
     learning_rounds: Whole = 20
     """The last rounds, in which its network learns the shift."""
     epochs: ClassVar[int] = 4  # of a round, as of the teachers' PPO
-    batch_size: Count = 1024
-    learning_rate: Positive = 3e-4
+    batch_size: ClassVar[int] = 1024
+    learning_rate: ClassVar[float] = 3e-4  # falls to none over the learning rounds
 
     def __post_init__(self) -> None:
         low, high = self.reward_range

@@ -1,12 +1,21 @@
-"""What teachers that act by themselves share: one task, whose observations they read, and where episodes begin."""
+"""What teachers that act by themselves share: what they cost, one task, and where episodes begin."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mwl.core.errors import SpecMismatch
 from mwl.simulation import get_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedConfig:
+    """Figures that searches found."""
+
+    searches: dict[str, int] = field(default_factory=dict)
+    """Environment steps of these searches, by name."""
 
 
 class ActingTeacher(ABC):

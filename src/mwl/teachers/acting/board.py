@@ -4,7 +4,7 @@ It is computed, not trained. The board's rolling is part of the linearised motio
 contacts, so the robot leans and tilts the board as one.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from math import cos, isfinite, sin
 from pathlib import Path
 
@@ -15,14 +15,14 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import write_artifact
 from mwl.core.errors import ConfigError, CorruptFile
 from mwl.robot.h1 import H1, ROBOT, SOLE_HEIGHT
 from mwl.robot.model import build_model
 from mwl.simulation.task import Array
 from mwl.simulation.tasks import TASKS
-from mwl.teachers.acting.base import ActingTeacher
-from mwl.teachers.teacher import parse_config, plain
+from mwl.teachers.acting.base import ActingTeacher, SearchedConfig
+from mwl.teachers.config import artifact_of, plain
 
 STAGE = "board_teacher"
 _TASK = TASKS["h1-balance_simple"]
@@ -34,7 +34,7 @@ _NUDGE = 1e-4  # of a state, for finite differences
 
 
 @dataclass(frozen=True)
-class BoardTeacherConfig:
+class BoardTeacherConfig(SearchedConfig):
     """Pose on the board, and what deviating from it costs."""
 
     name: str = "balance_simple"
@@ -52,8 +52,6 @@ class BoardTeacherConfig:
     """Cost of velocities as a share of that of positions, s²; every joint's counts 1."""
     effort: float = 5.5
     """Cost of servo targets, per rad²."""
-    searches: dict[str, int] = field(default_factory=dict)
-    """Environment steps of the searches that found these figures, by name."""
 
     def __post_init__(self) -> None:
         costs = (self.com, self.board, self.joint, self.velocity, self.effort)
@@ -204,11 +202,9 @@ class BoardTeacher(ActingTeacher):
         Raises:
             MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
         """
-        read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            parse_config(BoardTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "checkpoint")
-            weights = {name: checkpoint["state_dict"][name].double().numpy() for name in ("qpos", "ctrl", "gain")}
+        with artifact_of(folder, STAGE) as held:
+            held.config(BoardTeacherConfig, STAGE)
+            weights = {name: held.checkpoint["state_dict"][name].double().numpy() for name in ("qpos", "ctrl", "gain")}
             teacher = cls(**weights)
             model = teacher._model
             sizes = {"qpos": (model.nq,), "ctrl": (model.nu,), "gain": (model.nu, 2 * model.nv)}

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import read_checkpoint, write_artifact
 from mwl.core.errors import ConfigError
 from mwl.robot import frames
 from mwl.robot.h1 import JOINT_NAMES, RADIANS_PER_ACTION, ROBOT
 from mwl.simulation import get_task
-from mwl.teachers.acting.base import ActingTeacher
-from mwl.teachers.poses import Poses, PoseTeacherConfig
-from mwl.teachers.teacher import TrackingPolicy, parse_config, plain
+from mwl.teachers.acting.base import ActingTeacher, SearchedConfig
+from mwl.teachers.config import artifact_of, plain
+from mwl.teachers.poses import Poses, PosesConfig, PoseTeacherConfig
+from mwl.teachers.teacher import TrackingPolicy
 
 STAGE = "seat_teacher"
 TASK = "h1-sit_hard"
@@ -58,20 +59,13 @@ class SteeringConfig:
 
 
 @dataclass(frozen=True)
-class SeatTeacherConfig:
+class SeatTeacherConfig(PosesConfig, SearchedConfig):
     """Who walks, how it is steered, and the poses in which it sits down."""
 
     name: str = "sit_hard"
     walker: str = "data/teachers/walk"
     """Artifact of a commanded walking teacher."""
     steering: SteeringConfig = field(default_factory=SteeringConfig)
-    joints: tuple[str, ...] = ("hip_pitch", "knee", "ankle", "shoulder_pitch", "elbow")
-    poses: tuple[tuple[float, ...], ...] = ()
-    """As of a teacher of poses: targets in rad, a row per pose."""
-    seconds: tuple[float, ...] = ()
-    """How long each pose takes to be reached from the one before, s."""
-    searches: dict[str, int] = field(default_factory=dict)
-    """Environment steps of the searches that found these figures, by name."""
 
     def __post_init__(self) -> None:
         self.sitting()
@@ -80,7 +74,7 @@ class SeatTeacherConfig:
 
     def sitting(self) -> PoseTeacherConfig:
         """The poses as of a teacher of their own."""
-        return PoseTeacherConfig(self.name, TASK, self.joints, self.poses, self.seconds)
+        return PoseTeacherConfig(name=self.name, task=TASK, joints=self.joints, poses=self.poses, seconds=self.seconds)
 
 
 def compose_seat_teacher(config: SeatTeacherConfig, out: Path | str) -> Path:
@@ -137,11 +131,9 @@ class SeatTeacher(ActingTeacher):
         Raises:
             MissingFile, CorruptFile, SpecMismatch: see `mwl.core.artifact.read_manifest`.
         """
-        read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            config = parse_config(SeatTeacherConfig, STAGE, {STAGE: checkpoint["hyper_parameters"]}, "checkpoint")
-            return cls(config, TrackingPolicy.from_parts(checkpoint["walker"], checkpoint["state_dict"], {}))
+        with artifact_of(folder, STAGE) as held:
+            walker = TrackingPolicy.from_parts(held.checkpoint["walker"], held.checkpoint["state_dict"], {})
+            return cls(held.config(SeatTeacherConfig, STAGE), walker)
 
     def _act(self, observation: Tensor, begins: Tensor) -> Tensor:
         robot, velocity = observation[:, LAYOUT.slices["robot_qpos"]], observation[:, LAYOUT.slices["robot_qvel"]]

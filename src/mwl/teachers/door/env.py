@@ -16,6 +16,7 @@ from mwl.rollouts.falls import AT_WORK
 from mwl.rollouts.pushes import push_at_random
 from mwl.rollouts.reset_states import LEVELS, ReachedStates
 from mwl.simulation import Simulation
+from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.teachers.door.geometry import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
@@ -47,7 +48,7 @@ def progress(hinge: Tensor, hatch: Tensor) -> Tensor:
     return torch.where(hinge < 0.05, shut, opened) / LEVELS
 
 
-class DoorEnv:
+class DoorEnv(BaseTrainingEnv):
     """N robots at the door.
 
     Args:
@@ -58,26 +59,17 @@ class DoorEnv:
     """
 
     action_size = ACTION_SIZE
-    preferred_speed = 0.0  # there is no speed curriculum
 
     def __init__(self, simulation: Simulation, walker: TrackingPolicy, config: DoorConfig, seed: int) -> None:
-        self.config, self.num_envs = config, simulation.num_envs
+        super().__init__(simulation, config.episode_steps, seed)
+        self.config = config
         self.controller = DoorController(simulation.model, walker, config.scale, self.num_envs)
-        self._simulation = simulation
-        self._generator = torch.Generator().manual_seed(seed)
-        self._age = torch.zeros(self.num_envs, dtype=torch.int64)
         self._from_benchmark = torch.ones(self.num_envs, dtype=torch.bool)
         self._earned = torch.ones(self.num_envs, dtype=torch.bool)  # the leaf was not open to begin with
         self._furthest, self._turned = torch.zeros(self.num_envs), torch.zeros(self.num_envs)
         width = simulation.model.nq + simulation.model.nv + self.controller.memory().shape[-1]
         self._reached_states = ReachedStates(width, self._generator, slots=128, fewest=1, dtype=torch.float32)
         self._metrics = {"turned": 0.0, "opened": 0.0, "past_ratchet": 0.0, "wide_open": 0.0}
-
-    def reset(self) -> Tensor:
-        """Begin every episode at a random age, lest they all end at once; returns the observation `[N, O]`."""
-        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
-        self._age = torch.randint(0, self.config.episode_steps, (self.num_envs,), generator=self._generator)
-        return self.observe()
 
     def observe(self) -> Tensor:
         """Observation `[N, O]` of the present state."""
@@ -102,7 +94,7 @@ class DoorEnv:
         upright = rotation[:, 2, 2]
         terminated = (qpos[:, 2] < self.config.lowest_root) | (upright < AT_WORK.least_upright)
         terminated = terminated | torch.from_numpy(self._simulation.unstable)
-        truncated = ~terminated & (self._age >= self.config.episode_steps)
+        truncated = self._truncated(terminated)
         states = door_states(self.controller.measure(qpos), qpos, qvel, terminated, action, change)
         reward = door_reward(states, self.config.reward)
         self._furthest = torch.maximum(self._furthest, qpos[:, 26])
@@ -114,12 +106,6 @@ class DoorEnv:
     def end_iteration(self, iteration: int, mean_length: float) -> dict[str, float]:
         """How far the doors of episodes from the benchmark's start were opened lately."""
         return dict(self._metrics)
-
-    def _state(self) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self._simulation.qpos).float(), torch.from_numpy(self._simulation.qvel).float()
-
-    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self._generator)
 
     def _keep(self, qpos: Tensor, qvel: Tensor, unfit: Tensor) -> None:
         """Put a few of the present states aside."""

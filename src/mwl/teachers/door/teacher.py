@@ -8,22 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mwl.core.artifact import checkpoint_of, read_checkpoint, read_manifest, write_artifact
+from mwl.core.artifact import write_artifact
 from mwl.core.checkpoints import load_module
 from mwl.robot import frames
 from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT, Contacts, action_to_ctrl, ctrl_to_action
 from mwl.simulation import Simulation, build_model, get_task
+from mwl.teachers.config import PPOTeacherConfig, artifact_of, parse_config, plain
 from mwl.teachers.door.controller import ACTION_SIZE, DoorController
 from mwl.teachers.door.env import DoorConfig, DoorEnv
 from mwl.teachers.gait import MAX_ACTION
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
-from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy, parse_config, plain
+from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
 
 STAGE = "door_teacher"
 
 
 @dataclass(frozen=True)
-class DoorTeacherConfig:
+class DoorTeacherConfig(PPOTeacherConfig):
     """A teacher at the door: who walks, how rewarded, how long trained."""
 
     name: str = "handle_pull"
@@ -32,10 +33,8 @@ class DoorTeacherConfig:
     start_from: str | None = None
     """Artifact of a teacher at the door to train on from, with the walker that it has."""
     iterations: int = 1200
-    """Of `ppo.num_envs * ppo.rollout_steps` environment steps each."""
     contacts: Contacts = "arms"
     """Contact shapes of the robot in training; `full` are the benchmark's, at half the speed."""
-    seed: int = 0
     door: DoorConfig = field(default_factory=DoorConfig)
     ppo: PPOConfig = field(default_factory=lambda: PPOConfig(discount=0.985, entropy=0.001, hidden=(256, 256)))
 
@@ -115,10 +114,8 @@ class HandlePull:
     @classmethod
     def load(cls, folder: Path | str) -> "HandlePull":
         """Load an artifact that `train_door_teacher` wrote."""
-        manifest = read_manifest(folder, stage=STAGE, robot=ROBOT)
-        with checkpoint_of("a teacher", folder):
-            checkpoint = read_checkpoint(folder)
-            parts, provenance = checkpoint["hyper_parameters"], manifest["provenance"]
+        with artifact_of(folder, STAGE) as (checkpoint, provenance):
+            parts = checkpoint["hyper_parameters"]
             config = parse_config(DoorTeacherConfig, STAGE, {STAGE: parts["teacher"]}, "teacher checkpoint")
             walker_weights = _part(checkpoint["state_dict"], "walker.")
             walker = TrackingPolicy.from_parts(parts["walker"], walker_weights, provenance["walker"])
