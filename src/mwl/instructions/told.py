@@ -15,6 +15,7 @@ from mwl.semantics.shipped import skill_folders
 from mwl.skills.commands import Command, command_of
 
 LEAST = {"stairs": 0.9}  # m/s; of 24 robots 2 fall at it, 0 at 1.3, 9 at 0.7 and 17 at 0.5
+GREATEST = {"stairs": 1.5, "slope": 1.5}  # m/s; none of the 24 fell at it, and a greater one was not measured
 CIRCLE = 1.2  # m, radius of a circle of which the words do not say the size
 USUAL = 0.8  # share of the greatest speed that is usual where the manifest's default command says nothing
 ALONE = (
@@ -95,7 +96,7 @@ def told(skill: str, parameters: Parameters, manifest: Manifest, before: Told | 
 
 def _walking(skill: str, parameters: Parameters, command: Command, default: list[float], before: Told | None) -> Told:
     axis, sign = _WAYS[parameters.direction or "forwards"]
-    most = command.high[axis] if sign > 0 else -command.low[axis]
+    most = min(command.high[axis] if sign > 0 else -command.low[axis], GREATEST.get(parameters.ground, math.inf))
     usual = float(default[axis]) * sign
     usual = usual if usual > 0 else USUAL * most
     turning = min(command.high[2], -command.low[2])
@@ -109,6 +110,7 @@ def _walking(skill: str, parameters: Parameters, command: Command, default: list
     elif parameters.pace is not None:
         speed = min(parameters.pace * usual, most)
     said = f"{parameters.direction} " if parameters.direction else ""
+    said += f"on {parameters.ground} " if parameters.ground in GREATEST else ""
     if speed > most + 1e-6:
         raise _refused(skill, f"{said}at most {most:g} m/s, not {speed:.3g}")
     if parameters.arc and parameters.angle is not None:
