@@ -60,6 +60,29 @@ def test_new_words_take_over_at_once_and_refused_ones_change_nothing(session: Se
     assert status.refused == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [
+        ("crawl through the tunnel", "h1-crawl"),
+        ("jump over the hurdles", "h1-hurdle"),
+        ("walk through the maze", "h1-maze"),
+        ("walk between the poles", "h1-pole"),
+        ("balance on the board", "h1-balance_simple"),
+        ("sit down", "h1-sit_hard"),
+    ],
+)
+def test_what_it_has_no_agent_for_is_refused_with_the_command_that_does_it(
+    session: Session, text: str, task: str
+) -> None:
+    does = f'`mwl play "{text}"`'
+    assert session.tell(text).endswith(f"in h1-walk; {does} carries it out in {task}")
+    assert session.status().refused
+    if task in session.tasks:  # and in the scene that has what it needs
+        session.enter(task)
+        assert does in session.tell(text)
+        assert not session.status().instruction
+
+
 def test_a_push_moves_it_and_a_load_changes_the_body_where_it_is(session: Session) -> None:
     live(session, 0.5)
     before = session.env.state[1][0, :2].numpy()

@@ -1,5 +1,6 @@
 """Lets the agents of the skills act by the weights that a director gives, told what the words say."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -127,5 +128,7 @@ class InstructedAgent:
 def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:
     """What to tell the user whose instruction asks for a skill that nobody carries out."""
     known = ", ".join(sorted(agents))
-    own = f"; `mwl play` has {COMMANDED[skill][0]} for it, in a world of its own" if skill in COMMANDED else ""
+    own = ""
+    if skill in COMMANDED:
+        own = f"; `mwl play {json.dumps(clause[:80], ensure_ascii=False)}` has {COMMANDED[skill][0]} for it"
     return f"{clause!r} asks for {skill!r}, for which no agent was given (given: {known}){own}"

@@ -1,5 +1,6 @@
 """Arranges a plan for those who carry it out: what has to go before a step so that its skill can begin."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -122,8 +123,9 @@ def check_ground(plan: list[Clause], task: str) -> None:
     """
     for clause in plan:
         if (ground := ground_of(clause)) and task != WORLDS[ground]:
-            there = f"{clause.text[:80]!r}: no {ground} in {task}; {WORLDS[ground]} has what it learned on"
-            raise NoSkillFits(there, [heaviest(clause)])
+            text = clause.text[:80]
+            there = f"`mwl play {json.dumps(text, ensure_ascii=False)}` carries it out in {WORLDS[ground]}"
+            raise NoSkillFits(f"{text!r}: no {ground} in {task}; {there}", [heaviest(clause)])
 
 
 def check_order(plan: list[Clause]) -> None:
