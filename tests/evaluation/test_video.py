@@ -1,9 +1,11 @@
 """Films: readable, of the promised length, and only there when complete."""
 
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
+import pytest
 import torch
 
 from mwl import make_env
@@ -31,6 +33,25 @@ def test_film_has_one_frame_per_so_many_steps(tmp_path: Path) -> None:
         assert film.get_meta_data()["fps"] == 10.0
         assert len([frame for frame in film]) == 4  # noqa: C416  # a reader of film has no length
     assert not list(tmp_path.glob(".*")), "no scratch file is left"
+
+
+def test_a_film_is_taken_by_the_camera_that_shows_the_whole_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {}
+    for name in ("h1-stand", "h1-door"):
+        env = make_env(name, 1)
+        env.reset()
+        plain = env.render
+
+        def render(task: str = name, plain: Any = plain, **asked: Any) -> Any:
+            taken[task] = asked["camera"]
+            return plain(**asked)
+
+        monkeypatch.setattr(env, "render", render)
+        with Recorder(tmp_path / f"{name}.mp4", size=(160, 120)) as recorder:
+            recorder(0, env, Still())
+    assert taken == {"h1-stand": None, "h1-door": "both_sides"}
 
 
 def test_annotation_changes_only_the_top() -> None:

@@ -52,3 +52,33 @@ def test_the_hatch_weighs_nothing_and_its_spring_holds_it_closed() -> None:
     assert np.abs(data.qpos[HINGE:]).max() < 5e-3
     assert model.body("door").mass[0] == pytest.approx(159.6672, abs=1e-3)
     assert model.body("door_hatch").mass[0] == pytest.approx(2.161416, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("place", "hinge", "seen"),
+    [
+        ((0.0, 0.0), 0.0, "handle_inside"),
+        ((0.54, 0.2), 1.0, "pelvis"),  # between the leaf and the doorway
+        ((1.45, 0.37), 0.28, "pelvis"),  # beyond the frame, where "walk through" ends
+    ],
+)
+def test_films_are_taken_from_where_handle_and_end_are_in_view(
+    place: tuple[float, float], hinge: float, seen: str
+) -> None:
+    task = get_task("h1-door")
+    model = build_model(task, visual=True)
+    data = mujoco.MjData(model)
+    data.qpos[:] = [*QPOS0, hinge, 0.0]
+    data.qpos[:2] = place
+    mujoco.mj_forward(model, data)
+    camera = model.camera(task.film_camera)
+    goal = data.geom(seen).xpos if seen.startswith("handle") else data.body(seen).xpos
+    groups = np.array([1, 1, 1, 0, 0, 0], dtype=np.uint8)  # what is drawn
+    hit = np.zeros(1, dtype=np.int32)
+    mujoco.mj_ray(model, data, camera.pos, goal - camera.pos, groups, 1, -1, hit)
+    body = model.geom_bodyid[hit[0]]
+    assert model.body(body).name == "door_hatch" if seen.startswith("handle") else model.body_rootid[body] == 1
+    ahead = data.cam(task.film_camera).xmat.reshape(3, 3).T @ (goal - camera.pos)
+    half = np.tan(np.radians(camera.fovy[0]) / 2)
+    assert abs(ahead[1] / ahead[2]) < 0.8 * half, "well within the picture's height, below what is written at its top"
+    assert abs(ahead[0] / ahead[2]) < 1.2 * half, "which is 1.5 times as wide"

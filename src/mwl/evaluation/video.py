@@ -84,7 +84,8 @@ class Recorder:
         """Film one control step; fits `run_episodes(on_step=...)`."""
         if step % self.every or step >= self.max_steps or self._given_up:
             return
-        picture = env.render(index=self.index, width=self.size[0], height=self.size[1])
+        camera = getattr(env.task, "film_camera", "") or None  # of the embedded suite alone
+        picture = env.render(index=self.index, width=self.size[0], height=self.size[1], camera=camera)
         lines = [*self.caption, f"t = {step / CONTROL_HZ:.1f} s"]
         try:
             self.film.add(annotate(picture, lines, self.weights or self._weights_of(agent)))

@@ -162,6 +162,7 @@ class Task(TaskSpec):
             tasks in which the robot begins elsewhere.
         advance: stage of the episode after a step, `Measurement -> [N]`; for tasks that have stages.
         camera: the view that shows the task best.
+        film_camera: the view of films, where another one shows the whole of an episode; empty takes `camera`.
         robot: which one stands in the scene.
     """
 
@@ -176,6 +177,7 @@ class Task(TaskSpec):
     begin: Callable[[Array, np.random.Generator], Array] | None = field(default=None, repr=False)
     advance: Callable[[Measurement], NDArray[np.int64]] = field(default=_same_stage, repr=False)
     camera: str = "follow"
+    film_camera: str = ""
     robot: RobotSpec = field(default=H1, repr=False, compare=False)
 
     @cached_property

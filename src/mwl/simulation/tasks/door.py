@@ -58,4 +58,5 @@ DOOR = Task(
     layout=ObservationLayout(robot_qpos=26, door_qpos=2, robot_qvel=25, door_qvel=2),
     object_qpos0=(0.0, 0.0),
     camera="room",
+    film_camera="both_sides",
 )
