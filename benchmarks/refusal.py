@@ -4,16 +4,20 @@ python benchmarks/refusal.py [--fit FOLDER] [--table FILE]
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mwl.core.errors import MwlError
 from mwl.evaluation.table import report
 from mwl.semantics import SemanticHead
 from mwl.semantics.calibration import auroc
-from mwl.semantics.refusal import NONE, Refusal, background, cross_validated, left_out, people
+from mwl.semantics.cards import Card
+from mwl.semantics.encoders.towers import ClipEncoder
+from mwl.semantics.refusal import NONE, OWNERS, Labelled, Refusal, background, people
 
 LEFT_OUT = {"row": "one eighth of every label and kind", "kind": "one kind after the other"}
 FOLDS, MOST = 8, 0.075  # share of the sentences that no skill fits which are accepted
@@ -23,6 +27,66 @@ OPPOSITES = (
     "slow down", "slower", "no running", "hands off the target", "walk away from the target", "don't open the door",
     "do not touch the target", "never run", "push the door shut", "let go of the handle",
 )  # fmt: skip
+
+
+def cross_validated(
+    encoder: ClipEncoder, cards: Sequence[Card], folds: int, by: str = "row"
+) -> tuple[Labelled, Tensor, list[str]]:
+    """Log-odds `[T]` and skills of what people wrote, each sentence by a fit that has not seen it.
+
+    Args:
+        encoder: of texts.
+        cards: whose phrases are learned from.
+        folds: how many parts; ignored where `by` is `kind`.
+        by: `row` spreads every label and kind over the parts; `kind` leaves out one kind after the other.
+    """
+    own, rest = people(), background(cards)
+    embedded, around = encoder.texts(own.texts), encoder.texts(rest.texts)
+    fold = _spread(own, folds)
+    parts = sorted(set(own.kinds)) if by == "kind" else list(range(folds))
+    odds, skills = torch.zeros(len(own.texts)), [""] * len(own.texts)
+    for part in parts:
+        left = [i for i in range(len(own.texts)) if (own.kinds[i] if by == "kind" else fold[i]) == part]
+        kept = sorted(set(range(len(own.texts))) - set(left))
+        fitted = Refusal.fit(own.chosen(kept) + rest, torch.cat([embedded[kept], around]))
+        probs = fitted.log_probs([own.texts[i] for i in left], embedded[left])
+        none = fitted.classes.index(NONE)
+        others = [place for place in range(len(fitted.classes)) if place != none]
+        odds[left] = probs[:, others].logsumexp(-1) - probs[:, none]
+        for i, best in zip(left, probs[:, others].argmax(-1).tolist(), strict=True):
+            skills[i] = fitted.classes[others[best]]
+    return own, odds, skills
+
+
+def left_out(encoder: ClipEncoder, cards: Sequence[Card], folds: int) -> tuple[Labelled, dict[str, Tensor]]:
+    """What people wrote, and log-odds against none `[T, 2]` by skill: of that skill by its card alone, of the others.
+
+    For each skill nothing is learned from a text that asks for it, wherever that is from, but for the phrases of its
+    card; other sentences are scored by a fit that has not seen them.
+    """
+    own, rest = people(), background(cards)
+    every, fold = own + rest, _spread(own, folds)
+    embedded = encoder.texts(every.texts)
+    found = {}
+    for card in (card for card in cards if len(OWNERS.get(card.name, ())) == 1):
+        (skill,) = OWNERS[card.name]
+        new, odds = Card(f"new {card.name}", card.description, card.paraphrases), torch.zeros(len(own.texts), 2)
+        for part in range(folds):
+            kept = [i for i, label in enumerate(every.labels) if label != skill and fold.get(i) != part]
+            knowing = Refusal.fit(every.chosen(kept), embedded[kept]).knowing([new], encoder.texts)
+            left = [i for i in range(len(own.texts)) if fold[i] == part]
+            probs = knowing.log_probs([own.texts[i] for i in left], embedded[left])
+            none, last = probs[:, knowing.classes.index(NONE)], probs[:, -1]
+            others = [place for place, label in enumerate(knowing.classes[:-1]) if label != NONE]
+            odds[left] = torch.stack([last - none, probs[:, others].logsumexp(-1) - none], dim=-1)
+        found[skill] = odds
+    return own, found
+
+
+def _spread(own: Labelled, folds: int) -> dict[int, int]:
+    """A part for each text, every label and kind spread over all of them."""
+    order = sorted(range(len(own.texts)), key=lambda i: (own.labels[i], own.kinds[i], own.texts[i]))
+    return {place: rank % folds for rank, place in enumerate(order)}
 
 
 def figures(by: str) -> dict[str, float]:

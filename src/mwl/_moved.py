@@ -11,6 +11,10 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
 MOVED = {
+    "app.early": "app.argument_checks",
+    "instructions.arranged": "instructions.preconditions",
+    "instructions.told": "instructions.velocity_commands",
+    "instructions.way": "instructions.trajectory",
     "instructions.steering": "instructions.plan_steering",
     "instructions.views": "instructions.turned_observations",
     "teachers.ground": "teachers.ground_heights",
@@ -210,6 +214,9 @@ RENAMED: dict[str, dict[str, str]] = {
     },
     "world_model.data": {"EnvSpec": "DecisionSpec"},
     "training.callbacks": {"HandOff": "WriteArtifact"},
+    "instructions.preconditions": {"Arranged": "PreconditionPlanner"},
+    "instructions.trajectory": {"Way": "Trajectory"},
+    "instructions.velocity_commands": {"Told": "VelocityCommand", "told": "asked_velocity"},
     "rollouts.falls": {"TAKEN_OVER": "HAND_OVER"},
 }
 """For a module below `mwl` the present names of its classes and functions by their former ones."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from mwl.core.errors import NoSkillFits
-from mwl.instructions.arranged import Arranged, heaviest, shipped_agents, task_of
 from mwl.instructions.config import FollowStage
 from mwl.instructions.follow import cast, follow
 from mwl.instructions.plan_steering import RAMP, Steering, doorway
-from mwl.instructions.told import Told, checked, shipped_manifests
+from mwl.instructions.preconditions import PreconditionPlanner, heaviest, shipped_agents, task_of
 from mwl.instructions.turned_observations import mirrored, turned
+from mwl.instructions.velocity_commands import VelocityCommand, checked, shipped_manifests
 from mwl.semantics import Card, Clause, SemanticHead
 from mwl.semantics.language.parameters import BEYOND, Parameters
 from mwl.semantics.plan.odometer import Odometer
@@ -32,7 +32,7 @@ class Planner:
 
 
 def _arranged(text: str) -> list[tuple[str, bool, float | None]]:
-    plan = Arranged(Planner(), NAMES, ["walk"]).plan(text)
+    plan = PreconditionPlanner(Planner(), NAMES, ["walk"]).plan(text)
     return [(heaviest(clause), clause.inserted, clause.parameters.speed) for clause in plan]
 
 
@@ -115,7 +115,7 @@ def test_no_words_but_those_of_the_grammar_weigh_a_skill_that_it_asks_for() -> N
 
 def test_nobody_gets_up_from_a_chair_and_a_floor_has_no_stairs() -> None:
     with pytest.raises(NoSkillFits, match="gets up from a chair"):
-        Arranged(SemanticHead.load("embedded"), ("sit", "walk"), ["walk"]).plan("sit down, then walk")
+        PreconditionPlanner(SemanticHead.load("embedded"), ("sit", "walk"), ["walk"]).plan("sit down, then walk")
     with pytest.raises(
         NoSkillFits, match='no stairs in h1-walk; `mwl play "climb the stairs"` carries it out in h1-stair'
     ):
@@ -225,7 +225,7 @@ def test_steering_keeps_its_line_and_slows_down_before_its_end() -> None:
     layout = get_task("h1-walk").layout
     root = torch.zeros(1, layout.size)[:, :26]
     root[0, 3] = 1.0
-    measured, told, steering = Odometer(root), Told(1.0, (1.0, 0.0), 0.6), Steering()
+    measured, told, steering = Odometer(root), VelocityCommand(1.0, (1.0, 0.0), 0.6), Steering()
     first = steering.command(told, Parameters(distance=2.0), measured)
     torch.testing.assert_close(first, torch.tensor([[RAMP[0], 0.0, 0.0]]), msg="no jerk at the start")
     for _ in range(100):
@@ -250,7 +250,7 @@ def test_who_goes_through_a_doorway_moves_to_its_other_side_however_it_stands(
     root[0, 3], root[0, 6] = math.cos(yaw / 2), math.sin(yaw / 2)
     steering, measured = Steering(), Odometer(root)
     for _ in range(20):  # at RAMP within 0.3 m/s of any command
-        command = steering.command(Told(1.0, (1.0, 0.0), 0.6), Parameters(target=BEYOND), measured)
+        command = steering.command(VelocityCommand(1.0, (1.0, 0.0), 0.6), Parameters(target=BEYOND), measured)
     assert command[0, :2].tolist() == pytest.approx([0.3 * ahead, 0.3 * aside], abs=1e-3)
     assert abs(float(command[0, 2])) <= 0.5
 

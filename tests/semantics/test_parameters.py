@@ -9,7 +9,7 @@ import pytest
 from mwl._places import SHIPPED
 from mwl.core.errors import BadInput, CorruptFile, NoSkillFits
 from mwl.core.manifest import Manifest
-from mwl.instructions.told import checked, shipped_manifests
+from mwl.instructions.velocity_commands import checked, shipped_manifests
 from mwl.semantics import Clause, SemanticHead
 from mwl.semantics.language.grammar import load_grammar
 from mwl.semantics.language.parameters import Parameters, parse

@@ -1,6 +1,8 @@
 """Refusals: opposites, near misses, what is stored, and figures on sentences that no fit has seen."""
 
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +11,19 @@ import torch
 from mwl.core.errors import CorruptFile, NoSkillFits
 from mwl.semantics import Card, SemanticHead
 from mwl.semantics.calibration import auroc
-from mwl.semantics.refusal import NONE, Labelled, Refusal, cross_validated, left_out, load_sentences
+from mwl.semantics.refusal import NONE, Labelled, Refusal, load_sentences
 
 
 @pytest.fixture(scope="module")
 def shipped() -> SemanticHead:
     """The shipped head with the cards of all shipped experts."""
     return SemanticHead.load("embedded")
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> dict[str, Any]:
+    """What `benchmarks/refusal.py` defines."""
+    return runpy.run_path("benchmarks/refusal.py")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +118,9 @@ def test_a_line_that_is_no_labelled_sentence_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sentences_that_people_wrote(shipped: SemanticHead) -> None:
+def test_sentences_that_people_wrote(shipped: SemanticHead, benchmark: dict[str, Any]) -> None:
     """Cross-validated: no sentence is fitted and scored at once; `benchmarks/refusal.py` prints 0.983 and 0.960."""
-    own, odds, skills = cross_validated(shipped.encoder, shipped.cards, 8)
+    own, odds, skills = benchmark["cross_validated"](shipped.encoder, shipped.cards, 8)
     none = np.array([label == NONE for label in own.labels])
     assert auroc(odds.numpy()[~none], odds.numpy()[none]) >= 0.975
     accepted = odds.numpy() > np.quantile(odds.numpy()[none], 0.92)
@@ -121,9 +129,9 @@ def test_sentences_that_people_wrote(shipped: SemanticHead) -> None:
 
 
 @pytest.mark.slow
-def test_skills_known_by_their_cards_alone(shipped: SemanticHead) -> None:
+def test_skills_known_by_their_cards_alone(shipped: SemanticHead, benchmark: dict[str, Any]) -> None:
     """No text that asks for the skill is learned from; `benchmarks/refusal.py` prints 0.951 and 0.927."""
-    own, odds = left_out(shipped.encoder, shipped.cards, 4)
+    own, odds = benchmark["left_out"](shipped.encoder, shipped.cards, 4)
     labels = np.array(own.labels)
     none = labels == NONE
     needed = {skill: -np.quantile(told[none, 0].numpy(), 0.96) for skill, told in odds.items()}

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mwl.app import early
+from mwl.app import argument_checks
 from mwl.app.answers import in_lines, say, wrote
 from mwl.app.parser import Parser, add_force
 from mwl.core.errors import BadInput
@@ -116,7 +116,7 @@ def _motion_export(options: argparse.Namespace) -> int:
 def _motion_train(options: argparse.Namespace) -> int:
     going_on = Path(f"{Path(options.out)}.training.ckpt").is_file()
     output_folder(options.out, force=options.force or going_on)
-    early.check_file(options.config, "conf/teachers")
+    argument_checks.check_file(options.config, "conf/teachers")
     from mwl.teachers.train import train
 
     return wrote(train(options.config, options.out, force=options.force))
@@ -125,7 +125,7 @@ def _motion_train(options: argparse.Namespace) -> int:
 def _motion_demonstrate(options: argparse.Namespace) -> int:
     target = output_file(with_ending(options.out, ".npz"), force=options.force)
     output_file(target.with_suffix(".json"), force=options.force)
-    early.check_file(options.config, "conf/demonstrators")
+    argument_checks.check_file(options.config, "conf/demonstrators")
     from mwl.demonstrators.record import demonstrate
 
     return wrote(demonstrate(options.config, options.out, force=options.force))

@@ -21,7 +21,7 @@ from typing import Any
 
 from mwl import __version__
 from mwl._extensions import import_files
-from mwl.app import early
+from mwl.app import argument_checks
 from mwl.app.actions import add_experts, add_motion
 from mwl.app.answers import one_line, progress, say, wrote
 from mwl.app.parser import Parser, add_force
@@ -257,7 +257,7 @@ def _fit(arguments: Sequence[str]) -> int:
     asked.add_argument("-c", "--config", action="append", default=[])
     configs: list[str] = asked.parse_known_args(list(arguments))[0].config
     for config in configs:
-        early.check_file(config, "conf")
+        argument_checks.check_file(config, "conf")
     if "-h" in arguments or "--help" in arguments:
         from mwl.app.fit_help import fit_help
 
@@ -273,7 +273,7 @@ def _fit(arguments: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    early.check_file(str(options.pipeline), "conf/pipelines")
+    argument_checks.check_file(str(options.pipeline), "conf/pipelines")
     if options.dry_run:
         from mwl.app.report import print_estimate
 
@@ -286,7 +286,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    early.check_file(str(options.pipeline), "conf/pipelines")
+    argument_checks.check_file(str(options.pipeline), "conf/pipelines")
     from mwl.reports.pipeline import write_report
 
     return wrote(write_report(options.pipeline, options.assignments))
@@ -302,9 +302,9 @@ def _stage(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from mwl.evaluation.agents import best_shipped
 
-    early.check_task(options.task, options.suite)
+    argument_checks.check_task(options.task, options.suite)
     if options.agent is not None:
-        early.check_agents([options.agent])
+        argument_checks.check_agents([options.agent])
     from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
     from mwl.evaluation.table import record_table
     from mwl.rollouts.external import is_external
@@ -407,10 +407,10 @@ def _instruct(options: argparse.Namespace) -> int:
 def _play(options: argparse.Namespace) -> int:
     agents = _agents_of(options.agents)
     if options.head == "embedded":
-        early.check_skills(agents)
-    early.check_agents(agents.values())
+        argument_checks.check_skills(agents)
+    argument_checks.check_agents(agents.values())
     if options.task:
-        early.check_task(options.task)
+        argument_checks.check_task(options.task)
     from mwl.instructions.config import FollowStage
     from mwl.instructions.follow import follow
     from mwl.instructions.view import decisions
@@ -456,7 +456,7 @@ def _playground(options: argparse.Namespace) -> int:
     if options.agent and options.agents:
         raise BadInput("--agent and --agents: name the one, or who carries out which skill")
     agents = _agents_of(options.agents)
-    early.check_skills(agents)
+    argument_checks.check_skills(agents)
     serve(
         lambda: Session(options.task, agents, options.seed, options.agent),
         options.host,

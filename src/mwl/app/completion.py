@@ -8,7 +8,7 @@ from typing import Any
 
 from mwl import _gymnasium
 from mwl._places import find_each
-from mwl.app.early import EXPERTS
+from mwl.app.argument_checks import EXPERTS
 from mwl.core.errors import MwlError
 
 

@@ -5,7 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 from mwl._places import find_each
-from mwl.app.early import EXPERTS
+from mwl.app.argument_checks import EXPERTS
 from mwl.core.artifact import MANIFEST, read_manifest
 from mwl.core.errors import BadInput
 from mwl.core.files import read_text

@@ -12,8 +12,8 @@ from mwl.core.errors import BadInput
 from mwl.core.manifest import Manifest
 from mwl.experts.spec import VELOCITIES
 from mwl.instructions.plan_steering import Steering
-from mwl.instructions.told import Told, checked, told
 from mwl.instructions.turned_observations import mirrored, turned
+from mwl.instructions.velocity_commands import VelocityCommand, asked_velocity, checked
 from mwl.robot.joint_mirror import mirror_joints
 from mwl.rollouts import Agent
 from mwl.semantics import Clause, Director
@@ -52,7 +52,7 @@ class InstructedAgent:
         self._steering = Steering()
         self._facing = torch.zeros(1)
         self._plan: list[Clause] = []
-        self._commands: list[Told | None] = []
+        self._commands: list[VelocityCommand | None] = []
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again."""
@@ -109,7 +109,7 @@ class InstructedAgent:
             return mirror_joints(agent.act(mirrored(observation, self.layout), now))
         return agent.act(observation, now)
 
-    def _command(self, skill: str, clause: Clause, manifest: Manifest) -> tuple[Told, Parameters]:
+    def _command(self, skill: str, clause: Clause, manifest: Manifest) -> tuple[VelocityCommand, Parameters]:
         """What a walking skill is told: by its step, as usual between two others, to rest where all is done."""
         if self._plan is not self.director.plan:
             self._plan = self.director.plan
@@ -117,9 +117,9 @@ class InstructedAgent:
         place = min((self.director.sequencer.place or [0])[0], len(self._plan) - 1)
         command = self._commands[place]
         if self.director.finished:
-            return Told(0.0, (1.0, 0.0), 0.0), Parameters(speed=0.0)
+            return VelocityCommand(0.0, (1.0, 0.0), 0.0), Parameters(speed=0.0)
         if command is None or self.director.sequencer.between:
-            usual = told(skill, Parameters(), manifest)
+            usual = asked_velocity(skill, Parameters(), manifest)
             assert usual is not None
             return usual, Parameters()
         return command, clause.parameters

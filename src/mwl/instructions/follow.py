@@ -21,19 +21,19 @@ from mwl.evaluation.run import check_fits
 from mwl.evaluation.video import Recorder
 from mwl.experiments import tracking
 from mwl.instructions.acting import InstructedAgent, missing_agent
-from mwl.instructions.arranged import (
+from mwl.instructions.config import FollowStage
+from mwl.instructions.planner import choose_planner, who_planned
+from mwl.instructions.preconditions import (
     TRANSITIONS,
-    Arranged,
+    PreconditionPlanner,
     check_ground,
     check_order,
     heaviest,
     shipped_agents,
     task_of,
 )
-from mwl.instructions.config import FollowStage
-from mwl.instructions.planner import choose_planner, who_planned
-from mwl.instructions.told import checked, takes_velocity
-from mwl.instructions.way import Way
+from mwl.instructions.trajectory import Trajectory
+from mwl.instructions.velocity_commands import checked, takes_velocity
 from mwl.robot import CONTROL_HZ
 from mwl.rollouts.falls import AT_RISK, LYING, Upright
 from mwl.semantics import Clause, Director, DirectorConfig, SemanticHead, SequencerConfig
@@ -100,7 +100,7 @@ def direct(
         head,
         stage.instruction,
         lambda: env.render(0, *FRAME_SIZE, backend="raycast"),  # as the image tower learned them
-        Arranged(planner, list(skills), walkers),
+        PreconditionPlanner(planner, list(skills), walkers),
         DirectorConfig(look_every=stage.look_every),
         SequencerConfig(
             timeout=stage.steps_per_clause,
@@ -214,7 +214,7 @@ def _manifest(address: str) -> Manifest:
     return read_manifest(find_expert(address.removeprefix("expert:")), files=False)
 
 
-def _steps(director: Director, way: Way, fell: bool) -> list[dict[str, Any]]:
+def _steps(director: Director, way: Trajectory, fell: bool) -> list[dict[str, Any]]:
     """Every step with its skill, how it ended and what was measured."""
     told = []
     at_work = (director.sequencer.place or [0])[0]
@@ -238,10 +238,10 @@ def _episode(
     recorder: Recorder | None,
     report: Report | None,
     page: SceneRecorder | None,
-) -> tuple[dict[str, Any], Way]:
+) -> tuple[dict[str, Any], Trajectory]:
     """Act until the plan is finished or the robot falls, beyond the time that the task gives for its reward, too."""
     director = agent.director
-    total, fell, step, way = 0.0, False, 0, Way()
+    total, fell, step, way = 0.0, False, 0, Trajectory()
     start = _position(env)
     for step in range(LONGEST):
         action = agent.act(state[keys.OBSERVATION], step)

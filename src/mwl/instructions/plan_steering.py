@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mwl.instructions.told import Told
+from mwl.instructions.velocity_commands import VelocityCommand
 from mwl.robot.h1 import build_model
 from mwl.semantics.language.parameters import BEYOND, START, Parameters
 from mwl.semantics.plan.odometer import Odometer
@@ -28,7 +28,7 @@ class Steering:
     def __init__(self) -> None:
         self.last = torch.zeros(1, 3)
 
-    def command(self, told: Told, parameters: Parameters, measured: Odometer) -> Tensor:
+    def command(self, told: VelocityCommand, parameters: Parameters, measured: Odometer) -> Tensor:
         """What to tell the expert now: forward and sideways m/s, turning rad/s `[1, 3]`, in the heading frame."""
         turned = float(measured.turned[0])
         if parameters.target == START:
@@ -55,7 +55,7 @@ class Steering:
             cos * forward + sin * sideways, cos * sideways - sin * forward, _within(-HEADING_GAIN * turned, TURNS)
         )
 
-    def _home(self, told: Told, measured: Odometer) -> Tensor:
+    def _home(self, told: VelocityCommand, measured: Odometer) -> Tensor:
         """Turn to where the episode began, and walk there."""
         x, y = (measured.home[0] - measured.place[0]).tolist()
         bearing = math.remainder(math.atan2(y, x) - float(measured.heading[0] + measured.turned[0]), 2 * math.pi)

@@ -60,9 +60,9 @@ def instruct(question: Question) -> dict[str, Any]:
     if by_words and (answer := kept.read(asked)) is not None:
         return answer
     picture = None if question.frame is None else read_picture(question.frame)
-    from mwl.instructions.arranged import check_order
     from mwl.instructions.planner import choose_planner, who_planned
-    from mwl.instructions.told import checked, shipped_manifests
+    from mwl.instructions.preconditions import check_order
+    from mwl.instructions.velocity_commands import checked, shipped_manifests
     from mwl.semantics import SemanticHead
 
     head = SemanticHead.load(question.head, question.encoder, question.pretrained)

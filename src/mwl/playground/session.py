@@ -16,9 +16,9 @@ from mwl.core.errors import BadInput, NoSkillFits, SpecMismatch
 from mwl.evaluation.agents import NamedAgent, resolve
 from mwl.evaluation.run import check_fits
 from mwl.instructions.acting import InstructedAgent
-from mwl.instructions.arranged import DEFAULT_TASK, TRANSITIONS, heaviest, shipped_agents
 from mwl.instructions.config import FollowStage
 from mwl.instructions.follow import assign, instructed, understand
+from mwl.instructions.preconditions import DEFAULT_TASK, TRANSITIONS, heaviest, shipped_agents
 from mwl.playground.guided import Imagination, Told, skills_of
 from mwl.robot import CONTROL_HZ, frames
 from mwl.robot.h1 import build_model

@@ -19,7 +19,6 @@ from mwl.core.errors import CorruptFile
 from mwl.core.files import shown
 from mwl.semantics import entries
 from mwl.semantics.cards import Card
-from mwl.semantics.encoders.towers import ClipEncoder
 from mwl.semantics.shipped import load_phrases
 
 STAGE = "refusal"
@@ -255,66 +254,6 @@ class Refusal:
                 raise ValueError("its shares do not fit its texts")
             odds: dict[str, Any] = {name: float(told[name]) for name in ("threshold", "raised")}
             return cls(classes, told["words"], texts=texts, **state, **odds)
-
-
-def cross_validated(
-    encoder: ClipEncoder, cards: Sequence[Card], folds: int, by: str = "row"
-) -> tuple[Labelled, Tensor, list[str]]:
-    """Log-odds `[T]` and skills of what people wrote, each sentence by a fit that has not seen it.
-
-    Args:
-        encoder: of texts.
-        cards: whose phrases are learned from.
-        folds: how many parts; ignored where `by` is `kind`.
-        by: `row` spreads every label and kind over the parts; `kind` leaves out one kind after the other.
-    """
-    own, rest = people(), background(cards)
-    embedded, around = encoder.texts(own.texts), encoder.texts(rest.texts)
-    fold = _spread(own, folds)
-    parts = sorted(set(own.kinds)) if by == "kind" else list(range(folds))
-    odds, skills = torch.zeros(len(own.texts)), [""] * len(own.texts)
-    for part in parts:
-        left = [i for i in range(len(own.texts)) if (own.kinds[i] if by == "kind" else fold[i]) == part]
-        kept = sorted(set(range(len(own.texts))) - set(left))
-        fitted = Refusal.fit(own.chosen(kept) + rest, torch.cat([embedded[kept], around]))
-        probs = fitted.log_probs([own.texts[i] for i in left], embedded[left])
-        none = fitted.classes.index(NONE)
-        others = [place for place in range(len(fitted.classes)) if place != none]
-        odds[left] = probs[:, others].logsumexp(-1) - probs[:, none]
-        for i, best in zip(left, probs[:, others].argmax(-1).tolist(), strict=True):
-            skills[i] = fitted.classes[others[best]]
-    return own, odds, skills
-
-
-def left_out(encoder: ClipEncoder, cards: Sequence[Card], folds: int) -> tuple[Labelled, dict[str, Tensor]]:
-    """What people wrote, and log-odds against none `[T, 2]` by skill: of that skill by its card alone, of the others.
-
-    For each skill nothing is learned from a text that asks for it, wherever that is from, but for the phrases of its
-    card; other sentences are scored by a fit that has not seen them.
-    """
-    own, rest = people(), background(cards)
-    every, fold = own + rest, _spread(own, folds)
-    embedded = encoder.texts(every.texts)
-    found = {}
-    for card in (card for card in cards if len(OWNERS.get(card.name, ())) == 1):
-        (skill,) = OWNERS[card.name]
-        new, odds = Card(f"new {card.name}", card.description, card.paraphrases), torch.zeros(len(own.texts), 2)
-        for part in range(folds):
-            kept = [i for i, label in enumerate(every.labels) if label != skill and fold.get(i) != part]
-            knowing = Refusal.fit(every.chosen(kept), embedded[kept]).knowing([new], encoder.texts)
-            left = [i for i in range(len(own.texts)) if fold[i] == part]
-            probs = knowing.log_probs([own.texts[i] for i in left], embedded[left])
-            none, last = probs[:, knowing.classes.index(NONE)], probs[:, -1]
-            others = [place for place, label in enumerate(knowing.classes[:-1]) if label != NONE]
-            odds[left] = torch.stack([last - none, probs[:, others].logsumexp(-1) - none], dim=-1)
-        found[skill] = odds
-    return own, found
-
-
-def _spread(own: Labelled, folds: int) -> dict[int, int]:
-    """A part for each text, every label and kind spread over all of them."""
-    order = sorted(range(len(own.texts)), key=lambda i: (own.labels[i], own.kinds[i], own.texts[i]))
-    return {place: rank % folds for rank, place in enumerate(order)}
 
 
 def _words(text: str) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Arranges a plan for those who carry it out: what has to go before a step so that its skill can begin."""
+"""What has to go before a step of a plan so that its skill can begin, and in which world it is carried out, by whom."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import find_expert
 from mwl.experts.spec import VELOCITIES
-from mwl.instructions.told import ALONE
+from mwl.instructions.velocity_commands import ALONE
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
@@ -29,7 +29,7 @@ def heaviest(clause: Clause) -> str:
 
 
 @dataclass(frozen=True)
-class Arranged:
+class PreconditionPlanner:
     """A planner whose plans can be carried out from one step to the next.
 
     Args:

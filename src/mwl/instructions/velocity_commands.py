@@ -31,7 +31,7 @@ _WAYS = {"forwards": (0, 1), "backwards": (0, -1), "left": (1, 1), "right": (1, 
 
 
 @dataclass(frozen=True)
-class Told:
+class VelocityCommand:
     """A walking command: m/s along one way, and rad/s.
 
     Args:
@@ -51,7 +51,9 @@ def takes_velocity(manifest: Manifest) -> bool:
     return command is not None and command.names[0] == "forward"
 
 
-def told(skill: str, parameters: Parameters, manifest: Manifest, before: Told | None = None) -> Told | None:
+def asked_velocity(
+    skill: str, parameters: Parameters, manifest: Manifest, before: VelocityCommand | None = None
+) -> VelocityCommand | None:
     """The walking command that parameters come to; None for a skill that takes none.
 
     Args:
@@ -94,7 +96,9 @@ def told(skill: str, parameters: Parameters, manifest: Manifest, before: Told | 
     return None
 
 
-def _walking(skill: str, parameters: Parameters, command: Command, default: list[float], before: Told | None) -> Told:
+def _walking(
+    skill: str, parameters: Parameters, command: Command, default: list[float], before: VelocityCommand | None
+) -> VelocityCommand:
     axis, sign = _WAYS[parameters.direction or "forwards"]
     most = min(command.high[axis] if sign > 0 else -command.low[axis], GREATEST.get(parameters.ground, math.inf))
     usual = float(default[axis]) * sign
@@ -123,16 +127,16 @@ def _walking(skill: str, parameters: Parameters, command: Command, default: list
             raise _refused(skill, f"in a circle of {radius:.2g} m at most {turning * radius:.2g} m/s, not {speed:.3g}")
         turning = math.copysign(speed / radius, parameters.angle)
     way = (float(sign), 0.0) if axis == 0 else (0.0, float(sign))
-    return Told(speed, way, turning)
+    return VelocityCommand(speed, way, turning)
 
 
-def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[Told | None]:
+def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[VelocityCommand | None]:
     """The commands of a plan's steps, by the manifests of the skills' experts.
 
     Raises:
         NoSkillFits: an expert cannot do what a step asks; the message names the step.
     """
-    commands: list[Told | None] = []
+    commands: list[VelocityCommand | None] = []
     for clause in plan:
         skill = max(clause.weights, key=clause.weights.__getitem__)
         if skill in ALONE and len(plan) > 1:
@@ -148,7 +152,7 @@ def checked(plan: list[Clause], manifests: Mapping[str, Manifest]) -> list[Told 
             continue
         before = next((command for command in reversed(commands) if command is not None), None)
         try:
-            commands.append(told(skill, clause.parameters, manifest, before))
+            commands.append(asked_velocity(skill, clause.parameters, manifest, before))
         except NoSkillFits as refusal:
             raise NoSkillFits(f"{clause.text[:80]!r}: {refusal}", refusal.nearest) from None
     return commands

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mwl.robot import CONTROL_HZ, frames
 
 
-class Way:
+class Trajectory:
     """Places and headings of one robot at every control step, each with the step of the plan that was at work."""
 
     def __init__(self) -> None:
