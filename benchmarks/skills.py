@@ -29,7 +29,7 @@ from mwl.rollouts.episodes import run_episodes
 from mwl.rollouts.statistics import ci95
 from mwl.simulation import get_task, make_env
 from mwl.skills import Route, SkillAgent, SkillEnv, SkillSpace
-from mwl.training.fit import resolved_config
+from mwl.training.stage_cli import resolved_config
 from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, PlannerConfig
 from mwl.world_model.data import WorldModelData
 from mwl.world_model.module import WorldModelModule

@@ -15,8 +15,8 @@ from mwl.demonstrators.registry import DemonstrationConfig, load_demonstration_c
 from mwl.pipeline.config import KINDS, FitStage, Pipeline, load, stage_config
 from mwl.teachers.train import Config as Teacher
 from mwl.teachers.train import read_teacher_config
-from mwl.training.fit import resolved_config
 from mwl.training.schedule import read_part, split
+from mwl.training.stage_cli import resolved_config
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(file for file in CONF.rglob("*.yaml") if file.name != "default.yaml" and file.parent.name != "pipelines")

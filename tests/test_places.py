@@ -13,8 +13,8 @@ from mwl.evaluation.agents import best_shipped, find_agent, find_expert
 from mwl.experiments import tracking
 from mwl.pipeline.config import load
 from mwl.semantics.shipped import shipped_cards
-from mwl.training.fit import resolved_config
 from mwl.training.schedule import read_part
+from mwl.training.stage_cli import resolved_config
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mwl.core.artifact import read_checkpoint, read_manifest, write_artifact
 from mwl.core.errors import ConfigError
 from mwl.teachers.train import read_teacher_config
 from mwl.training.constants import without_constants
-from mwl.training.fit import resolved_config
+from mwl.training.stage_cli import resolved_config
 from mwl.world_model import GuidanceConfig
 
 FINE_TUNING = {

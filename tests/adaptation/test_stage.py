@@ -24,7 +24,7 @@ from mwl.selection.guidance import Guidance
 from mwl.simulation import get_task
 from mwl.training.callbacks import RandomState
 from mwl.training.fit import fit as fit_stage
-from mwl.training.fit import resolved_config
+from mwl.training.stage_cli import resolved_config
 
 DATA = Path(__file__).parents[2] / "data"
 ENVS, SEARCH_STEPS, RACE_STEPS = 6, 144, 72

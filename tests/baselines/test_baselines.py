@@ -24,7 +24,7 @@ from mwl.evaluation.run import evaluate
 from mwl.rollouts.episodes import run_episodes
 from mwl.rollouts.external import ExternalEnv
 from mwl.training.callbacks import RandomState
-from mwl.training.fit import resolved_config
+from mwl.training.stage_cli import resolved_config
 from mwl.world_model.observation import Observer
 
 PENDULUM = "gym:Pendulum-v1"

@@ -15,8 +15,8 @@ from pages import GUIDES, ROOT, Block, blocks
 from mwl.app.cli import build_parser, main
 from mwl.mocap.readers.joint_names import read_joint_map
 from mwl.pipeline.config import load
-from mwl.training.fit import resolved_config
 from mwl.training.schedule import split
+from mwl.training.stage_cli import resolved_config
 
 FEWER = {"--episodes": "1", "--steps-per-clause": "2"}  # what a command is given instead when a test runs it
 UNCHECKED = {"cd", "cp", "export", "git", "mkdir", "mlflow", "pip", "ray", "sed", "source"}

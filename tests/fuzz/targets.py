@@ -55,7 +55,7 @@ from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
 from mwl.semantics.plan.chat_request import _message
 from mwl.semantics.shipped import load_labelled, load_phrases
 from mwl.simulation import get_task
-from mwl.training.fit import resolved_config
+from mwl.training.stage_cli import resolved_config
 from mwl.world_model.agent import load_agent
 from mwl.world_model.observation import Observer
 

@@ -16,9 +16,10 @@ from mwl.core.errors import BadInput, ConfigError, MissingFile, WriteFailed
 from mwl.experiments import tracking
 from mwl.experiments.logger import _without
 from mwl.training.callbacks import PeriodicCheckpoint, RandomState
-from mwl.training.fit import Interrupted, fit, work_folder
+from mwl.training.fit import Interrupted, fit
 from mwl.training.lock import held
 from mwl.training.resume import BEFORE, LAST, usable_checkpoint
+from mwl.training.stage_cli import work_folder
 
 
 def final_weight(folder: Path) -> float:

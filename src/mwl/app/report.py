@@ -19,7 +19,7 @@ from mwl.pipeline.config import plan_of
 from mwl.pipeline.estimate import duration
 from mwl.pipeline.runner import PARENT, Result
 from mwl.reports.pipeline import FILE, write_report
-from mwl.training.fit import WORK
+from mwl.training.stage_cli import WORK
 
 
 def run_and_report(pipeline: Path, assignments: Sequence[str], only: Sequence[str] = ()) -> Result:

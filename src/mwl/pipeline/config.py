@@ -18,9 +18,9 @@ from mwl.core.ranges import Count, NonNegative, Seed, Whole
 from mwl.evaluation.config import EvaluationConfig, Plan
 from mwl.instructions.config import FollowStage
 from mwl.pipeline.grid import GridAgent, GridStage, spread_grid
+from mwl.pipeline.seeds import spread_seeds
 from mwl.training.config_errors import explain, locate
 from mwl.training.schedule import Part, parts, split, with_overrides
-from mwl.training.seeds import spread_seeds
 from mwl.training.stage_files import check_sections, default_file, merge, read_yaml
 
 _REFERENCE = re.compile(r"\$\{([\w.\-]+)\}")
@@ -112,7 +112,7 @@ class Pipeline:
     name: str
     stages: dict[str, dict[str, Any]]
     """Stage name -> `kind` and the fields of that kind; `${stage}` in a value stands for that stage's result folder.
-    With `seeds` a stage is carried out once per seed, see `mwl.training.seeds`; one of kind `grid` is many."""
+    With `seeds` a stage is carried out once per seed, see `mwl.pipeline.seeds`; one of kind `grid` is many."""
     output: str | None = None
     """Folder of all results; default `runs/<name>`."""
     experiment: str | None = None

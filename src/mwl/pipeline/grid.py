@@ -9,7 +9,7 @@ from typing import Any
 from mwl.core.errors import ConfigError, UnknownAgent, did_you_mean
 from mwl.core.ranges import Count
 from mwl.evaluation.config import Planned
-from mwl.training.seeds import SEED
+from mwl.pipeline.seeds import SEED
 from mwl.training.stage_files import merge
 
 BEST_EXPERT = "best expert"

@@ -43,10 +43,10 @@ from mwl.pipeline.estimate import STAGE, Estimate, Work
 from mwl.pipeline.produce import check_settings
 from mwl.pipeline.worker import Job
 from mwl.training.config_errors import locate
-from mwl.training.fit import WORK, resolved_config, work_folder
 from mwl.training.lock import held
 from mwl.training.resume import LAST, usable_checkpoint
 from mwl.training.schedule import split
+from mwl.training.stage_cli import WORK, resolved_config, work_folder
 
 STATE = "state.json"
 PARENT = "mlflow_parent_run"

@@ -34,7 +34,7 @@ from mwl.pipeline.runner import PARENT, STATE
 from mwl.reports.page import Fact, Film, Page, commit
 from mwl.reports.page import Stage as Shown
 from mwl.training.callbacks import CONFIG
-from mwl.training.fit import WORK, work_folder
+from mwl.training.stage_cli import WORK, work_folder
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

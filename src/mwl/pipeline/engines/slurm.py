@@ -37,7 +37,7 @@ class SlurmExecutor(Executor):
     def __init__(self, slots: float, parameters: Mapping[str, Any], folder: Path) -> None:
         import submitit
 
-        from mwl.training.fit import work_folder  # brings torch, which a job need not import twice
+        from mwl.training.stage_cli import work_folder  # brings torch, which a job need not import twice
 
         super().__init__(slots, omp_threads() or 1, [])
         self._submitit, self._parameters, self._folder = submitit, dict(parameters), work_folder(folder / "_slurm")
