@@ -139,6 +139,29 @@ def test_episode_is_filmed_and_every_decision_told(tmp_path: Path, shown: list[s
     assert shown == ["a", "b"], "an agent is loaded once"
 
 
+def test_bars_of_a_film_are_of_the_skills_in_use(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven skills are known; the plan has two, which come last by name, and one goes between them."""
+
+    class Many(Head):
+        def __init__(self) -> None:
+            self.cards = [Card(name, name) for name in ("a", "b", "c", "d", "slow_down", "run", "stand")]
+
+    bars: list[dict[str, float]] = []
+
+    def annotate(picture: Any, lines: Any, weights: dict[str, float]) -> Any:
+        bars.append(dict(weights))
+        return picture
+
+    monkeypatch.setattr(room, "SemanticHead", Many)
+    monkeypatch.setattr("mwl.evaluation.video.annotate", annotate)
+    agents = dict.fromkeys(("run", "stand", "slow_down"), "a")
+    follow(FollowStage("run, stand", "embedded", agents, task="h1-stand", steps_per_clause=8), tmp_path / "film.mp4")
+    assert {tuple(bar) for bar in bars} == {("run", "slow_down", "stand")}, "no bar comes or goes"
+    assert bars[0] == {"run": 1.0, "slow_down": 0.0, "stand": 0.0}
+
+
 class Guided(Constant):
     """Has experts of its own, and keeps what it was told to weigh them by."""
 

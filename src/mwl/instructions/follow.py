@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 Report = Callable[[float, str], None]
 VIDEO, SCENE = "instruction.mp4", "instruction.html"
 LONGEST = 15_000  # control steps, five minutes
+SEEN = 0.05  # weight of a skill from which the film has a bar for it
 FRAME_SIZE = (320, 240)  # pixels, width and height of the pictures that the director looks at
 
 
@@ -242,6 +243,7 @@ def _episode(
     """Act until the plan is finished or the robot falls, beyond the time that the task gives for its reward, too."""
     director = agent.director
     total, fell, step, way = 0.0, False, 0, Trajectory()
+    used: dict[str, None] = {}  # skills with a bar in the film, in the order in which they come
     start = _position(env)
     for step in range(LONGEST):
         action = agent.act(state[keys.OBSERVATION], step)
@@ -252,7 +254,8 @@ def _episode(
         skill = max(agent.weights, key=agent.weights.__getitem__)  # not the step's own where another is in between
         if recorder is not None:
             recorder.caption = [f"“{stage.instruction}”", f"now ({skill}): {doing.text}", *_reason(director)]
-            recorder.weights = agent.weights
+            used |= _used(director) | {name: None for name, weight in agent.weights.items() if weight > SEEN}
+            recorder.weights = {name: agent.weights.get(name, 0.0) for name in used}
             recorder(step, env, agent)
         if page is not None:
             page(step, env)
@@ -271,6 +274,20 @@ def _episode(
         met("seated", state[keys.OBSERVATION], env.task.layout)[0]
     )
     return {"return": total, "steps": step + 1, "fell": fell or down, "distance_m": distance}, way
+
+
+def _used(director: Director) -> dict[str, None]:
+    """Skills of the plan in their order, each with what goes between it and the next one."""
+    skills = [heaviest(clause) for clause in director.plan]
+    connectors = director.sequencer.config.connectors
+    used: dict[str, None] = {}
+    for skill, after in zip(skills, [*skills[1:], ""], strict=True):
+        used[skill] = None
+        between = (
+            c.by for c in connectors if (c.before, c.after) == (skill, after) and c.by in director.sequencer.names
+        )
+        used |= dict.fromkeys(list(between)[:1])
+    return used
 
 
 def _down(env: "HumanoidEnv", upright: Upright) -> bool:
