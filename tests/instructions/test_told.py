@@ -54,6 +54,9 @@ def test_words_choose_agents_and_a_world() -> None:
     assert {"run", "slow_down", "speed_up"} <= set(shipped_agents(Planner().plan("run")))
     assert task_of(reach, shipped_manifests()) == "h1-reach"
     assert task_of(Planner().plan("walk"), shipped_manifests()) == "h1-walk"
+    waits, asks = Clause("walk", {"walk": 1.0}, "through_door"), Clause("stand", {"stand": 1.0}, when="not door_open")
+    touches = Clause("walk", {"walk": 1.0}, "hand_at_goal")
+    assert [task_of([one], shipped_manifests()) for one in (waits, asks, touches)] == ["h1-door", "h1-door", "h1-reach"]
 
 
 def test_what_only_the_grammar_asks_for_has_its_agents_and_its_worlds() -> None:
@@ -94,11 +97,14 @@ def test_what_only_the_grammar_asks_for_has_its_agents_and_its_worlds() -> None:
         ("run through the maze", "walk through the maze"),
         ("walk around the maze", "walk through the maze"),
         ("walk to the pole", "walk between the poles"),
+        ("walk over the board", "balance on the board"),
+        ("stand on the stairs", "walk up and down stairs"),
+        ("jog uphill", "walk up and down stairs"),
         ("walk two metres, then walk past the poles", "walk between the poles"),
     ],
 )
 def test_nobody_else_does_what_one_skill_alone_is_for(text: str, alone: str) -> None:
-    with pytest.raises(NoSkillFits, match=f"is for this alone: {alone}"):
+    with pytest.raises(NoSkillFits, match=f"all it can do is to {alone}"):
         SemanticHead.load("embedded").plan(text)
 
 

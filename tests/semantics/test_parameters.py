@@ -89,6 +89,8 @@ def test_words_become_parameters(clause: str, skill: str, said: dict[str, Any]) 
         ("walk two metres through the maze", "maze", {"ground": "maze", "distance": 2.0}),
         ("walk straight between the poles", "pole", {"ground": "poles", "rise": 10}),
         ("go through the poles for five seconds", "pole", {"ground": "poles", "duration": 5.0}),
+        ("leave the maze", "maze", {"ground": "maze", "rise": 1}),
+        ("leave the maze alone", "", {}),
         ("run through the maze", "", {"target": "maze"}),
         ("walk to the maze", "", {"target": "maze"}),
         ("walk between two poles", "", {}),

@@ -165,7 +165,9 @@ def test_what_ends_a_clause(clause: str, expected: tuple[str, str]) -> None:
     assert ending(clause) == expected
 
 
-@pytest.mark.parametrize("clause", ["walk until dawn", "if you are tired, stand", "when I clap, walk"])
+@pytest.mark.parametrize(
+    "clause", ["walk until dawn", "walk until you are through the maze", "if you are tired, stand", "when I clap, walk"]
+)
 def test_a_condition_that_nothing_can_see_is_refused(clause: str) -> None:
     with pytest.raises(BadInput, match="the door is open"):
         ending(condition(clause)[0])
@@ -177,6 +179,8 @@ def test_a_condition_that_nothing_can_see_is_refused(clause: str) -> None:
         ("if the door is closed, open it", ("open it", "not door_open")),
         ("stand unless the door is open", ("stand", "not door_open")),
         ("if you are at the door, stand", ("stand", "at_door")),
+        ("if you are through, stand", ("stand", "through_door")),
+        ("stand if you have gone through the doorway", ("stand", "through_door")),
         ("walk", ("walk", "")),
     ],
 )

@@ -14,6 +14,7 @@ from mwl.instructions.velocity_commands import ALONE
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.plan.director import LanguagePlanner
+from mwl.semantics.plan.progress import NEEDS
 from mwl.semantics.shipped import COMMANDED, WORLDS, expert_folders, shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
@@ -158,6 +159,9 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
         raise NoSkillFits(f"no world has what all steps need: {'; '.join(f'{t} for {c!r}' for t, c in needs.items())}")
     if needs:
         return next(iter(needs))
-    targets = {clause.parameters.target for clause in plan or []}
-    seen = {"door": "h1-door", "target": "h1-reach"}
-    return next((seen[target] for target in sorted(targets) if target in seen), DEFAULT_TASK)
+    asked = {clause.parameters.target for clause in plan or []}
+    for clause in plan or []:
+        for predicate in (clause.until, clause.when):
+            asked |= {*NEEDS.get(predicate.removeprefix("not "), ())}
+    seen = {"door": "h1-door", "door_qpos": "h1-door", "target": "h1-reach", "goal": "h1-reach"}
+    return next((seen[thing] for thing in sorted(asked) if thing in seen), DEFAULT_TASK)

@@ -418,7 +418,8 @@ class SemanticHead:
         if not parsed.skill and (owner := belongs(kept, self.commanded)):
             card = commanded_cards().get(owner)
             alone = card.description if card else "what it has learned"
-            raise NoSkillFits(f"{text[:80]!r}: {owner} is for this alone: {alone} (mwl list skills)", [owner])
+            why = f"{owner} would be the skill for that, and all it can do is to {alone}"
+            raise NoSkillFits(f"{text[:80]!r}: {why} (mwl list skills)", [owner])
         if before and _BACK.match(text) and parsed.parameters.said().keys() <= {"direction", "pace"}:
             parsed = replace(parsed, parameters=replace(parsed.parameters, direction="", target=START))
         told, steps = parsed.parameters, round(CONTROL_HZ * (parsed.parameters.duration or 0.0))

@@ -56,7 +56,7 @@ _OTHER = re.compile(
 _CONDITIONS = (
     (re.compile(r"\bdoor\b.*\b(?:open|opened|ajar)\b|\bis (?:already )?open\b", re.IGNORECASE), "door_open"),
     (re.compile(r"\b(?:closed|shut)\b", re.IGNORECASE), "not door_open"),
-    (re.compile(r"\bthrough\b", re.IGNORECASE), "through_door"),
+    (re.compile(r"\bthrough\b(?: (?:it|(?:the|that|this) door(?:way)?))?$", re.IGNORECASE), "through_door"),
     (re.compile(r"\b(?:handle|latch)\b.*\bturned\b", re.IGNORECASE), "handle_turned"),
     (re.compile(r"\bdoor\b", re.IGNORECASE), "at_door"),
     (

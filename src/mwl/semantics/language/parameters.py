@@ -218,7 +218,7 @@ def _over(text: str, rest: str, ways: Mapping[str, str], asked: set[str], gramma
     alone = text in grammar.lists["alone"]
     if ground in ("maze", "poles"):
         passes = grammar.patterns["out" if ground == "maze" else "between"].search(text)
-        if not passes or asked != {"walk"} or number or up or down or takes:
+        if not passes or not asked <= {"walk"} or number or up or down or takes:
             return None
         return ground, 1 if ground == "maze" else ROWS
     if ground == "board" or (alone and asked == {"balance"} and not ground):
@@ -243,9 +243,9 @@ def belongs(clause: str, skills: Collection[str], grammar: Grammar | None = None
     while filler := grammar.patterns["fillers"].match(text):
         text = text[filler.end() :].lstrip(" ,")
     verb = grammar.patterns["verbs"].match(text)
-    named = [grammar.names["ground"][phrase] for phrase in grammar.patterns["ground"].findall(text)]
+    named = [phrase for phrase in grammar.patterns["ground"].findall(text) if phrase not in grammar.units["footsteps"]]
     own = [OWN.get(grammar.names["verbs"][verb[0]], "")] if verb else []
-    own += [GROUNDS[ground] for ground in named if ground in ("tunnel", "hurdles", "maze", "poles")]
+    own += [GROUNDS[grammar.names["ground"][phrase]] for phrase in named]
     return next((skill for skill in own if skill in skills), "")
 
 

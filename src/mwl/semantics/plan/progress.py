@@ -100,7 +100,7 @@ def never(observation: Tensor, layout: "ObservationLayout") -> Tensor:
     return torch.zeros(len(observation), dtype=torch.bool)
 
 
-_NEEDS = {
+NEEDS = {  # what an observation must show, by predicate
     "at_door": ("door_qpos",),
     "behind_leaf": ("door_qpos",),
     "through_door": ("door_qpos",),
@@ -114,7 +114,7 @@ _NEEDS = {
 
 def known(name: str, layout: "ObservationLayout") -> bool:
     """Whether a task shows what a predicate asks about."""
-    return all(needed in layout.slices for needed in _NEEDS.get(name.removeprefix("not "), ()))
+    return all(needed in layout.slices for needed in NEEDS.get(name.removeprefix("not "), ()))
 
 
 def met(name: str, observation: Tensor, layout: "ObservationLayout") -> Tensor:
