@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from running import Target
-from targets import copied, finite, shipped, spoil_artifact, spoil_yaml, texts
+from settings import texts
+from spoiling import copied, finite, shipped, spoil_artifact, spoil_yaml
 
 from mwl._places import SHIPPED
 from mwl.adaptation.step_profile import StepProfile

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from motions import POSE
 from mutations import changed_bytes, rewritten
 from running import Target
-from targets import POSE, finite, shipped, spoil_artifact
+from spoiling import finite, shipped, spoil_artifact
 
 from mwl.demonstrators.external import CommandedJoints, ObservedPiece, UserPolicy, UserPolicyConfig
 from mwl.simulation import get_task

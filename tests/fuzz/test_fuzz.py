@@ -8,11 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
+from artifacts import ARTIFACTS
 from guidance import GUIDANCE
+from motions import MOTIONS
 from policies import POLICIES
 from running import fuzz
-from targets import TARGETS
+from settings import SETTINGS
 
+TARGETS = [*MOTIONS, *ARTIFACTS, *SETTINGS, *POLICIES, *GUIDANCE]
 FEW = 12
 INPUTS = int(os.environ.get("MWL_FUZZ_INPUTS", FEW))
 FIRST = int(os.environ.get("MWL_FUZZ_FIRST", "0"))
@@ -20,7 +23,7 @@ FIRST = int(os.environ.get("MWL_FUZZ_FIRST", "0"))
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="bounds the memory as Linux does")
 
 
-@pytest.mark.parametrize("target", [*TARGETS, *POLICIES, *GUIDANCE], ids=lambda target: target.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_spoilt_file_is_refused_or_read_as_something_sound(target, tmp_path: Path) -> None:
     count = max(1, round(INPUTS * target.share)) if INPUTS > 1 else 1
     result = fuzz(target, tmp_path, FIRST, count)
