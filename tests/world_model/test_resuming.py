@@ -27,20 +27,15 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
     assert not torch.equal(weights[0], weights[1])
 
 
-@pytest.mark.parametrize(
-    ("stop_at", "beside"),
-    [(12, True), (17, False)],
-    ids=["seeding, replay beside", "planning, replay within"],
-)
-def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, beside: bool, tmp_path: Path) -> None:
-    sidecar = str(tmp_path / "replay") if beside else None
+@pytest.mark.parametrize("stop_at", [12, 17], ids=["seeding", "planning"])
+def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, tmp_path: Path) -> None:
     whole = uninterrupted(352)
     first, resumed = (make_module(guided=True) for _ in range(2))
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(first, 352, [StopAfter(stop_at, tmp_path / "last.ckpt")], sidecar=sidecar)
+        fit(first, 352, [StopAfter(stop_at, tmp_path / "last.ckpt")])
     pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
-    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"), sidecar=sidecar)
+    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"))
     assert data.rounds == 22
     assert torch.equal(final_weights(resumed), final_weights(whole))
     assert resumed.trust.steps == whole.trust.steps

@@ -28,9 +28,8 @@ def fit(
     steps: int,
     callbacks: list[Callback] | None = None,
     checkpoint: str | None = None,
-    sidecar: str | None = None,
 ) -> ToyData:
-    data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3, sidecar=sidecar)
+    data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3)
     trainer = pl.Trainer(
         max_epochs=1,
         accelerator="cpu",

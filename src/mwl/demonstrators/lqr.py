@@ -35,7 +35,7 @@ PROVENANCE = {
 class LQRConfig:
     """Standing pose and cost of the controller."""
 
-    knee: ClassVar[float] = 0.1
+    knee: float = 0.1
     """Bend of the knees in rad that the robot straightens to: straighter legs need less force."""
     rise_time: ClassVar[float] = 1.5  # s, from the reset's bent knees
     poses: ClassVar[int] = 4

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torchrl.envs import EnvBase
 
-from mwl.core.checkpoints import load_checkpoint, save_checkpoint
-from mwl.core.errors import BadInput, CorruptFile, MissingFile
+from mwl.core.errors import BadInput
 from mwl.core.ranges import Count, Seed
 from mwl.experts.library import ExpertLibrary
 from mwl.rollouts.experience import EnvSpec, Experience
@@ -47,8 +45,6 @@ class WorldModelData(Experience):
         steps_per_round: steps k of every environment in a round.
         capacity: transitions kept in the replay buffer.
         seed: of the environments.
-        sidecar: folder for the replay buffer beside the checkpoints, for buffers of more than some 100 MB; None
-            keeps it within the checkpoint.
         suite: see `mwl.make_env`.
         level: what an action is: targets of `joints` at every control step, or a decision between `skills`.
         skills: expert folders, at level `skills`.
@@ -60,6 +56,7 @@ class WorldModelData(Experience):
     """
 
     spec: DecisionSpec
+    sidecar: ClassVar[None] = None  # a folder for replay buffers; files that name it still load
 
     def __init__(
         self,
@@ -69,7 +66,6 @@ class WorldModelData(Experience):
         steps_per_round: Count = 1,
         capacity: Count = 1_000_000,
         seed: Seed = 0,
-        sidecar: str | None = None,
         suite: Literal["embedded", "humanoid_bench"] = "embedded",
         level: Literal["joints", "skills"] = "joints",
         skills: list[str] | None = None,
@@ -87,7 +83,6 @@ class WorldModelData(Experience):
         self.save_hyperparameters()
         self.level, self.skills, self.bridges, self.steered = level, skills, bridges or {}, steered
         self.capacity = min(capacity, -(-env_steps // self.hold))
-        self.sidecar = None if sidecar is None else Path(sidecar)
         self.replay: Replay | None = None
         self.behaviour: Behaviour | None = None
 
@@ -145,8 +140,7 @@ class WorldModelData(Experience):
         """Environment, replay buffer and behaviour, as plain values and tensors."""
         if self.replay is None:
             return {}
-        replay = self.replay.state_dict() if self.sidecar is None else self._write_sidecar(self.sidecar)
-        return {**super().state_dict(), "replay": replay}
+        return {**super().state_dict(), "replay": self.replay.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken; environments that can't be restored begin new episodes."""
@@ -154,41 +148,10 @@ class WorldModelData(Experience):
             return
         self.check_resumable(state_dict)
         assert self.replay is not None
-        replay = state_dict["replay"]
-        self.replay.load_state_dict(_read_sidecar(replay) if isinstance(replay, str) else replay)
+        self.replay.load_state_dict(state_dict["replay"])
         super().load_state_dict(state_dict)
 
     def settings(self) -> dict[str, Any]:
         """What the environments and all that is counted in rounds depend on."""
         level = {"level": self.level, "skills": self.skills, "bridges": self.bridges, "hold": self.hold}
         return {**super().settings(), **level, "steered": self.steered}
-
-    def _write_sidecar(self, folder: Path) -> str:
-        """Write the replay buffer to a new file and return its path.
-
-        The file before it stays until the next time: a checkpoint that names this one is not on disk yet.
-        """
-        assert self.replay is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        older = sorted(folder.glob("replay-*.pt"))
-        path = folder / f"replay-{self.rounds:09d}.pt"
-        save_checkpoint(path, self.replay.state_dict())
-        for file in [file for file in older if file != path][:-1]:
-            file.unlink()
-        return str(path)
-
-
-def _read_sidecar(path: str) -> dict[str, Any]:
-    """The replay buffer's state in a file.
-
-    Raises:
-        MissingFile: it is gone.
-        CorruptFile: it can't be read.
-    """
-    if not Path(path).is_file():
-        raise MissingFile(f"{path}: the replay buffer of the checkpoint to resume from is gone; fit without --resume")
-    try:
-        state: dict[str, Any] = load_checkpoint(path)
-    except CorruptFile as error:
-        raise CorruptFile(f"{error}; fit without --resume") from error
-    return state
