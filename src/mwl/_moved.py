@@ -12,6 +12,7 @@ from types import ModuleType
 
 MOVED = {
     "app.early": "app.argument_checks",
+    "app.motion_commands": "app.commands.motion",
     "instructions.arranged": "instructions.preconditions",
     "instructions.told": "instructions.velocity_commands",
     "instructions.way": "instructions.trajectory",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mwl.app.motion_commands import export_data, import_data
+from mwl.app.commands.motion import export_data, import_data
 from mwl.core.errors import BadInput, CorruptFile, MissingFile, SpecMismatch
 from mwl.datasets.demonstrations import Demonstrations
 from mwl.datasets.exchange import FORMATS, export_demonstrations, import_demonstrations

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from mwl.app.motion_commands import import_clip
+from mwl.app.commands.motion import import_clip
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.mocap.clips import MotionClip, check_clip, check_file
 from mwl.mocap.cycle_from_clip import cycle_from_clip

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mwl.app.motion_commands import check, import_clip
+from mwl.app.commands.motion import check, import_clip
 from mwl.core.errors import BadInput, CorruptFile, MissingFile
 from mwl.mocap.readers.conventions import Conventions
 from mwl.mocap.robot_clips import read_robot_clip

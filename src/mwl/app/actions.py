@@ -74,7 +74,7 @@ def add_experts(experts: argparse.ArgumentParser) -> None:
 
 
 def _motion_import(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import import_clip, import_data
+    from mwl.app.commands.motion import import_clip, import_data
     from mwl.mocap.readers.conventions import Conventions
     from mwl.mocap.readers.joint_names import read_joint_map
 
@@ -100,7 +100,7 @@ def _motion_import(options: argparse.Namespace) -> int:
 
 
 def _motion_check(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import check
+    from mwl.app.commands.motion import check
 
     report = check(options.file, options.film, options.out, force=options.force)
     say(options.json, report, lambda: in_lines(report))
@@ -108,7 +108,7 @@ def _motion_check(options: argparse.Namespace) -> int:
 
 
 def _motion_export(options: argparse.Namespace) -> int:
-    from mwl.app.motion_commands import export_data
+    from mwl.app.commands.motion import export_data
 
     return wrote(export_data(options.file, options.format, options.out, force=options.force))
 

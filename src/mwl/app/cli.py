@@ -23,16 +23,16 @@ from mwl import __version__
 from mwl._extensions import import_files
 from mwl.app import argument_checks
 from mwl.app.actions import add_experts, add_motion
-from mwl.app.answers import one_line, progress, say, wrote
+from mwl.app.answers import one_line, say, wrote
+from mwl.app.commands import evaluations, instructions
 from mwl.app.parser import Parser, add_force
 from mwl.app.play import FILM
-from mwl.core.errors import BadInput, MwlError, WriteFailed
-from mwl.core.files import FILM_ENDINGS, output_file, output_folder, shown, unused, write_text
+from mwl.core.errors import BadInput, MwlError
+from mwl.core.files import FILM_ENDINGS, shown
 from mwl.core.terminal import redacted
 from mwl.experiments import tracking
 
 _INTERRUPTED = 130
-NOT_ACHIEVED = 3
 _GOING_ON = {  # what to do after a Ctrl-C, for commands that leave a checkpoint
     "fit": "the same command with --resume goes on from the last checkpoint",
     "run": "the same command goes on from the last checkpoint",
@@ -144,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("job", type=Path, help="runs/<pipeline>/_work/<stage>/job.json")
     sub.add_argument("--attached", action="store_true", help="end at once when stdin closes")
 
-    sub = command("evaluate", _evaluate, "run whole episodes of an agent and measure")
+    sub = command("evaluate", evaluations.evaluate, "run whole episodes of an agent and measure")
     text = "for example h1-walk; or gym:ID, dmc:DOMAIN-TASK, class:MODULE.CLASS of a TorchRL environment"
     sub.add_argument("--task", "--env", required=True, help=text)
     sub.add_argument(
@@ -169,7 +169,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--keep", action="store_true", help="write the figures into the manifest of the agent's folder")
     sub.add_argument("--experiment", default=tracking.DEFAULT_EXPERIMENT, help="MLflow experiment")
 
-    sub = command("compare", _compare, "tasks x agents with confidence intervals, the paper's figures beside")
+    sub = command(
+        "compare", evaluations.compare, "tasks x agents with confidence intervals, the paper's figures beside"
+    )
     sub.add_argument("folder", type=Path, nargs="?", help="of a pipeline: what is measured of it by now, cells not run")
     sub.add_argument("--experiment", help="MLflow experiment; default: the newest that holds evaluations")
     sub.add_argument("--against", metavar="AGENT", help="differences to this agent from the same starts, as shown here")
@@ -187,13 +189,15 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, metavar="FOLDER", help="write tables, plots and JSON there, too")
     add_force(sub)
 
-    sub = command("instruct", _instruct, "weights of an instruction over the experts, or the sequence of them")
+    sub = command(
+        "instruct", instructions.instruct, "weights of an instruction over the experts, or the sequence of them"
+    )
     sub.add_argument("instruction", help='for example "stand, then walk forward"; `mwl list skills` has words for each')
     sub.add_argument("--frame", type=Path, metavar="IMG", help="picture of the scene")
     sub.add_argument("--plan", action="store_true", help="show the steps and what ends them")
     _add_understanding(sub)
 
-    sub = command("play", _play, "carry out an instruction in one episode and film it")
+    sub = command("play", instructions.play, "carry out an instruction in one episode and film it")
     sub.add_argument("instruction", help='for example "crawl"; `mwl list skills` has words for each')
     sub.add_argument(
         "--agents",
@@ -210,7 +214,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--video", type=Path, metavar="FILE", help=f"default: {FILM}, or the next name that is free")
     add_force(sub)
 
-    sub = command("playground", _playground, "a page in the browser: tell the robot what to do", as_json=False)
+    sub = command(
+        "playground", instructions.playground, "a page in the browser: tell the robot what to do", as_json=False
+    )
     sub.add_argument("--task", help="whose world it begins in; default: h1-walk, or that of the agent")
     sub.add_argument("--agent", help="a guided agent for all of its skills, as agent:reach")
     sub.add_argument("--agents", default=[], nargs="+", metavar="SKILL=AGENT", help="default: all experts that ship")
@@ -296,174 +302,6 @@ def _stage(options: argparse.Namespace) -> int:
     from mwl.pipeline.worker import run_file
 
     run_file(options.job, attached=options.attached)
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from mwl.evaluation.agents import best_shipped
-
-    argument_checks.check_task(options.task, options.suite)
-    if options.agent is not None:
-        argument_checks.check_agents([options.agent])
-    from mwl.evaluation.run import EvaluationConfig, evaluate_with_film, keep
-    from mwl.evaluation.table import record_table
-    from mwl.rollouts.external import is_external
-    from mwl.simulation import get_task
-
-    if options.agent is None:
-        if is_external(options.task):
-            raise BadInput(f"--env {options.task} needs --agent: nothing ships for it")
-        if options.suite == "embedded":
-            get_task(options.task)  # a misspelt one is told first
-        options.agent = best_shipped(options.task)
-        print(f"mwl: {options.agent}, the best that ships for {options.task}", file=sys.stderr)
-    if options.keep and not Path(options.agent).is_dir():
-        raise BadInput(f"--keep: {options.agent} is no folder; name the agent by the folder of its artifact")
-    if not options.experiment.strip():
-        raise BadInput("--experiment is empty; name one")
-    if options.keep and (options.act or options.without or options.shift):
-        raise BadInput("--keep writes down how the agent acts as it was fitted; leave out --act, --without and --shift")
-    asked = ("task", "agent", "episodes", "seed", "suite", "instruction", "act", "without", "shift")
-    config = EvaluationConfig(**{name: getattr(options, name) for name in asked})
-    video = None if options.video is None else output_file(options.video, force=options.force, endings=FILM_ENDINGS)
-    scene = None if options.scene is None else output_file(options.scene, force=options.force, endings=(".html",))
-    failures: list[WriteFailed] = []
-    with progress(options.agent) as report:
-        record = evaluate_with_film(config, options.experiment, video, report, failures.append, scene)
-    say(options.json, record.printed(), lambda: record_table(record))
-    if options.keep:
-        keep(record, Path(options.agent))
-    if failures:  # of the film; the figures are out by now
-        raise failures[0]
-    return 0
-
-
-def _compare(options: argparse.Namespace) -> int:
-    if options.reach is not None and options.wide:
-        raise BadInput("--reach and --wide are tables of their own: give one of them")
-    folder = None if options.output is None else output_folder(options.output, force=options.force)
-    page = None if options.html is None else output_file(options.html, force=options.force, endings=(".html",))
-    from mwl.core.artifact import atomic_folder
-    from mwl.evaluation.compare import (
-        compare_experiment,
-        compare_pipeline,
-        newest_experiment,
-        reaches,
-        to_json,
-        write_comparison,
-    )
-    from mwl.evaluation.table import comparison_texts
-
-    tracking.check()
-    if options.folder is not None and options.experiment is not None:
-        raise BadInput(f"{options.folder} and --experiment {options.experiment}: name one of them")
-    if options.folder is not None:
-        experiment, comparison = str(options.folder), compare_pipeline(options.folder, options.against)
-    else:
-        experiment = options.experiment or newest_experiment()
-        comparison = compare_experiment(experiment, options.against)
-    reached = (
-        None if options.reach is None else reaches(comparison, None if math.isnan(options.reach) else options.reach)
-    )
-    texts = comparison_texts(
-        comparison.rows, comparison.agents, wide=options.wide, against=options.against, reaches=reached
-    )
-    if options.json or options.format == "table":
-        say(options.json, to_json(comparison.rows, comparison.agents, reached), texts["table"])
-    else:
-        print(texts[options.format](), end="")
-    if folder is not None:
-        with atomic_folder(folder) as scratch:
-            write_comparison(comparison, scratch)
-        wrote(folder)
-    if page is not None:
-        from mwl.reports.page import comparison_page
-
-        write_text(page, comparison_page(comparison, experiment))
-        wrote(page)
-    return 0
-
-
-def _instruct(options: argparse.Namespace) -> int:
-    from mwl.instructions.preview import Question, instruct
-    from mwl.instructions.view import view
-
-    answer = instruct(
-        Question(
-            text=options.instruction,
-            head=options.head,
-            encoder=options.encoder,
-            pretrained=options.pretrained,
-            frame=options.frame,
-            planner=options.planner,
-            chat_url=options.chat_url,
-            chat_model=options.chat_model,
-        )
-    )
-    say(options.json, answer, lambda: view(answer, steps=options.plan))
-    return NOT_ACHIEVED if answer["refused"] else 0
-
-
-def _play(options: argparse.Namespace) -> int:
-    agents = _agents_of(options.agents)
-    if options.head == "embedded":
-        argument_checks.check_skills(agents)
-    argument_checks.check_agents(agents.values())
-    if options.task:
-        argument_checks.check_task(options.task)
-    from mwl.instructions.config import FollowStage
-    from mwl.instructions.follow import follow
-    from mwl.instructions.view import decisions
-
-    if options.steps_per_clause < 1 or options.look_every < 0:
-        raise BadInput("--steps-per-clause must be at least 1, --look-every at least 0 (a look at the beginning alone)")
-    stage = FollowStage(
-        instruction=options.instruction,
-        semantic=options.head,
-        encoder=options.encoder,
-        pretrained=options.pretrained,
-        agents=agents,
-        task=options.task,
-        steps_per_clause=options.steps_per_clause,
-        look_every=options.look_every,
-        planner=options.planner,
-        chat_url=options.chat_url,
-        chat_model=options.chat_model,
-        seed=options.seed,
-    )
-    video = output_file(options.video or unused(FILM), force=options.force, endings=FILM_ENDINGS)
-    with progress(options.instruction) as report:
-        summary = follow(stage, video, report)
-    say(options.json, {**summary, "film": str(video)}, lambda: decisions(summary, video))
-    return 0 if summary["achieved"] else NOT_ACHIEVED
-
-
-def _agents_of(pairs: Sequence[str]) -> dict[str, str]:
-    """Agents by skill."""
-    agents = {}
-    for pair in pairs:
-        skill, equals, address = pair.partition("=")
-        if not equals:
-            raise BadInput(f"--agents {shown(pair)}: expected SKILL=AGENT, for example walk=expert:walk")
-        agents[skill] = address
-    return agents
-
-
-def _playground(options: argparse.Namespace) -> int:
-    from mwl.playground.serve import serve
-    from mwl.playground.session import Session
-
-    if options.agent and options.agents:
-        raise BadInput("--agent and --agents: name the one, or who carries out which skill")
-    agents = _agents_of(options.agents)
-    argument_checks.check_skills(agents)
-    serve(
-        lambda: Session(options.task, agents, options.seed, options.agent),
-        options.host,
-        options.port,
-        options.token,
-        options.robots,
-    )
     return 0
 
 

@@ -1,0 +1,1 @@
+"""What commands of `mwl` do with their flags."""
