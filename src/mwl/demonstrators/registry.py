@@ -22,6 +22,7 @@ from mwl.demonstrators.approach import Approach
 from mwl.demonstrators.capture_steps import Stepping
 from mwl.demonstrators.external import UserPolicy, UserPolicyConfig
 from mwl.demonstrators.lqr import LQRConfig, LQRStand
+from mwl.demonstrators.posture.gesture import MOVES, Gesture
 from mwl.demonstrators.reach import Reach, ReachConfig
 from mwl.demonstrators.slow_down import SlowDown, SlowDownConfig
 from mwl.demonstrators.touch import Touch, TouchConfig
@@ -49,6 +50,8 @@ class DemonstrationConfig:
         "slow_down",
         "handle_pull",
         "poses",
+        "raise_arm",
+        "wave",
         "policy",
     ] = "stand"
     class_path: str | None = None
@@ -90,6 +93,8 @@ _USED = {  # fields by kind; `kind`, `task` and `recording` are of all
     "handle_pull": {"teacher"},
     "poses": {"teacher"},
     "approach": {"teacher"},
+    "raise_arm": {"teacher"},
+    "wave": {"teacher"},
     "touch": {"teacher", "reach", "touch"},
     "slow_down": {*_OF_A_TEACHER, "walker", "slow_down"},
     "tracking": _OF_A_TEACHER,
@@ -168,6 +173,8 @@ def build_demonstrator(config: DemonstrationConfig, env: HumanoidEnv) -> Demonst
         return Poses.load(config.teacher)
     if config.kind == "approach":
         return Approach(TrackingPolicy.load(config.teacher))
+    if config.kind in MOVES:
+        return Gesture(TrackingPolicy.load(config.teacher, torch.zeros(3)), config.kind, seed=config.recording.seed)
     if config.kind == "touch":
         walker = TrackingPolicy.load(config.teacher)
         return Touch(env.model, FRAME_SKIP, walker, reach=config.reach, config=config.touch)

@@ -63,6 +63,14 @@ COMMANDS = {
         read=features.door_state,
         featurise=features.door,
     ),
+    "arm": CommandKind(
+        size=1,
+        feature_size=1,
+        meaning="which arm: 1 the left one, -1 the right one, 0 both",
+        from_observation=None,
+        read=None,
+        featurise=lambda observation, layout, command: command,
+    ),
     "velocity": _VELOCITY,
     "velocity_over_ground": replace(
         _VELOCITY,
@@ -72,6 +80,8 @@ COMMANDS = {
         ignored=(features.ROOT_HEIGHT, *features.HEADING),
     ),
 }
+SCENE = tuple(name for name, kind in COMMANDS.items() if kind.read is not None)
+"""Kinds of command that are read from the scene."""
 VELOCITIES = ("velocity", "velocity_over_ground")
 """Kinds of command that are a velocity; the second does not see how high above z = 0 the robot is."""
 

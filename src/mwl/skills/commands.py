@@ -58,6 +58,7 @@ _KINDS = {  # by kind of command, see `mwl.experts.spec.COMMANDS`; the ranges ho
     "velocity": VELOCITY,
     "velocity_over_ground": VELOCITY,
     "hand_target": Command(("ahead", "left", "up"), ("m", "m", "m"), (0.1, -0.1, -0.4), (0.6, 0.6, 0.6)),
+    "arm": Command(("arm",), ("(1 left, -1 right, 0 both)",), (-1.0,), (1.0,)),
 }
 
 

@@ -10,7 +10,12 @@ from mwl.experts.features import EGOCENTRIC_SIZE, HEADING
 from mwl.experts.spec import ExpertSpec
 from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, joint_mirror, mirror_joints
 
-COMMAND_SIGNS = {None: (), "velocity": (1.0, -1.0, -1.0), "velocity_over_ground": (1.0, -1.0, -1.0, 1.0)}
+COMMAND_SIGNS = {
+    None: (),
+    "arm": (-1.0,),
+    "velocity": (1.0, -1.0, -1.0),
+    "velocity_over_ground": (1.0, -1.0, -1.0, 1.0),
+}
 """Signs of mirrored command features by kind of command; a kind that is not here has a side (a hand, a hinge)."""
 
 

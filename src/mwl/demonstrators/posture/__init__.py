@@ -1,0 +1,1 @@
+"""Demonstrators that pose a standing robot: arms raised or waved, the body low."""
