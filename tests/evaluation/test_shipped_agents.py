@@ -178,6 +178,15 @@ def test_the_walker_for_changed_worlds_walks_on_with_late_senses_and_more() -> N
     assert (env.state[0][:, 0] > 3.5).all()
 
 
+def test_the_runner_for_changed_worlds_starts_and_runs_with_late_senses_and_more() -> None:
+    """It speeds up to 5.2 m/s within 2.5 s, so that 4 s bring it some 14 m; asked for is 9 m, and that nobody falls."""
+    worlds = [Shift(), Shift(delay=0.02), Shift(payload=10.0), Shift(motors=0.8), Shift(friction=0.4)]
+    env = make_env("h1-run", num_envs=5, seed=1, shift=worlds)
+    for step in rollout(env, resolve("expert:run_robust").agent, 200):
+        assert step.running.all(), f"a fall in step {step.index}"
+    assert (env.state[0][:, 0] > 9.0).all()
+
+
 @pytest.mark.parametrize(
     ("agent", "fits", "does_not"),
     [
