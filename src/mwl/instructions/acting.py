@@ -23,7 +23,7 @@ from mwl.semantics.shipped import COMMANDED
 if TYPE_CHECKING:
     from mwl.simulation.task import ObservationLayout
 
-SCENE = ("hand_target", "door")  # kinds of command that are read from the scene
+_ARMS = {"left": 1.0, "right": -1.0, "both": 0.0}
 
 
 class InstructedAgent:
@@ -77,7 +77,7 @@ class InstructedAgent:
         if skill != self._at_work:
             self.agents[skill].reset()
             measured = self.director.sequencer.odometer  # who stands does so as it is turned, who runs as it should be
-            self._facing = measured.heading + (measured.turned if skill == "stand" else 0.0)
+            self._facing = measured.heading + (0.0 if skill == "run" else measured.turned)
         self._at_work = skill
         action = self._action(skill, observation, now)
         self.last = getattr(self.agents[skill], "last", None)
@@ -103,7 +103,10 @@ class InstructedAgent:
             }
             return agent.act(observation, now)
         self._steering = Steering()
-        if kind is None:
+        if kind == "arm" and taken is not None:
+            arm = _ARMS.get(clause.parameters.side, float(taken.default[0]))
+            agent.commands = {manifest.name: torch.tensor([[arm]])}  # type: ignore[attr-defined]
+        if kind is None or kind == "arm":
             return agent.act(turned(observation, self.layout, -self._facing), now)
         if clause.parameters.side == "right" and kind == "hand_target":
             return mirror_joints(agent.act(mirrored(observation, self.layout), now))

@@ -9,7 +9,7 @@ from typing import Any
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.core.manifest import Manifest
 from mwl.evaluation.agents import find_expert
-from mwl.experts.spec import VELOCITIES
+from mwl.experts.spec import SCENE
 from mwl.instructions.velocity_commands import ALONE
 from mwl.semantics import Clause
 from mwl.semantics.language.parameters import Parameters
@@ -151,7 +151,7 @@ def task_of(plan: list[Clause] | None, manifests: Mapping[str, Manifest]) -> str
     for clause in plan or []:
         manifest = manifests.get(heaviest(clause), Manifest())
         command = manifest.observation.command
-        if command is not None and command.kind not in VELOCITIES:
+        if command is not None and command.kind in SCENE:
             needs[str(manifest.task)] = clause.text
         if ground := ground_of(clause):
             needs[WORLDS[ground]] = clause.text

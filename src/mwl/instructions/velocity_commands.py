@@ -78,9 +78,10 @@ def asked_velocity(
                 skill, f"slower than {least:g} m/s it falls on {parameters.ground}, so not {found.speed:.2g}"
             )
         return found
-    if parameters.side and (command is None or command.names[0] != "ahead"):
+    chosen = command.names[0] if command is not None else ""
+    if parameters.side and chosen not in ("ahead", "arm"):
         raise _refused(skill, "has no hand to choose")
-    if parameters.side == "both":
+    if parameters.side == "both" and chosen != "arm":
         raise _refused(skill, "one hand at a time; say left or right")
     moving = skill in MOVING and command is None
     if parameters.direction and not (moving and parameters.direction == "forwards"):

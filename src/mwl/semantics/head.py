@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,13 @@ class SemanticHead:
         Raises:
             NoSkillFits: they are two, or one of them fits no skill.
         """
+        for part in parts:
+            skill = ""
+            with suppress(BadInput):  # what contradicts itself fits no skill below
+                skill = parse(part, skills=self.commanded).skill
+            if skill in self.commanded:
+                why = "nobody does that while doing anything else; say one after the other"
+                raise NoSkillFits(f"{part[:80]!r}: {why}", [skill])
         each = [self.weights(part) for part in parts]
         skills = dict.fromkeys(max(weights, key=weights.__getitem__) for weights in each)
         if len(skills) > 1:

@@ -29,20 +29,23 @@ class Move:
 
     Args:
         raised: joint angles at the end of the way up, rad; joints that are not named stay as the teacher poses them.
-        swings: greatest way of joints from there to both sides, rad.
-        rate: rad/s of the swing's phase by which speeds are weighed against angles.
+        swings: greatest way from there to both sides of two joints, rad, the second a quarter behind the first. Two
+            tell where in the swing they are without their speeds, which a student with late senses misjudges: one
+            that saw a single joint swing came to rest.
         phase_lead: rad by which the servos' targets run ahead of the swing; more swings faster.
     """
 
     raised: Mapping[str, float]
     swings: Mapping[str, float]
-    rate: float = 6.3
     phase_lead: float = 0.3
 
 
 MOVES = {
     "raise_arm": Move({"shoulder_pitch": 0.0, "shoulder_roll": -2.6, "shoulder_yaw": -1.5, "elbow": 1.3}, {}),
-    "wave": Move({"shoulder_pitch": 0.0, "shoulder_roll": -2.0, "shoulder_yaw": -1.5, "elbow": 0.2}, {"elbow": 0.5}),
+    "wave": Move(
+        {"shoulder_pitch": 0.0, "shoulder_roll": -2.0, "shoulder_yaw": -1.5, "elbow": 0.2},
+        {"elbow": 0.5, "shoulder_yaw": 0.25},
+    ),
 }
 
 
@@ -91,7 +94,7 @@ class Gesture:
         seen[:, 7:26] = torch.where(posed, rest, observation[:, 7:26])
         seen[:, 32:51] = observation[:, 32:51].masked_fill(posed, 0.0)
         self._own = self._teacher.act(seen)
-        arms = arm_targets(self._move, observation[:, 7:26], observation[:, 32:51], rest)
+        arms = arm_targets(self._move, observation[:, 7:26], rest)
         action = torch.from_numpy(ctrl_to_action(arms.numpy())).float().clamp(-1, 1)
         return torch.where(posed, action, self._own)
 
@@ -117,31 +120,36 @@ def _by_side(move: Move) -> list[list[str]]:
     return [[f"{side}_{name}" for name in move.raised] for side in ("right", "left")]
 
 
-def arm_targets(move: Move, joints: Tensor, velocity: Tensor, rest: Tensor) -> Tensor:
+def arm_targets(move: Move, joints: Tensor, rest: Tensor) -> Tensor:
     """Servo targets `[N, 19]` in rad of both arms; those of other joints mean nothing.
 
     Args:
         move: the gesture.
-        joints: joint angles `[N, 19]`, rad; velocity: theirs, rad/s.
+        joints: joint angles `[N, 19]`, rad.
         rest: where the arms hang, `[N, 19]`, rad.
     """
-    right = _right_arm(move, joints, velocity, rest)
-    left = mirror_joints(_right_arm(move, mirror_joints(joints), mirror_joints(velocity), mirror_joints(rest)))
+    right = _right_arm(move, joints, rest)
+    left = mirror_joints(_right_arm(move, mirror_joints(joints), mirror_joints(rest)))
     is_left = torch.tensor([name.startswith("left") for name in JOINT_NAMES])
     return torch.where(is_left, left, right)
 
 
-def _right_arm(move: Move, joints: Tensor, velocity: Tensor, rest: Tensor) -> Tensor:
+def _right_arm(move: Move, joints: Tensor, rest: Tensor) -> Tensor:
     index = [JOINT_NAMES.index(f"right_{name}") for name in move.raised]
-    swing = torch.tensor([move.swings.get(name, 0.0) for name in move.raised])
+    swings = torch.tensor([name in move.swings for name in move.raised])
     end, begin, now = torch.tensor(list(move.raised.values())), rest[:, index], joints[:, index]
-    way = (end - begin) * (swing == 0)  # a swinging joint does not tell how far the arm is up
+    way = (end - begin) * ~swings  # a swinging joint does not tell how far the arm is up
     done = (((now - begin) * way).sum(dim=-1) / way.square().sum(dim=-1)).clamp(0, 1).unsqueeze(-1)
-    targets = begin + (end - begin) * _ahead(done)
-    phase = torch.atan2(-velocity[:, index] / move.rate, now - end)
-    fully = ((done - _SWINGS_FROM) / (_SWINGS - _SWINGS_FROM)).clamp(0, 1)
-    targets = targets + fully * swing * torch.cos(phase + move.phase_lead)
-    return joints.clone().index_copy(1, torch.tensor(index), targets)
+    targets = joints.clone()
+    targets[:, index] = begin + (end - begin) * _ahead(done)
+    if move.swings:
+        moving = [JOINT_NAMES.index(f"right_{name}") for name in move.swings]
+        most = torch.tensor(list(move.swings.values()))
+        along, across = ((joints[:, moving] - torch.tensor([move.raised[name] for name in move.swings])) / most).T
+        phase = torch.atan2(across, along) + move.phase_lead
+        fully = ((done - _SWINGS_FROM) / (_SWINGS - _SWINGS_FROM)).clamp(0, 1)
+        targets[:, moving] += fully * most * torch.stack([phase.cos(), phase.sin()], dim=-1)
+    return targets
 
 
 def _ahead(done: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from mwl.core.files import read_yaml
 from mwl.semantics import entries
 
 _NUMBERED = ("pace", "change", "bend", "often", "amounts")
-_NAMED = ("direction", "side", "verbs", "things", "ground")
+_NAMED = ("direction", "side", "verbs", "things", "ground", "gestures", "arms")
 _LISTS = (
     *("fillers", "home", "unless", "stop", "up", "down", "over", "chair"),
-    *("out", "between", "takes", "alone", "strong", "towards", "to", "beside", "within", "about"),
+    *("out", "between", "takes", "alone", "strong", "towards", "to", "beside", "within", "about", "manner"),
 )
 _QUANTITIES = ("duration", "distance", "angle", "speed", "footsteps", "count")
 
@@ -27,10 +27,10 @@ class Grammar:
     Args:
         units: by kind of quantity, what one of a unit is in s, m, rad, m/s, footsteps or times.
         numbers: `pace`, `change`, `bend`, `often`, `amounts`.
-        names: `direction`, `side`, `verbs`, `things`, `ground`.
+        names: `direction`, `side`, `verbs`, `things`, `ground`, `gestures`, `arms`.
         opposites: by skill, words with which a sentence asks for anything but that.
         lists: `fillers`, `home`, `unless`, `stop`, `up`, `down`, `over`, `chair`, `out`, `between`, `takes`, `alone`,
-            `strong`, `towards`, `to`, `beside`, `within`, `about`.
+            `strong`, `towards`, `to`, `beside`, `within`, `about`, `manner`.
     """
 
     units: dict[str, dict[str, float]]

@@ -9,6 +9,7 @@ from typing import Any
 from text_to_num import alpha2digit
 
 from mwl.core.errors import BadInput
+from mwl.semantics.language.gestures import gesture
 from mwl.semantics.language.grammar import Grammar, shipped_grammar
 
 QUARTER = math.pi / 2
@@ -113,6 +114,11 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
     """
     grammar = grammar or shipped_grammar()
     text, found = _quantities(_in_digits(clause.lower().strip(" .,!?")), grammar)
+    often, bare_text = _numbers(text, "often", grammar)
+    if not found.keys() - {"duration", "count"} and (moved := gesture(bare_text, grammar, skills)):
+        count = next(iter(often.values()), found.get("count"))
+        told = Parameters(duration=found.get("duration"), count=_whole(count, "times"), side=moved[1])
+        return Parsed(clause, moved[0], told)
     side, text = _all_taken(text, "side", grammar)
     paced: dict[str, float] = {}
     change = None
