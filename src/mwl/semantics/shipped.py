@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 COMMANDED = {  # skills that the words of the grammar alone ask for: who carries them out, and where that lies
     "walk_rough": ("expert:walk_rough", "data/robust/walk_rough"),
     "raise_arm": ("expert:raise_arm", "data/robust/raise_arm"),
+    "wave": ("expert:wave", "data/robust/wave"),
     "sit": ("agent:sit_hard", "data/agents/sit_hard"),
     "crawl": ("agent:crawl", "data/agents/crawl"),
     "hurdle": ("agent:hurdle", "data/agents/hurdle"),
