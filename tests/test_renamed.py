@@ -1,6 +1,8 @@
 """Former names in files: configurations, command lines, manifests and checkpoints with them mean what they meant."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,4 +125,19 @@ def test_former_names_import(module: str) -> None:
 
     found = import_module(f"mwl.{module}")
     for former, name in RENAMED[module].items():
-        assert getattr(found, former) is getattr(found, name)
+        home, _, own = name.rpartition(".")
+        assert getattr(found, former) is getattr(import_module(f"mwl.{home}") if home else found, own)
+
+
+@pytest.mark.parametrize("first", ["mwl.datasets.demonstrations", "mwl.datasets.recording"])
+def test_what_went_to_another_module_imports_from_the_former_one_whichever_comes_first(first: str) -> None:
+    code = f"import {first}; from mwl.datasets.demonstrations import RecordingConfig; print(RecordingConfig.__module__)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "mwl.datasets.recording"
+
+
+def test_a_name_that_never_was_is_still_missing_from_a_module_with_former_names() -> None:
+    from mwl.datasets import demonstrations
+
+    with pytest.raises(AttributeError, match="no attribute 'NeverThere'"):
+        _ = demonstrations.NeverThere

@@ -9,10 +9,12 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "app.early": "app.argument_checks",
     "app.motion_commands": "app.commands.motion",
+    "demonstrators.record": "demonstrators.demonstrate",
     "instructions.arranged": "instructions.preconditions",
     "instructions.told": "instructions.velocity_commands",
     "instructions.way": "instructions.trajectory",
@@ -179,7 +181,13 @@ RENAMED: dict[str, dict[str, str]] = {
         "PractisingPolicy": "FineTuningPolicy",
     },
     "core.keys": {"TRIED": "EVALUATED", "WORTH": "EXPERT_RETURN"},
-    "datasets.demonstrations": {"Pilot": "BehaviourPolicy"},
+    "datasets.demonstrations": {
+        "BehaviourPolicy": "datasets.recording.BehaviourPolicy",
+        "Pilot": "datasets.recording.BehaviourPolicy",
+        "RecordingConfig": "datasets.recording.RecordingConfig",
+        "record_demonstrations": "datasets.recording.record_demonstrations",
+        "recording_env": "datasets.recording.recording_env",
+    },
     "demonstrators.squat": {"Bending": "Squat"},
     "experts.cloning.batches": {"Lanes": "Streams", "in_lanes": "as_streams"},
     "experts.cloning.interleaved": {
@@ -220,7 +228,8 @@ RENAMED: dict[str, dict[str, str]] = {
     "instructions.velocity_commands": {"Told": "VelocityCommand", "told": "asked_velocity"},
     "rollouts.falls": {"TAKEN_OVER": "HAND_OVER"},
 }
-"""For a module below `mwl` the present names of its classes and functions by their former ones."""
+"""For a module below `mwl` the present names of its classes and functions by their former ones, with a module
+before it where it lies in another one now."""
 _EMPTIED = {f"mwl.{room}" for room in ("motion", "gating", "world_model.adaptation")}
 
 
@@ -271,10 +280,21 @@ class _WithFormerNames(SourceFileLoader):
     """Loads a module and lets the former names of what is in it stand beside the present ones."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute, then add them."""
+        """Execute, then add them; those from other modules once they are asked for, as these may import this one."""
         super().exec_module(module)
-        for former, name in RENAMED[module.__name__.removeprefix("mwl.")].items():
-            setattr(module, former, getattr(module, name))
+        names = RENAMED[module.__name__.removeprefix("mwl.")]
+        elsewhere = {former: name.rpartition(".") for former, name in names.items() if "." in name}
+        for former in names.keys() - elsewhere.keys():
+            setattr(module, former, getattr(module, names[former]))
+
+        def moved(name: str) -> Any:
+            if name not in elsewhere:
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            home, _, present_name = elsewhere[name]
+            return getattr(import_module(f"mwl.{home}"), present_name)
+
+        if elsewhere:
+            module.__dict__["__getattr__"] = moved
 
 
 if not any(isinstance(finder, _Moved) for finder in sys.meta_path):

@@ -10,7 +10,8 @@ import torch
 from mwl import make_env
 from mwl.core import keys
 from mwl.core.errors import ConfigError, CorruptFile, MissingFile
-from mwl.datasets.demonstrations import Demonstrations, RecordingConfig, record_demonstrations
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.datasets.recording import RecordingConfig, record_demonstrations
 from mwl.demonstrators.lqr import LQRStand
 from mwl.demonstrators.reach import SHOULDER, Reach, reachable_targets
 from mwl.demonstrators.registry import load_demonstration_config, parse_demonstration_config, record

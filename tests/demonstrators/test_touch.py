@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mwl.core import keys
-from mwl.datasets.demonstrations import Demonstrations, RecordingConfig
+from mwl.datasets.demonstrations import Demonstrations
+from mwl.datasets.recording import RecordingConfig
 from mwl.demonstrators.approach import GOAL
 from mwl.demonstrators.registry import DemonstrationConfig, record
 from mwl.demonstrators.touch import APPROACH, REACH, SKILLS, Touch

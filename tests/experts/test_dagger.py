@@ -9,7 +9,7 @@ import torch
 from mwl import make_env
 from mwl.core import keys
 from mwl.core.errors import BadInput
-from mwl.datasets.demonstrations import RecordingConfig, record_demonstrations
+from mwl.datasets.recording import RecordingConfig, record_demonstrations
 from mwl.demonstrators.lqr import LQRStand
 from mwl.experts.cloning.dagger import Dagger, DaggerConfig
 from mwl.experts.cloning.data import DemonstrationData

@@ -126,7 +126,7 @@ def _motion_demonstrate(options: argparse.Namespace) -> int:
     target = output_file(with_ending(options.out, ".npz"), force=options.force)
     output_file(target.with_suffix(".json"), force=options.force)
     argument_checks.check_file(options.config, "conf/demonstrators")
-    from mwl.demonstrators.record import demonstrate
+    from mwl.demonstrators.demonstrate import demonstrate
 
     return wrote(demonstrate(options.config, options.out, force=options.force))
 

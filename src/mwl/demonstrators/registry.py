@@ -11,13 +11,8 @@ import torch
 from mwl._extensions import import_class
 from mwl._renamed import parser_mode
 from mwl.core.errors import BadInput, ConfigError
-from mwl.datasets.demonstrations import (
-    Demonstrations,
-    Demonstrator,
-    RecordingConfig,
-    record_demonstrations,
-    recording_env,
-)
+from mwl.datasets.demonstrations import Demonstrations, Demonstrator
+from mwl.datasets.recording import RecordingConfig, record_demonstrations, recording_env
 from mwl.demonstrators.approach import Approach
 from mwl.demonstrators.capture_steps import Stepping
 from mwl.demonstrators.external import UserPolicy, UserPolicyConfig

@@ -68,7 +68,7 @@ def record_to_folder(
 
     The folder holds `recording.npz`, its manifest and the demonstrator's configuration.
     """
-    from mwl.demonstrators.record import demonstrate
+    from mwl.demonstrators.demonstrate import demonstrate
 
     config = _written(settings, work)
     with atomic_folder(output) as folder:

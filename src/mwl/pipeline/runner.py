@@ -54,7 +54,7 @@ LOCK = "lock"
 _MOST_LOST = 3  # times that a stage goes on after its worker was lost
 _MODULES = {
     "teacher": ("mwl.pipeline.produce", "mwl.teachers.train"),
-    "demonstrations": ("mwl.pipeline.produce", "mwl.demonstrators.record"),
+    "demonstrations": ("mwl.pipeline.produce", "mwl.demonstrators.demonstrate"),
     "evaluate": ("mwl.evaluation.run", "mwl.world_model", "mwl.experts", "mwl.simulation"),
     "compare": ("mwl.evaluation.compare",),
     "follow": ("mwl.instructions.follow", "mwl.world_model"),

@@ -15,15 +15,8 @@ from torch import Tensor
 from mwl.core import keys
 from mwl.core.errors import BadInput
 from mwl.core.ranges import Count
-from mwl.datasets.demonstrations import (
-    BehaviourPolicy,
-    Demonstrations,
-    Demonstrator,
-    InterruptibleDemonstrator,
-    RecordingConfig,
-    record_demonstrations,
-    recording_env,
-)
+from mwl.datasets.demonstrations import Demonstrations, Demonstrator, InterruptibleDemonstrator
+from mwl.datasets.recording import BehaviourPolicy, RecordingConfig, record_demonstrations, recording_env
 from mwl.demonstrators.registry import build_demonstrator, load_demonstration_config
 from mwl.experts.cloning.interleaved import InterleavedPolicy, acting
 from mwl.experts.cloning.mirror import with_mirror_images

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mwl.datasets.demonstrations import Demonstrations, InterruptibleDemonstrator, record_demonstrations
+from mwl.datasets.demonstrations import Demonstrations, InterruptibleDemonstrator
+from mwl.datasets.recording import record_demonstrations
 from mwl.demonstrators.registry import DemonstrationConfig, build_demonstrator
 from mwl.experts.features import Layout
 from mwl.experts.library import ExpertLibrary
