@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mwl.core import keys
+from mwl.core.errors import NoSkillFits
 from mwl.experts.library import Expert
 from mwl.experts.measure import Alone
 from mwl.instructions.config import FollowStage
@@ -72,3 +73,20 @@ def test_words_choose_the_arm_and_another_skill_goes_on() -> None:
     assert summary["achieved"]
     assert not summary["fell"]
     assert [step["skill"] for step in summary["plan"]] == ["wave", "stand"]
+
+
+def test_who_crouches_goes_down_and_stays_down_and_up_for_ten_seconds() -> None:
+    """Its teacher is to hold the pelvis at 0.80 m; standing it is at 1.04 m."""
+    worlds = [Shift(), Shift(delay=0.02), Shift(payload=8.0), Shift(friction=0.5)]
+    env = make_env("h1-stand", num_envs=4, seed=2, shift=worlds)
+    for step in rollout(env, Alone(Expert.load("data/robust/crouch")), 500):
+        assert step.running.all(), f"a fall in step {step.index}"
+        height = step.after[keys.OBSERVATION][:, 2]
+        if step.index >= 100:
+            assert ((height > 0.7) & (height < 0.9)).all()
+
+
+def test_nobody_is_to_get_up_from_a_crouch() -> None:
+    """The standing expert falls that takes over there."""
+    with pytest.raises(NoSkillFits, match="gets up from a crouch; say it last"):
+        follow(FollowStage("crouch for three seconds, then stand for three seconds"), None)

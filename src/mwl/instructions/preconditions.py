@@ -20,6 +20,7 @@ from mwl.semantics.shipped import COMMANDED, WORLDS, expert_folders, shipped_con
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
 APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
 DEFAULT_TASK = "h1-walk"
+LAST = {"sit": "chair", "crouch": "crouch"}  # skills from which nobody goes on
 ROUGH, SIT = "walk_rough", "sit"
 TRANSITIONS = ("slow_down", "speed_up")
 
@@ -50,8 +51,9 @@ class PreconditionPlanner:
             weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
             clause = replace(clause, weights=weights)
             skill = heaviest(clause)
-            if SIT in map(heaviest, arranged[len(before) :]):
-                raise NoSkillFits(f"{clause.text[:80]!r}: nobody here gets up from a chair; sit down last", [SIT])
+            if last := next((name for name in map(heaviest, arranged[len(before) :]) if name in LAST), ""):
+                why = f"nobody here gets up from a {LAST[last]}; say it last"
+                raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [last])
             if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged[len(before) :]):
                 arranged += self._halted(arranged, APPROACH)
                 only = _only(APPROACH, weights)

@@ -21,6 +21,7 @@ COMMANDED = {  # skills that the words of the grammar alone ask for: who carries
     "walk_rough": ("expert:walk_rough", "data/robust/walk_rough"),
     "raise_arm": ("expert:raise_arm", "data/robust/raise_arm"),
     "wave": ("expert:wave", "data/robust/wave"),
+    "crouch": ("expert:crouch", "data/robust/crouch"),
     "sit": ("agent:sit_hard", "data/agents/sit_hard"),
     "crawl": ("agent:crawl", "data/agents/crawl"),
     "hurdle": ("agent:hurdle", "data/agents/hurdle"),
