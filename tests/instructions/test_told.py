@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mwl.core.errors import NoSkillFits
 from mwl.instructions.config import FollowStage
 from mwl.instructions.follow import cast, follow
 from mwl.instructions.plan_steering import RAMP, Steering, doorway
-from mwl.instructions.preconditions import PreconditionPlanner, heaviest, shipped_agents, task_of
+from mwl.instructions.preconditions import HALT, PreconditionPlanner, heaviest, shipped_agents, task_of
 from mwl.instructions.turned_observations import mirrored, turned
 from mwl.instructions.velocity_commands import VelocityCommand, checked, shipped_manifests
 from mwl.semantics import Card, Clause, SemanticHead
@@ -38,9 +39,25 @@ def _arranged(text: str) -> list[tuple[str, bool, float | None]]:
 
 def test_a_walk_comes_to_rest_before_another_skill() -> None:
     asked = False, None
-    assert _arranged("stand walk run") == [("stand", *asked), ("walk", *asked), ("run", *asked)]
+    assert _arranged("stand walk run") == [("stand", *asked), ("walk", *asked), ("walk", True, 0.0), ("run", *asked)]
+    assert _arranged("stand run run walk") == [(skill, *asked) for skill in ("stand", "run", "run", "walk")]
     assert _arranged("walk stand walk") == [("walk", *asked), ("walk", False, 0.0), ("walk", *asked)]
     assert _arranged("walk approach") == [("walk", *asked), ("walk", True, 0.0), ("approach", *asked)]
+
+
+def test_who_has_stood_for_as_long_as_a_halt_takes_does_not_halt_again() -> None:
+    class Timed(Planner):
+        def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
+            return [replace(clause, steps=self.steps) for clause in super().plan(text, frame, before)]
+
+        def __init__(self, steps: int) -> None:
+            self.steps = steps
+
+    def inserted(steps: int) -> int:
+        planner = PreconditionPlanner(Timed(steps), NAMES, ["walk"])
+        return sum(clause.inserted for clause in planner.plan("walk stand run"))
+
+    assert [inserted(steps) for steps in (HALT - 1, HALT)] == [1, 0]
 
 
 def test_a_target_is_walked_up_to_first() -> None:

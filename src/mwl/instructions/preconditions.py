@@ -45,7 +45,7 @@ class PreconditionPlanner:
     walkers: Collection[str]
 
     def plan(self, text: str, frame: Any = None, before: Sequence[Clause] = ()) -> list[Clause]:
-        """The steps of an instruction: a walk halts before another skill, and a target is walked up to."""
+        """The steps of an instruction: a walk halts before another skill or a run, and a target is walked up to."""
         arranged = list(before)
         for clause in self.planner.plan(text, frame, before):
             weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
@@ -71,7 +71,9 @@ class PreconditionPlanner:
 
     def _halted(self, before: list[Clause], skill: str) -> list[Clause]:
         walker = self._walker(before)
-        if not walker or skill in (heaviest(before[-1]), RUN, *self.walkers):
+        if not walker or skill in (heaviest(before[-1]), *self.walkers):
+            return []
+        if before[-1].parameters.speed == 0.0 and before[-1].steps >= HALT:
             return []
         told = Parameters(speed=0.0)
         only = _only(walker, before[-1].weights)
