@@ -37,6 +37,13 @@ def test_touching_is_reaching() -> None:
     assert max(weights, key=weights.get) == "reach"
 
 
+@pytest.mark.parametrize(("text", "said"), [("raise both arms", "both hands"), ("raise your left arm", "left hand")])
+def test_a_step_says_which_hands_it_takes(text: str, said: str) -> None:
+    out = StringIO()
+    Console(file=out, width=160).print(view(ask(text), steps=True))
+    assert said in out.getvalue()
+
+
 def test_compound_instruction_becomes_a_sequence() -> None:
     plan = ask("stand for two seconds, then walk until you are at the door")["plan"]
     assert [max(step["weights"], key=step["weights"].get) for step in plan] == ["stand", "walk"]

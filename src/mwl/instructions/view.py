@@ -95,6 +95,8 @@ def _told(command: dict[str, Any]) -> str:
         elif name in ("pace", "change"):
             of = "usual" if name == "pace" else "before"
             words.append("as fast as can be" if value > FASTEST else f"{value:g} of the speed {of}")
+        elif value == "both":
+            words.append("both hands")
         elif name in _UNITS:
             words.append(_UNITS[name].format(value))
         elif name in _WORDS:
