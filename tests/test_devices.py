@@ -13,7 +13,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 QUICK = [
-    "world_model/test_training.py::test_resumed_training_ends_as_the_uninterrupted_one[planning, replay within]",
+    "world_model/test_resuming.py::test_resumed_training_ends_as_the_uninterrupted_one[planning]",
     "adaptation/test_stage.py::test_a_resumed_search_ends_as_the_uninterrupted_one[within one]",
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
@@ -28,7 +28,6 @@ WHOLE = [
     "selection",
     "baselines/test_baselines.py",
     "semantics/test_encoder.py",
-    "--deselect=tests/experts/test_cloning.py::test_memory_mapped_steps_are_the_same",  # files are the CPU's
 ]
 
 
@@ -40,7 +39,7 @@ def passes_far_away(tests: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "far_device", "-p", "no:xdist", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, *(test if test.startswith("--") else str(TESTS / test) for test in tests)],
+        [*command, *(str(TESTS / test) for test in tests)],
         cwd=TESTS.parent, env=environment, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

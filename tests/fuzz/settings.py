@@ -197,7 +197,7 @@ SETTINGS = [
     Target("pipeline", copied(ROOT / "conf/pipelines/grid.yaml", "x.yaml"), spoil_yaml("x.yaml"),
            lambda f: load_pipeline(f / "x.yaml"), sound_pipeline, 0.5),
     Target("stage", copied(ROOT / "conf/experts/stand.yaml", "x.yaml"), spoil_yaml("x.yaml"),
-           lambda f: resolved_config(["--config", str(f / "x.yaml")]), sound_stage, 0.05),
+           lambda f: resolved_config(["--config", str(f / "x.yaml")]), sound_stage, 0.25),
     Target("chat", make_answer, spoil_answer, planned, sound_plan),
     Target("embeddings", make_cache, spoil_cache, read_cache, sound_cache),
     Target("picture", make_picture, rewritten(changed_bytes, "x.png"), lambda f: read_picture(f / "x.png"),
