@@ -24,7 +24,7 @@ ALONE = (
     "balance",
     "maze",
     "pole",
-)  # skills from which none has learned to take over, nor they from others
+)  # skills that none has learned to take over from, nor they from others
 _SAY = "say it alone"
 MOVING = SequencerConfig().moving
 _WAYS = {"forwards": (0, 1), "backwards": (0, -1), "left": (1, 1), "right": (1, -1)}  # axis of the command, sign
