@@ -6,6 +6,7 @@ are set anew before each test and its fixtures.
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 import mwl  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # what all tests share: `quiet_trainer`
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PacingGuidance, PacingLibrary, PointMass, StopAfter
@@ -49,16 +50,7 @@ class ToyModule(AdaptationModule):
 
 def fit(module: ToyModule, callbacks: list[Callback] | None = None, checkpoint: Path | None = None) -> ToyData:
     data = ToyData("point-mass", SEARCH_STEPS, RACE_STEPS, ENVS, seed=3)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[RandomState(), *(callbacks or [])],
-    )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    quiet_trainer.fit(module, data, callbacks=[RandomState(), *(callbacks or [])], checkpoint=checkpoint)
     return data
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from lightning.pytorch import Callback
 from tensordict import TensorDict
@@ -70,11 +71,7 @@ def fit(
     collected = BaselineData(
         **{"task": PENDULUM, "num_envs": 2, "steps_per_round": 4, "seed": 3, **data}, env_steps=steps
     )
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, datamodule=collected, ckpt_path=checkpoint, weights_only=True)
+    quiet_trainer.fit(module, collected, callbacks=[RandomState(), *callbacks], checkpoint=checkpoint)
     module.to(module.place)  # Lightning leaves it on the CPU
     return collected
 

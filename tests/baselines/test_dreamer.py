@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
@@ -26,12 +27,7 @@ def module() -> DreamerModule:
     """Some experience with the pendulum, and no update yet."""
     pl.seed_everything(1)
     made = DreamerModule(DreamerConfig(units=32, batch_size=2, length=4, train_ratio=1e-6, learning_starts=8, warmup=7))
-    data = BaselineData("gym:Pendulum-v1", env_steps=40, num_envs=2, steps_per_round=4)
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(made, datamodule=data)
+    quiet_trainer.fit(made, BaselineData("gym:Pendulum-v1", env_steps=40, num_envs=2, steps_per_round=4))
     return made
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import lightning.pytorch as pl
+import quiet_trainer
 
 from mwl.experts.finetuning.module import FineTuningData, FineTuningStage
 from mwl.training.callbacks import RandomState
@@ -20,8 +21,4 @@ class SaveAfter(pl.Callback):
 
 
 def run(module: FineTuningStage, data: FineTuningData, checkpoint=None, callbacks=()) -> None:
-    trainer = pl.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu", callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    quiet_trainer.fit(module, data, callbacks=[RandomState(), *callbacks], checkpoint=checkpoint)

@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 
 from mwl.core import keys
@@ -36,11 +37,7 @@ def fit(data_file: str, epochs: int = 3) -> tuple[BehaviourCloning, pl.Trainer]:
     pl.seed_everything(0)
     module = BehaviourCloning("lean", "h1-stand", CARD, hidden=[32, 32], lr=5e-3, evaluation_episodes=0)
     data = DemonstrationData([data_file], batch_size=64, batches_per_epoch=100)
-    trainer = pl.Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu",
-    )  # fmt: skip
-    trainer.fit(module, data)
+    trainer = quiet_trainer.fit(module, data, epochs)
     return module, trainer
 
 

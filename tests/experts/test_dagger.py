@@ -4,6 +4,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 
 from mwl import make_env
@@ -47,11 +48,7 @@ def fit(
     data = DemonstrationData(
         [file], batch_size=128, batches_per_epoch=batches, validation_share=0.0, dagger=dagger
     )  # fmt: skip
-    trainer = pl.Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu",
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    trainer = quiet_trainer.fit(module, data, epochs, checkpoint=checkpoint)
     return module, data, trainer
 
 

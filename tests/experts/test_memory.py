@@ -4,6 +4,7 @@ import json
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from tensordict import TensorDict
 
@@ -61,11 +62,7 @@ def fit(file: str, memory: int, epochs: int = 4, checkpoint=None, callbacks=()) 
     pl.seed_everything(0)
     module = BehaviourCloning("clap", "h1-walk", CARD, hidden=[16, 16], memory=memory, lr=1e-2, evaluation_episodes=0)
     data = DemonstrationData([file], batch_size=128, batches_per_epoch=50, sequence=8)
-    trainer = pl.Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu", callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    trainer = quiet_trainer.fit(module, data, epochs, [RandomState(), *callbacks], checkpoint)
     return module, trainer
 
 

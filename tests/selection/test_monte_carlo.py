@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from tensordict import TensorDict
 from torch.nn import functional as F
@@ -99,11 +100,8 @@ class SaveAfter(pl.Callback):
 
 
 def fit(module: GateModule, data: MonteCarloData, epochs: int, checkpoint=None, callbacks=()) -> None:
-    trainer = pl.Trainer(
-        max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[RandomState(), *callbacks],
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    callbacks = [RandomState(), *callbacks]
+    quiet_trainer.fit(module, data, epochs, callbacks, checkpoint, num_sanity_val_steps=0)
 
 
 def contexts(seed: int, count: int) -> torch.Tensor:

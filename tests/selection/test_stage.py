@@ -4,6 +4,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from torch.nn import functional as F
 
@@ -32,15 +33,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(stage, "embed_cards", embed)
     pl.seed_everything(0)
     module, data = stage.GateModule(EXPERTS), GateData(FILES, batch_size=128, batches_per_epoch=150)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, datamodule=data)
+    quiet_trainer.fit(module, data)
     entries = module.artifact()
     assert entries["metrics"]["accuracy"] > 0.9  # standing and walking hardly overlap
     return write_artifact(tmp_path / "gate", **entries)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 
 from mwl.core import keys
@@ -48,16 +49,7 @@ def fitted(
         GuidanceConfig(planner_base=False, **guidance),
     )
     data = WorldModelData(task, env_steps, num_envs=2, level="skills", skills=SKILLS, steered=True, hold=20)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[RandomState()],
-    )
-    trainer.fit(module, datamodule=data)
+    quiet_trainer.fit(module, data, callbacks=[RandomState()])
     return module, data
 
 

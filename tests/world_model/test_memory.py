@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import quiet_trainer
 import torch
 from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PacingGuidance, PacingLibrary, StopAfter, ToyData, ToyModule
@@ -33,16 +34,7 @@ def make_module() -> PacingModule:
 
 def fit(module: PacingModule, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None) -> ToyData:
     data = ToyData(env_steps=ROUNDS * ENVS * PER_ROUND, num_envs=ENVS, steps_per_round=PER_ROUND, seed=3)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[RandomState(), *callbacks],
-    )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    quiet_trainer.fit(module, data, callbacks=[RandomState(), *callbacks], checkpoint=checkpoint)
     return data
 
 

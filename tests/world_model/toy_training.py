@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
+import quiet_trainer
 import torch
 from lightning.pytorch import Callback
 from point_mass import ToyData, ToyModule
@@ -30,16 +31,7 @@ def fit(
     checkpoint: str | None = None,
 ) -> ToyData:
     data = ToyData(env_steps=steps, num_envs=ENVS, steps_per_round=2, seed=3)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[RandomState(), *(callbacks or [])],
-    )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    quiet_trainer.fit(module, data, callbacks=[RandomState(), *(callbacks or [])], checkpoint=checkpoint)
     return data
 
 
