@@ -12,6 +12,11 @@ from types import ModuleType
 from typing import Any
 
 MOVED = {
+    "rollouts.definitions": "rollouts.metrics",
+    "teachers.gait": "teachers.gait_observation",
+    "semantics.plan.kept": "semantics.plan.answer_cache",
+    "semantics.stored": "semantics.head_checkpoint",
+    "playground.shown": "playground.panels",
     "app.early": "app.argument_checks",
     "app.motion_commands": "app.commands.motion",
     "demonstrators.record": "demonstrators.demonstrate",

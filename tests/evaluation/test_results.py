@@ -18,7 +18,7 @@ from mwl.evaluation.record import Record
 from mwl.evaluation.results import CONFIG, Results, Table, main, render, write_tables
 from mwl.rollouts import definitions
 
-definitions_module = importlib.import_module("mwl.rollouts.definitions")
+definitions_module = importlib.import_module("mwl.rollouts.metrics")
 ROOT = Path(__file__).parents[2]
 WRITTEN = [ROOT / "README.md", *(ROOT / "docs" / "results").glob("*.md"), *(ROOT / "docs" / "log").glob("*.md")]
 GUIDES = sorted((ROOT / "docs" / "guide").glob("*.md"))

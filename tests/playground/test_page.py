@@ -13,9 +13,9 @@ import viser
 
 from mwl.core.errors import BadInput
 from mwl.playground.page import Page
+from mwl.playground.panels import expected, said, weighed
 from mwl.playground.serve import MOST_ROBOTS, serve
 from mwl.playground.session import Session, Status, StepShown
-from mwl.playground.shown import expected, said, weighed
 
 
 @pytest.fixture(scope="module")

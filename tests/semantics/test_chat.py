@@ -16,8 +16,8 @@ import pytest
 from mwl.core.errors import BadInput, NoSkillFits
 from mwl.instructions.planner import choose_planner, who_planned
 from mwl.semantics import SemanticHead
+from mwl.semantics.plan.answer_cache import MAX_KEPT
 from mwl.semantics.plan.chat import ChatConfig, ChatPlanner
-from mwl.semantics.plan.kept import MAX_KEPT
 
 GOOD = {"steps": [{"text": "stand", "weights": {"stand": 2}}, {"text": "walk", "weights": {"walk": 1, "stand": 1}}]}
 STEP = {"text": "walk", "weights": {"walk": 1}}

@@ -16,7 +16,7 @@ from mwl.robot.joint_mirror import AXIAL_SIGN, POLAR_SIGN, mirror_joints
 from mwl.simulation import Shift, Simulation, build_model, get_task, make_env
 from mwl.simulation.task import Task
 from mwl.teachers.env import CommandConfig, SpeedCurriculum, TrackingConfig, TrackingEnv, draw_commands
-from mwl.teachers.gait import OBSERVATION_SIZE, GaitController, ResidualScale
+from mwl.teachers.gait_observation import OBSERVATION_SIZE, GaitController, ResidualScale
 from mwl.teachers.ground_heights import Ground, GroundConfig
 from mwl.teachers.ppo import PPOConfig
 from mwl.teachers.rewards import low_force_share, stature

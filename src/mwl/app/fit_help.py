@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mwl._places import find_each
 from mwl.semantics.encoders.cache import cache_folder
-from mwl.semantics.plan.kept import KeptAnswers, states
+from mwl.semantics.plan.answer_cache import KeptAnswers, states
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

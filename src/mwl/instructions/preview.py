@@ -12,7 +12,7 @@ from mwl.core.errors import BadInput, CorruptFile, MissingFile, NoSkillFits
 from mwl.core.files import shown
 from mwl.semantics.encoders.cache import cache_folder
 from mwl.semantics.language.clauses import QUOTES
-from mwl.semantics.plan.kept import KeptAnswers, states
+from mwl.semantics.plan.answer_cache import KeptAnswers, states
 from mwl.semantics.shipped import COMMANDED, skill_folders
 
 MAX_PIXELS = 16_000_000  # decoded, some 200 MB

@@ -17,6 +17,7 @@ from mwl.rollouts.falls import DOWN_HEAD, fell
 from mwl.rollouts.metrics import Motion
 from mwl.rollouts.pushes import Pushes
 from mwl.rollouts.statistics import ci95
+from mwl.rollouts.success import succeeded
 from mwl.simulation import HumanoidEnv
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ class Episodes:
     foot_skate: NDArray[np.float64] | None = None
 
     def succeeded(self, success_bar: float) -> NDArray[np.bool_]:
-        """Where the return reached what the benchmark calls a success, or the task was done and ended `[N]`."""
-        return (self.returns >= success_bar) | self.ended_well
+        """Which episodes were a success `[N]`, see `mwl.rollouts.success`."""
+        return succeeded(self.returns, self.ended_well, success_bar)
 
     def figures(self, success_bar: float) -> dict[str, Any]:
         """What records and manifests say of the episodes, by name."""

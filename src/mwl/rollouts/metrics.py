@@ -3,9 +3,12 @@
 `action_rate` is the mean absolute change of an action between two control steps, in units of the range [-1, 1]; `jerk`
 the root mean square of the joints' third derivative in rad/s^3; `energy` the mean mechanical power in W, the sum over
 joints of |torque x velocity|; `foot_skate` the mean speed along the floor of what touches it, in m/s.
+
+`definitions` says by which version of all that something was measured, so that it is measured again when they change.
 """
 
-from functools import lru_cache
+import hashlib
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import mujoco
@@ -13,13 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mwl.robot.h1 import CONTROL_DT, FOOT_CORNERS, ROBOT_NQ, ROBOT_NV
-from mwl.simulation import build_model, get_task
+from mwl.robot.h1 import ASSETS, CONTROL_DT, FOOT_CORNERS, ROBOT_NQ, ROBOT_NV
+from mwl.simulation import TASKS, build_model, get_task
 
 Array = NDArray[np.float64]
 Series = TypeVar("Series", NDArray[np.float64], torch.Tensor)
 CONTACT_HEIGHT = 0.01  # m above the floor, below which a corner of a sole counts as touching
 JOINT_VELOCITIES = slice(6, ROBOT_NV)
+_VERSION = 1  # counts up when a figure is defined anew
+_ROBOT = ("floor.xml", "h1.xml", "h1_hulls.xml")  # what every scene includes
 _FEET = ("left_ankle_link", "right_ankle_link")
 
 
@@ -144,3 +149,12 @@ class Motion:
             "energy": self._sums["energy"] / np.maximum(self._steps, 1),
             "foot_skate": self._sums["skated"] / np.maximum(self._sums["touched"], 1),
         }
+
+
+@cache
+def definitions(task: str) -> str:
+    """Version of the figures' definitions, and the first digits of the sha256 of the robot and the task's scene."""
+    scene = hashlib.sha256()
+    for name in (*_ROBOT, *([TASKS[task].scene] if task in TASKS else [])):
+        scene.update(name.encode() + (ASSETS / name).read_bytes())
+    return f"{_VERSION}-{scene.hexdigest()[:12]}"

@@ -19,6 +19,7 @@ from mwl.core.files import shown
 from mwl.robot import CONTROL_HZ
 from mwl.semantics.cards import Card
 from mwl.semantics.encoders.towers import SENTENCE, ClipEncoder, make_encoder
+from mwl.semantics.head_checkpoint import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 from mwl.semantics.language import clauses
 from mwl.semantics.language.grammar import shipped_grammar
 from mwl.semantics.language.mentions import asks_for_words
@@ -28,7 +29,6 @@ from mwl.semantics.language.recipes import Recipe, load_recipes
 from mwl.semantics.network import WordAdapter
 from mwl.semantics.refusal import OWNERS, Refusal
 from mwl.semantics.shipped import COMMANDED, commanded_cards, shipped_cards, verbs
-from mwl.semantics.stored import Calibration, StoredHead, adapter_of, encoder_of, read_stored
 
 STAGE = "semantic"
 EMBEDDED, REFUSAL = "embedded", "refusal"

@@ -23,7 +23,7 @@ from mwl.simulation import Shift, Simulation
 from mwl.simulation.shift import LateObservations
 from mwl.simulation.task import SensorIndex
 from mwl.teachers.base_env import BaseTrainingEnv
-from mwl.teachers.gait import MAX_ACTION, GaitController, ResidualScale
+from mwl.teachers.gait_observation import MAX_ACTION, GaitController, ResidualScale
 from mwl.teachers.ground_heights import Ground, GroundConfig
 from mwl.teachers.rewards import TrackingErrors, TrackingRewardConfig, low_force_share, stature, tracking_reward
 

@@ -30,7 +30,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.task import Measurement, SensorIndex, Task
 from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.config import PPOTeacherConfig, artifact_of, plain
-from mwl.teachers.gait import MAX_ACTION
+from mwl.teachers.gait_observation import MAX_ACTION
 from mwl.teachers.ppo import ActorCritic, PPOTrainer
 from mwl.teachers.teacher import acts_on
 

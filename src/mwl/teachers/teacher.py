@@ -28,7 +28,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.simulation.shift import draw_shifts
 from mwl.teachers.config import PPOTeacherConfig, artifact_of, parse_config, plain
 from mwl.teachers.env import CommandConfig, TrackingConfig, TrackingEnv, draw_commands
-from mwl.teachers.gait import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
+from mwl.teachers.gait_observation import MAX_ACTION, OBSERVATION_SIZE, RESIDUAL_JOINTS, GaitController
 from mwl.teachers.ground_heights import SEEN, Ground
 from mwl.teachers.ppo import ActorCritic, PPOTrainer
 

@@ -13,8 +13,8 @@ from typing import Any
 from mwl.core.errors import BadInput, MwlError, NoSkillFits
 from mwl.semantics import entries
 from mwl.semantics.head import Clause, SemanticHead
+from mwl.semantics.plan.answer_cache import KeptAnswers
 from mwl.semantics.plan.chat_request import MAX_ANSWER, Unanswered, ask, checked_address, parsed
-from mwl.semantics.plan.kept import KeptAnswers
 from mwl.semantics.plan.progress import PREDICATES
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor
 from mwl.robot import frames
 from mwl.robot.h1 import CTRL_HIGH, CTRL_LOW, JOINT_NAMES
 from mwl.teachers.door.geometry import DoorGeometry, HandsAtDoor
-from mwl.teachers.gait import MAX_ACTION, RESIDUAL_JOINTS, GaitController
+from mwl.teachers.gait_observation import MAX_ACTION, RESIDUAL_JOINTS, GaitController
 from mwl.teachers.teacher import TrackingPolicy
 
 LEGS, UPPER = slice(0, 10), slice(10, 19)

@@ -20,7 +20,7 @@ from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.door.controller import ACTION_SIZE, DoorActionScale, DoorController
 from mwl.teachers.door.geometry import DOOR_X, HINGE_AXIS, RATCHET
 from mwl.teachers.door.rewards import DoorRewardConfig, door_reward, door_states
-from mwl.teachers.gait import MAX_ACTION
+from mwl.teachers.gait_observation import MAX_ACTION
 from mwl.teachers.teacher import TrackingPolicy
 
 

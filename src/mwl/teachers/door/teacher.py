@@ -16,7 +16,7 @@ from mwl.simulation import Simulation, build_model, get_task
 from mwl.teachers.config import PPOTeacherConfig, artifact_of, parse_config, plain
 from mwl.teachers.door.controller import ACTION_SIZE, DoorController
 from mwl.teachers.door.env import DoorConfig, DoorEnv
-from mwl.teachers.gait import MAX_ACTION
+from mwl.teachers.gait_observation import MAX_ACTION
 from mwl.teachers.ppo import ActorCritic, PPOConfig, PPOTrainer
 from mwl.teachers.teacher import FAST_FRAME_SKIP, FAST_TIMESTEP, TrackingPolicy
 
