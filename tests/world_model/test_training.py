@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from point_mass import EPISODE_STEPS, PointMass, ToyData, ToyGuidance, ToyModule
+from tensordict import TensorDict
 from toy_training import ENVS, final_weights, fit, make_module, uninterrupted
 
 from mwl.core import keys
@@ -205,6 +206,43 @@ def test_controls_go_on_following_the_experts_while_the_others_plan() -> None:
     planned = data.replay.buffer[: 480 // ENVS][-5:]
     follows = (planned[keys.ACTION] - planned[keys.REFERENCE_ACTION].clamp(-1, 1)).abs().amax(dim=(0, 2)) == 0
     assert follows.tolist() == [True] * 2 + [False] * 6  # of `warm_start_noise` the first pair begins without
+
+
+def around_the_prior(**guidance: Any) -> ToyModule:
+    """A module whose plans have to earn leaving its policy prior."""
+    module = make_module(guided=False, rate=0.05, trust_controls=True, **guidance)
+    module.planning = replace(module.planning, around_policy=True)
+    return module
+
+
+def test_without_experts_every_other_environment_acts_by_the_policy_prior() -> None:
+    pl.seed_everything(0)
+    data = fit(around_the_prior(trust_initial=2.0), steps=480)
+    assert data.behaviour is not None
+    agent, observation = data.behaviour.agent, torch.rand(ENVS, 4) - 0.5
+    agent.explore, steps = False, torch.ones(ENVS, 1, dtype=torch.int64)
+    state = TensorDict({keys.OBSERVATION: observation, keys.STEP_COUNT: steps}, batch_size=[ENVS])
+    prior = agent.by_policy(observation, None)
+    assert (data.behaviour(state)[keys.ACTION] == prior).all(dim=1).tolist() == [True, False] * (ENVS // 2)
+
+
+@pytest.mark.usefixtures("soon_trusted")
+@pytest.mark.parametrize("better", ["plan", "prior"])
+def test_plans_leave_the_policy_prior_as_far_as_they_earn_it(better: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The better of both holds the mass at the origin, the other one thrusts it off the edge."""
+
+    def good(agent: WorldModelAgent, observation: torch.Tensor, *_: Any) -> torch.Tensor:
+        return (-3 * observation[:, :2] - 9 * observation[:, 2:]).clamp(-1, 1)
+
+    def bad(agent: WorldModelAgent, observation: torch.Tensor, *_: Any) -> torch.Tensor:
+        return observation[:, :2].sign()
+
+    monkeypatch.setattr(WorldModelAgent, "act", good if better == "plan" else bad)
+    monkeypatch.setattr(WorldModelAgent, "by_policy", bad if better == "plan" else good)
+    pl.seed_everything(0)
+    module = around_the_prior()
+    fit(module, steps=960)
+    assert float(module.trust.last_accepted) > 0.1 if better == "plan" else float(module.trust.last_accepted) < 0.01
 
 
 def test_controls_that_leave_nobody_to_plan_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

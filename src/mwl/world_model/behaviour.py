@@ -22,7 +22,8 @@ class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
         action_size: A.
         warm_start: act by the experts rather than at random in the seed phase.
         noise: standard deviations of the noise on the experts' actions, rad; pairs of environments take turns.
-        controls: whether the environments without noise go on following the experts while the others plan.
+        controls: whether some environments never plan, for plans to be compared with: those without noise go on
+            following the experts; without experts every other one acts by the policy prior.
         held: random actions to explore by; None does without.
 
     Raises:
@@ -46,10 +47,11 @@ class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
         self.seeding = True
         self.noise = torch.tensor([noise[i // 2 % len(noise)] for i in range(num_envs)]).unsqueeze(-1)
         self.clean = self.noise.squeeze(-1) == 0
-        self.control = self.clean & (controls and agent.guidance is not None)
+        compared = torch.arange(num_envs) % 2 == 0 if agent.guidance is None else self.clean
+        self.control = compared & controls
         if self.control.all():
             raise BadInput(
-                f"guidance.trust_controls leaves none of {num_envs} environments to plan, as all begin without noise; "
+                f"guidance.trust_controls leaves none of {num_envs} environments to plan, as all are to compare with; "
                 "give data.num_envs of 3 or more"
             )
         self.episode = torch.zeros(num_envs, dtype=torch.int64)
@@ -89,10 +91,17 @@ class Behaviour(TensorDictModuleBase):  # type: ignore[misc]
     def _plan(self, observation: Tensor) -> Tensor:
         action = self.agent.act(observation)
         if self.control.any():
-            assert self.agent.last is not None
-            reference = self.agent.last[keys.REFERENCE_ACTION].clamp(-1, 1)
-            action = torch.where(self.control.unsqueeze(-1), reference, action)
+            action = torch.where(self.control.unsqueeze(-1), self._without_plan(observation), action)
         return action
+
+    def _without_plan(self, observation: Tensor) -> Tensor:
+        """What plans are compared with."""
+        if self.agent.guidance is None:
+            with self.agent.model.autocast():
+                return self.agent.by_policy(observation, None)
+        assert self.agent.last is not None
+        reference: Tensor = self.agent.last[keys.REFERENCE_ACTION]
+        return reference.clamp(-1, 1)
 
     def _seed(self, observation: Tensor) -> Tensor:
         if self.agent.guidance is None:

@@ -143,4 +143,5 @@ class GuidanceConfig(SelectionConfig):
     """Share of the experts' reward that exploration may cost without losing trust."""
     trust_controls: bool = False
     """The environments that begin without noise go on following the experts, and plans are compared with them; needed
-    where reward grows along an episode and the seed phase covers only its beginning."""
+    where reward grows along an episode and the seed phase covers only its beginning. Without experts, and with
+    `planner.around_policy`, every other environment acts by the policy prior, and plans have to earn leaving it."""

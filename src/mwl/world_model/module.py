@@ -121,7 +121,8 @@ class WorldModelModule(pl.LightningModule):
         if self.tuned is not None and self.tuned.task == spec.task:
             check_weights(self.trust.reference.state_dict(), self.tuned.profile, "adaptation")
             self.trust.reference.load_state_dict(self.tuned.profile)  # measured for longer than the seed phase will
-        noise, controls = guiding.warm_start_noise, guiding.trust_controls
+        noise = guiding.warm_start_noise
+        controls = guiding.trust_controls and (self.guidance is not None or self._trusted)
         behaviour = Behaviour(
             agent, data.num_envs, spec.action_size, guiding.warm_start, noise, controls, self._held(data)
         )
@@ -198,8 +199,14 @@ class WorldModelModule(pl.LightningModule):
 
     @property
     def _trusted(self) -> bool:
-        """Whether plans lie around the experts, and how far is to be earned; else the search is TD-MPC2's."""
-        return self.guidance is not None and self.guiding.planner_base
+        """Whether how far plans may leave what acts without them is to be earned; else the search is TD-MPC2's.
+
+        Without plans the experts act, and without experts the policy prior: that one gets better all the time, so that
+        only controls can say what it earns.
+        """
+        if self.guidance is None:
+            return self.planning.around_policy and self.guiding.trust_controls
+        return self.guiding.planner_base
 
     def _enter_phase(self, data: WorldModelData) -> None:
         """Act by the experts, then plan; reference actions from before they changed are written anew."""

@@ -25,6 +25,8 @@ class TrustRegion(HostModule):
     measure of what follows. Then some environments have to go on following the experts, as controls. As a few of them
     may be lucky or not in what their episodes drew, plans then have to hold their own by more than chance.
 
+    Without experts the policy prior takes their place. As it gets better all the time, controls alone measure it.
+
     Args:
         episode_steps: longest episode.
         num_envs: N.
