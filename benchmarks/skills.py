@@ -3,13 +3,14 @@
     python benchmarks/skills.py                                  # control steps per second with 8 environments
     python benchmarks/skills.py --rivals 100000 --task h1-maze   # what an agent has to beat, with as many steps
     python benchmarks/skills.py --agents runs/maze runs/other    # agents of one task, each without its plan, too
+    python benchmarks/skills.py --agents runs/maze --radius 0.1  # with plans so near its policy prior, too
     python benchmarks/skills.py --falls                          # how often the robot falls under random decisions
     python benchmarks/skills.py --stops                          # how often it falls after a stop, facing any way
     python benchmarks/skills.py --falls --skills data/experts/stand data/robust/walk_robust   # the same, another walker
     python benchmarks/skills.py --hold 10 --route-speed 1.6 --route "walk 3" "turn 90" "walk 6" "turn -90" "walk 3"
 
 The rivals are every skill as it is told by default, and the best constant command that CMA-ES finds. One line each:
-mean return over the episodes with its 95% interval, and the control steps that it cost.
+mean return over the episodes with its 95% interval and how many fell, and the control steps that it cost.
 """
 
 import argparse
@@ -72,10 +73,11 @@ class Follow:
 
 def earned(task: str, agent: Any, episodes: int) -> str:
     """Mean return of whole episodes, at the seed that all share, in words."""
-    returns = run_episodes(make_env(task, episodes, seed=SEED), agent, SEED).returns
+    done = run_episodes(make_env(task, episodes, seed=SEED), agent, SEED)
+    returns = done.returns
     interval = ci95(returns.tolist())
     within = "" if interval is None else f" [{interval[0]:.0f}, {interval[1]:.0f}]"
-    return f"{returns.mean():.0f}{within}, {returns.min():.0f} to {returns.max():.0f}"
+    return f"{returns.mean():.0f}{within}, {returns.min():.0f} to {returns.max():.0f}, {int(done.fell.sum())} fall"
 
 
 def decided(task: str, decider: Any, space: SkillSpace, hold: int, episodes: int) -> str:
@@ -173,17 +175,16 @@ def rivals(task: str, space: SkillSpace, hold: int, env_steps: int, episodes: in
     print(f"best constant command after {env_steps} steps: {found} with {said}", flush=True)
 
 
-def agents(folders: Sequence[str], episodes: int) -> None:
-    """Print what agents earn on the task they were made for, and the same without their plan."""
+def agents(folders: Sequence[str], episodes: int, radii: Sequence[float]) -> None:
+    """Print what agents earn on the task they were made for, without their plan, and with plans within each radius."""
     for folder in folders:
-        for without in (None, "plan"):
-            named = resolve(folder, without=without)
+        ways: dict[str, float | None] = {"": None, " without plan": None} | {f" within {r:g}": r for r in radii}
+        for way, radius in ways.items():
+            named = resolve(folder, without="plan" if way == " without plan" else None)
+            if radius is not None:
+                named.agent.decider.trust_radius = radius  # type: ignore[attr-defined]
             torch.manual_seed(SEED)
-            print(
-                f"{folder}{' without plan' if without else ''}: "
-                f"{earned(named.manifest['task'], named.agent, episodes)}",
-                flush=True,
-            )
+            print(f"{folder}{way}: {earned(named.manifest['task'], named.agent, episodes)}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", default="h1-maze")
     parser.add_argument("--rivals", type=int, metavar="STEPS", help="control steps of the search for a command")
     parser.add_argument("--agents", nargs="+", metavar="FOLDER", help="measure agents, with their plan and without")
+    parser.add_argument("--radius", nargs="+", type=float, default=[], help="standard deviations of agents' plans, too")
     parser.add_argument("--falls", action="store_true", help="measure random decisions, steered and not")
     parser.add_argument("--stops", action="store_true", help="measure stops from 1 m/s, along and against x and y")
     parser.add_argument("--route", nargs="+", metavar="LEG", help="measure a route, such as 'walk 3' 'turn 90'")
@@ -212,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.rivals:
         rivals(options.task, space, hold, options.rivals, options.episodes)
     if options.agents:
-        agents(options.agents, options.episodes)
+        agents(options.agents, options.episodes, options.radius)
     if options.stops:
         print(stops(space, hold))
     if options.falls:
