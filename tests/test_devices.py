@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+RESUMED = "baselines/test_baselines.py::test_a_resumed_training_ends_as_the_uninterrupted_one"
 QUICK = [
-    "world_model/test_resuming.py::test_resumed_training_ends_as_the_uninterrupted_one[planning]",
+    "world_model/test_resuming.py::test_resumed_training_ends_as_the_uninterrupted_one[small]",
     "adaptation/test_stage.py::test_a_resumed_search_ends_as_the_uninterrupted_one[within one]",
     "experts/test_dagger.py::test_the_data_grow_by_what_the_student_visits",
     "experts/test_fine_tuning.py::test_fine_tuning_resumes_as_if_never_stopped",
     "experts/test_posture.py::test_posture_resumes_as_if_never_stopped[2]",
-    "baselines/test_baselines.py::test_a_resumed_training_ends_as_the_uninterrupted_one",
+    *(f"{RESUMED}[{name}]" for name in ("sac", "ppo", "dreamer_v3")),  # TQC is trained as SAC is
     "selection/test_monte_carlo.py::test_it_resumes_as_if_never_stopped[3]",
 ]
 WHOLE = [

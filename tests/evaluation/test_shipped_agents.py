@@ -1,6 +1,7 @@
 """The agents in `data/agents`: small, loadable by name, and as good as their manifests say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mwl.experts import hand_over
 from mwl.experts.hand_over import hand_over_states
 from mwl.rollouts import rollout
 from mwl.semantics.shipped import expert_folders, shipped_cards
-from mwl.simulation import Shift
+from mwl.simulation import TASKS, Shift, get_task
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.name for path in (ROOT / "data/agents").iterdir() if path.is_dir())
@@ -96,6 +97,7 @@ def test_an_unknown_agent_is_one_clear_error() -> None:
 
 def test_figures_are_kept_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setitem(TASKS, "h1-stand", replace(get_task("h1-stand"), max_episode_steps=50))
     folder = tmp_path / "stand"
     folder.mkdir()
     for file in (ROOT / "data/agents/stand").iterdir():

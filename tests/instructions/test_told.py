@@ -280,9 +280,9 @@ def test_who_goes_through_a_doorway_moves_to_its_other_side_however_it_stands(
 
 def test_who_opens_a_door_and_goes_through_stands_beyond_it() -> None:
     """Of 40 such episodes 35 do (`benchmarks/instructions.py door`); all of three miss in one of 500."""
-    stood = 0
     for seed in range(3):
         summary = follow(FollowStage("open the door and walk through", seed=seed), None)
         assert summary["task"] == "h1-door"
-        stood += summary["achieved"] and not summary["fell"]
-    assert stood
+        if summary["achieved"] and not summary["fell"]:
+            return
+    pytest.fail("none of three stood beyond it")

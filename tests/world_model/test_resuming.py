@@ -27,16 +27,22 @@ def test_same_seed_same_weights_bit_for_bit_and_another_seed_others() -> None:
     assert not torch.equal(weights[0], weights[1])
 
 
-@pytest.mark.parametrize("stop_at", [12, 17], ids=["seeding", "planning"])
-def test_resumed_training_ends_as_the_uninterrupted_one(stop_at: int, tmp_path: Path) -> None:
-    whole = uninterrupted(352)
-    first, resumed = (make_module(guided=True) for _ in range(2))
+@pytest.mark.parametrize(
+    ("stop_at", "steps", "size"),
+    [(12, 352, {}), (17, 352, {}), (6, 128, {"seed_steps": 80, "starts": 64, "rate": 0.1})],
+    ids=["seeding", "planning", "small"],
+)
+def test_resumed_training_ends_as_the_uninterrupted_one(
+    stop_at: int, steps: int, size: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = uninterrupted(steps, **size)
+    first, resumed = (make_module(guided=True, **size) for _ in range(2))
     pl.seed_everything(1)
     with pytest.raises(InterruptedError):
-        fit(first, 352, [StopAfter(stop_at, tmp_path / "last.ckpt")])
+        fit(first, steps, [StopAfter(stop_at, tmp_path / "last.ckpt")])
     pl.seed_everything(77)  # the generators come from the checkpoint, not from the new process
-    data = fit(resumed, 352, checkpoint=str(tmp_path / "last.ckpt"))
-    assert data.rounds == 22
+    data = fit(resumed, steps, checkpoint=str(tmp_path / "last.ckpt"))
+    assert data.rounds == steps // (2 * ENVS)
     assert torch.equal(final_weights(resumed), final_weights(whole))
     assert resumed.trust.steps == whole.trust.steps
 

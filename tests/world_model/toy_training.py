@@ -15,10 +15,14 @@ from mwl.world_model import GuidanceConfig, LearningConfig, NetworkConfig, Plann
 ENVS = 8
 
 
-def make_module(guided: bool, seed_steps: int = 240, rate: float = 0.25, **guidance: Any) -> ToyModule:
+def make_module(
+    guided: bool, seed_steps: int = 240, rate: float = 0.25, starts: int = 160, **guidance: Any
+) -> ToyModule:
     return ToyModule(
         NetworkConfig("0.2M", num_q=2, dropout=0.0, activation="silu"),
-        LearningConfig(batch_size=32, updates_per_step=rate, seed_steps=seed_steps, learning_starts=160, discount=0.95),
+        LearningConfig(
+            batch_size=32, updates_per_step=rate, seed_steps=seed_steps, learning_starts=starts, discount=0.95
+        ),
         PlannerConfig(samples=32, iterations=2, elites=8, policy_samples=4),
         GuidanceConfig(enabled=guided, **guidance),
     )
@@ -41,9 +45,9 @@ def final_weights(module: ToyModule) -> torch.Tensor:
 
 
 @cache
-def uninterrupted(steps: int, guided: bool = True) -> ToyModule:
+def uninterrupted(steps: int, guided: bool = True, **size: Any) -> ToyModule:
     """A training that several tests compare with: of seed 1, never stopped."""
     pl.seed_everything(1)
-    module = make_module(guided)
+    module = make_module(guided, **size)
     assert fit(module, steps).rounds == steps // (2 * ENVS)
     return module

@@ -4,7 +4,9 @@ Every room that writes or reads a file goes through here, so that a dot in a nam
 nested JSON of a hundred thousand brackets or a file that is already there mean the same everywhere.
 """
 
+import copy
 import errno
+import functools
 import itertools
 import json
 import math
@@ -281,13 +283,19 @@ def parse_yaml(text: str, where: str) -> Any:
         CorruptFile: no YAML; a key twice; tags, aliases, numbers or nesting beyond what a file of ours may hold.
     """
     try:
-        content = yaml.load(text, _BoundedLoader)
+        content = copy.deepcopy(_parsed(text))
     except RecursionError as error:
         raise CorruptFile(f"{shown(Path(where))}: is nested too deeply") from error
     except Exception as error:  # besides its own errors PyYAML raises what Python's constructors do
         why = shown(Path(" ".join(str(error).split())), 200)
         raise CorruptFile(f"{shown(Path(where))}: is no YAML ({why})") from error
     return _within_bounds(content, where)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """Content of a text, remembered: every cell of a grid reads the same files, and PyYAML takes its time."""
+    return yaml.load(text, _BoundedLoader)
 
 
 class _BoundedLoader(yaml.SafeLoader):
