@@ -12,6 +12,7 @@ from mwl.core.ranges import Count, Seed
 from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.rollouts.experience import Experience
 from mwl.selection import Guidance
+from mwl.simulation import Shift
 
 _STEPS_PER_ROUND = 4
 
@@ -60,6 +61,7 @@ class AdaptationData(Experience):
         num_envs: parallel environments N.
         seed: of the environments.
         num_threads: threads of the physics; None takes one per core.
+        shift: what is changed in the world, as `mwl evaluate --shift` reads it; None for nothing.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class AdaptationData(Experience):
         num_envs: Count = 16,
         seed: Seed = 0,
         num_threads: Count | None = None,
+        shift: str | None = None,
     ) -> None:
-        super().__init__(task, search_steps + race_steps, num_envs, _STEPS_PER_ROUND, seed, "embedded", num_threads)
+        changed = None if shift is None else Shift.parse(shift)
+        steps = search_steps + race_steps
+        super().__init__(task, steps, num_envs, _STEPS_PER_ROUND, seed, "embedded", num_threads, changed)
         self.save_hyperparameters()
         self.search_steps, self.race_steps = search_steps, race_steps
 

@@ -64,6 +64,25 @@ def egocentric(observation: Tensor, layout: Layout) -> Tensor:
     )
 
 
+def moved(observation: Tensor, layout: Layout, features: Tensor) -> Tensor:
+    """The observation `[N, O]` with its robot in the state that features `[N, 50]` as of `egocentric` tell.
+
+    Where they leave it open, at x and y, the robot stays.
+    """
+    height, down, cos, sin, linear, angular, joints, velocities = features.split((1, 3, 1, 1, 3, 3, 19, 19), dim=-1)
+    down = torch.nn.functional.normalize(down, dim=-1)
+    pitch, roll = down[:, 0].clamp(-1, 1).asin(), torch.atan2(-down[:, 1], -down[:, 2])
+    quaternion = frames.quaternion_from_euler(roll, pitch, torch.atan2(sin, cos).squeeze(-1))
+    rotation = frames.rotation_matrix(quaternion)
+    qpos, qvel = robot_state(observation, layout)
+    told = observation.clone()
+    told[:, layout.slices["robot_qpos"]] = torch.cat([qpos[:, :2], height, quaternion, joints], dim=-1)
+    told[:, layout.slices["robot_qvel"]] = torch.cat(
+        [(rotation @ linear.unsqueeze(-1)).squeeze(-1), angular, 10 * velocities, qvel[:, 25:]], dim=-1
+    )
+    return told
+
+
 def robot_state(observation: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """The robot's `qpos` `[N, 26]` and `qvel` `[N, 25]` within observations `[N, O]`.
 

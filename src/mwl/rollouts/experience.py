@@ -16,7 +16,7 @@ from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput, NonFiniteLoss, PhysicsError
 from mwl.robot.h1 import RADIANS_PER_ACTION, ROBOT
 from mwl.rollouts.external import ExternalEnv, is_external
-from mwl.simulation import get_task, make_env
+from mwl.simulation import Shift, get_task, make_env
 
 _FINITE = {
     "action": keys.ACTION,
@@ -81,6 +81,7 @@ class Experience(pl.LightningDataModule):
         seed: of the environments.
         suite: see `mwl.make_env`.
         num_threads: threads of the physics; None takes one per core.
+        shift: what is changed in the world.
     """
 
     spec: EnvSpec
@@ -95,11 +96,12 @@ class Experience(pl.LightningDataModule):
         seed: int,
         suite: Literal["embedded", "humanoid_bench"],
         num_threads: int | None,
+        shift: Shift | None = None,
     ) -> None:
         super().__init__()
         self.task, self.num_envs, self.steps_per_round, self.seed = task, num_envs, steps_per_round, seed
         self.suite: Literal["embedded", "humanoid_bench"] = suite
-        self.num_threads = num_threads
+        self.num_threads, self.shift = num_threads, shift
         self.frames_per_round = num_envs * steps_per_round
         self.total_rounds = -(-env_steps // (self.frames_per_round * self.hold))
         self.rounds = 0
@@ -127,7 +129,7 @@ class Experience(pl.LightningDataModule):
         if is_external(self.task):
             return self._make_external()
         task = get_task(self.task)
-        env = make_env(self.task, self.num_envs, self.suite, self.seed, self.num_threads)
+        env = make_env(self.task, self.num_envs, self.suite, self.seed, self.num_threads, self.shift)
         spec = EnvSpec(
             task=task.name,
             observation_size=task.layout.size,
@@ -140,8 +142,10 @@ class Experience(pl.LightningDataModule):
         return env, spec
 
     def _make_external(self) -> tuple[EnvBase, EnvSpec]:
-        if self.suite != "embedded" or self.num_threads is not None:
-            raise BadInput(f"{self.task}: data.suite and data.num_threads are of the robot's tasks; leave them out")
+        if self.suite != "embedded" or self.num_threads is not None or self.shift is not None:
+            raise BadInput(
+                f"{self.task}: data.suite, data.shift and data.num_threads are of the robot's tasks; leave them out"
+            )
         env = ExternalEnv(self.task, self.num_envs, self.seed)
         size, actions, steps = env.task.layout.size, env.action_spec.shape[-1], env.task.max_episode_steps
         return env, EnvSpec(self.task, size, actions, steps, None, (1.0,) * actions, robot=None)
@@ -254,6 +258,7 @@ class Experience(pl.LightningDataModule):
             "num_envs": self.num_envs,
             "steps_per_round": self.steps_per_round,
             "seed": self.seed,
+            **({} if self.shift is None else {"shift": str(self.shift)}),
         }
 
     def teardown(self, stage: str) -> None:

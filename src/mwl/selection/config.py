@@ -100,4 +100,5 @@ def make_guidance(config: SelectionConfig, layout: Layout | None, tuned: Tuned |
         layout,
         config.margin,
         None if tuned is None else tuned.guidance.correction,
+        None if tuned is None else tuned.guidance.residual,
     )

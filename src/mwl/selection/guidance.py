@@ -20,6 +20,7 @@ from mwl.selection.action_correction import ActionCorrection, joints_of
 from mwl.selection.context import gate_context
 from mwl.selection.fusion import Mode, choose, compose, fuse
 from mwl.selection.network import LoadedGate
+from mwl.selection.residual import Residual
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Guidance:
         layout: where the parts of the observation lie; None infers it from the observation's size.
         margin: hysteresis of `top1`.
         correction: adjusts the experts' actions; None takes them as they are.
+        residual: fits what the experts see and do to a world that differs from theirs; None takes it as theirs.
 
     Raises:
         BadInput: neither gate nor weights, unknown expert names, weights without sum, alpha outside [0, 1].
@@ -61,6 +63,7 @@ class Guidance:
     layout: Layout | None = None
     margin: float = 0.1
     correction: ActionCorrection | None = None
+    residual: Residual | None = None
     card_embeddings: Tensor | None = field(init=False, default=None)
     """Of the experts' cards `[K, E]`, as the gate was told them."""
 
@@ -110,7 +113,19 @@ class Guidance:
 
     def begin(self, count: int) -> GuidanceState:
         """Where N = `count` episodes begin."""
-        return GuidanceState.begin(self.library.initial_memory(count))
+        return GuidanceState.begin(self._initial_memory(count))
+
+    def _initial_memory(self, count: int) -> Tensor:
+        memory = self.library.initial_memory(count)
+        return memory if self.residual is None else F.pad(memory, (0, self.residual.memory_size))
+
+    def carried_out(self, state: GuidanceState, before: GuidanceState, action: Tensor) -> GuidanceState:
+        """The state after a step from `before`, where another action `[N, A]` was carried out than the reference."""
+        if self.residual is None:
+            return state
+        own = self.library.memory_size
+        sent = self.residual.remember(before.memory[:, own:], action)
+        return state._replace(memory=torch.cat([state.memory[:, :own], sent], dim=-1))
 
     @torch.no_grad()
     def step(
@@ -161,7 +176,7 @@ class Guidance:
             FUSED_WEIGHTS `[N, K]` (under `top1` one-hot) and the REFERENCE_ACTION `[N, A]` they compose; with stateful
             experts also their MEMORY `[N, M]`, under NEXT that of the next step.
         """
-        memory = self.library.initial_memory(len(observation)) if memory is None else memory
+        memory = self._initial_memory(len(observation)) if memory is None else memory
         return TensorDict(self._guide(observation, memory, age, None, None)[0], batch_size=[len(observation)])
 
     def _guide(
@@ -174,16 +189,21 @@ class Guidance:
         commands: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[NestedKey, Tensor], Tensor, Tensor | None]:
         """Reference actions, memories afterwards, and who is followed now, where it is a single expert."""
+        memory, sent = memory.split((self.library.memory_size, memory.shape[-1] - self.library.memory_size), dim=-1)
+        if self.residual is not None:
+            observation = self.residual.present(observation, self._layout_of(observation), sent, age)
         experts, after = self._ask_experts(observation, memory, age, coefficients, commands)
         guide: dict[NestedKey, Tensor] = {keys.EXPERT_ACTION: experts}
-        if self.library.memory_size:
-            guide[keys.MEMORY], guide[keys.NEXT, keys.MEMORY] = memory, after
         fused, chosen = self._weights(observation, guide), None
         if self.mode == "top1":
             chosen = choose(fused, current, self.margin)
             fused = F.one_hot(chosen, self.num_experts).to(fused.dtype)
         guide[keys.FUSED_WEIGHTS] = fused
         guide[keys.REFERENCE_ACTION] = compose(experts, fused)
+        if self.library.memory_size:
+            guide[keys.MEMORY], guide[keys.NEXT, keys.MEMORY] = memory, after
+        if self.residual is not None:
+            after = torch.cat([after, self.residual.remember(sent, guide[keys.REFERENCE_ACTION])], dim=-1)
         return guide, after, chosen
 
     def _ask_experts(
@@ -196,10 +216,15 @@ class Guidance:
     ) -> tuple[Tensor, Tensor]:
         """Actions `[N, K, A]` of the experts, corrected, and their memory `[N, M]` afterwards."""
         action, after = self.library.step(observation, self.layout, commands, memory)
-        if self.correction is None:
-            return action, after
-        joints = joints_of(observation, self.layout or infer_layout(observation.shape[-1]))
-        return self.correction(action, joints, coefficients, age), after
+        if self.correction is not None:
+            joints = joints_of(observation, self._layout_of(observation))
+            action = self.correction(action, joints, coefficients, age)
+        if self.residual is not None:
+            action = self.residual.act(observation, self._layout_of(observation), action)
+        return action, after
+
+    def _layout_of(self, observation: Tensor) -> Layout:
+        return self.layout or infer_layout(observation.shape[-1])
 
     def _weights(self, observation: Tensor, guide: dict[NestedKey, Tensor]) -> Tensor:
         """Fused weights `[N, K]`; what they are made of is added to them."""
@@ -211,7 +236,7 @@ class Guidance:
             assert semantic is not None
             return semantic.clone()
         assert self.card_embeddings is not None
-        seen = gate_context(observation, self.layout or infer_layout(observation.shape[-1]))
+        seen = gate_context(observation, self._layout_of(observation))
         probs: Tensor = self.gate.gate(seen, self.card_embeddings)
         guide[keys.GATE_PROBS] = probs
         return probs.clone() if semantic is None else fuse(semantic, probs, self.alpha)
@@ -226,6 +251,7 @@ class Guidance:
             "mode": self.mode,
             "margin": self.margin,
             "correction": None if self.correction is None else self.correction.to_plain(),
+            "residual": None if self.residual is None else self.residual.to_plain(),
         }
 
     @classmethod
@@ -237,6 +263,7 @@ class Guidance:
         """
         if entries.get("limbs"):
             raise CorruptFile("guidance: limbs of their own experts are of an earlier version; fit it again without")
+        residual = entries.get("residual")
         experts = [Expert.from_plain(entry, f"expert {i + 1}") for i, entry in enumerate(entries["experts"])]
         gate, correction = entries["gate"], entries.get("correction")
         settings = from_plain(_Settings, {name: entries.get(name) for name in _SETTINGS}, "guidance")
@@ -254,6 +281,7 @@ class Guidance:
             layout,
             settings.margin,
             corrected,
+            None if residual is None else Residual.from_plain(residual),
         )
 
 

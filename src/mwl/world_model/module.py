@@ -162,6 +162,11 @@ class WorldModelModule(pl.LightningModule):
                 return None
             return Route(space, config.route, self.observer.layout, config.route_speed)
         self.tuned = tuned_at(config.experts)
+        if self.tuned is not None and self.tuned.guidance.residual is not None:
+            raise BadInput(
+                f"guidance.experts: {config.experts} holds a residual, around which nothing is planned; act by it alone, "
+                "or name experts or an adaptation without one"
+            )
         return make_guidance(config, self.observer.layout, self.tuned)
 
     def _data(self) -> WorldModelData:

@@ -1,0 +1,1 @@
+"""Learning a residual around experts in a world that differs from theirs."""
