@@ -1,5 +1,6 @@
 """The stage that learns a residual: what it finds out, going on after a stop, and what it hands over."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -26,19 +27,17 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few updates: enough to tell a delay, which shows in how every joint moves, and too few for more."""
     monkeypatch.setattr(stage, "_NOMINAL_UPDATES", 300)
     monkeypatch.setattr(stage, "_UPDATES", 5)
-    monkeypatch.setattr(stage, "_TRIALS", 20)
+    monkeypatch.setattr(stage, "_COMPARING", 20)
 
 
 def fit(
     shift: str | None = None,
     callbacks: list[Callback] | None = None,
     checkpoint: Path | None = None,
-    damping: float = 0.2,
+    guidance: SelectionConfig = WALK,
 ) -> ResidualModule:
-    module = ResidualModule(WALK, damping=damping)
-    data = ResidualData(
-        "h1-walk", shift, nominal_steps=2400, learning_steps=960, race_steps=240, num_envs=6, seed=3, num_threads=1
-    )
+    module = ResidualModule(guidance)
+    data = ResidualData("h1-walk", shift, learning_steps=960, num_envs=6, seed=3, num_threads=1)
     quiet_trainer.fit(module, data, callbacks=[RandomState(), *(callbacks or [])], checkpoint=checkpoint)
     return module
 
@@ -51,10 +50,10 @@ def test_it_finds_out_how_late_observations_come() -> None:
 
 
 def test_a_resumed_fit_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
-    """Rounds of 40 steps by 6 environments: 4 of learning, 1 of the race; the delay is settled after the first."""
+    """Rounds of 40 steps by 6 environments: 4 of learning, 3 of the race; the delay is settled after the first."""
     pl.seed_everything(1)
     whole = fit("motors=0.6")
-    for stop_after in (2, 4):
+    for stop_after in (2, 5):
         pl.seed_everything(1)
         last = tmp_path / f"{stop_after}.ckpt"
         with pytest.raises(InterruptedError):
@@ -68,8 +67,8 @@ def test_a_resumed_fit_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
 def test_a_fit_under_other_settings_does_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         fit("motors=0.6", [StopAfter(1, tmp_path / "last.ckpt")])
-    with pytest.raises(BadInput, match=r"model.damping is 0.5, but the checkpoint was made with 0.2"):
-        fit("motors=0.6", checkpoint=tmp_path / "last.ckpt", damping=0.5)
+    with pytest.raises(BadInput, match=r"model.guidance.mode is"):
+        fit("motors=0.6", checkpoint=tmp_path / "last.ckpt", guidance=replace(WALK, mode="top1"))
     with pytest.raises(BadInput, match=r"data.shift"):
         fit("motors=0.7", checkpoint=tmp_path / "last.ckpt")
 

@@ -43,6 +43,12 @@ class Dynamics(nn.Module):
     """
 
     precision: Tensor
+    state_mean: Tensor
+    state_std: Tensor
+    step_mean: Tensor
+    step_std: Tensor
+    action_mean: Tensor
+    action_std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +64,7 @@ class Dynamics(nn.Module):
 
     def read(self, state: Tensor, action: Tensor) -> Tensor:
         """What the networks read of states `[..., 50]` and actions `[..., A]`."""
-        seen = normalise(state, self.state_mean, self.state_std, _CUT)  # type: ignore[arg-type]
+        seen = normalise(state, self.state_mean, self.state_std, _CUT)
         return torch.cat([seen, (action - self.action_mean) / self.action_std], dim=-1)
 
     def as_before(self, state: Tensor, action: Tensor) -> Tensor:
@@ -153,7 +159,8 @@ class Residual(nn.Module):
         wanted, change = dynamics.as_before(state, action), torch.zeros_like(action)
 
         def moved(change: Tensor, state: Tensor, action: Tensor) -> Tensor:
-            return dynamics(state, action + unit * change)
+            told: Tensor = dynamics(state, action + unit * change)
+            return told
 
         slopes = torch.func.vmap(torch.func.jacfwd(moved))
         for _ in range(_ITERATIONS):
@@ -163,7 +170,8 @@ class Residual(nn.Module):
             normal = weighted @ slope + damping * torch.eye(ACTION_SIZE)
             change = torch.linalg.solve(normal, weighted @ missing.unsqueeze(-1)).squeeze(-1)
             change = change.clamp(-reach, reach)
-        return action + unit * change
+        matched: Tensor = action + unit * change
+        return matched
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain values and tensors, to be read back by `from_plain`."""

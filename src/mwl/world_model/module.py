@@ -164,8 +164,8 @@ class WorldModelModule(pl.LightningModule):
         self.tuned = tuned_at(config.experts)
         if self.tuned is not None and self.tuned.guidance.residual is not None:
             raise BadInput(
-                f"guidance.experts: {config.experts} holds a residual, around which nothing is planned; act by it alone, "
-                "or name experts or an adaptation without one"
+                f"guidance.experts: {config.experts} holds a residual, around which nothing is planned; act by it "
+                "alone, or name experts or an adaptation without one"
             )
         return make_guidance(config, self.observer.layout, self.tuned)
 

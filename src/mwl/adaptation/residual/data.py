@@ -59,9 +59,9 @@ class ResidualData(Experience):
     Args:
         task: benchmark task.
         shift: what is changed in the world, as `mwl evaluate --shift` reads it; None for nothing.
-        nominal_steps: environment steps in the world as the experts know it, which are not counted among the others.
-        learning_steps: environment steps in the changed world from which is learned.
-        race_steps: environment steps after those in which what was learned competes with the experts as they are.
+        learning_steps: environment steps in the changed world from which is learned; three quarters as many follow in
+            which what was learned competes with the experts as they are, and four times as many in the world as the
+            experts know it come first, which are counted by themselves.
         num_envs: parallel environments N.
         seed: of the environments.
         num_threads: threads of the physics; None takes one per core.
@@ -74,18 +74,17 @@ class ResidualData(Experience):
         self,
         task: str = "h1-walk",
         shift: str | None = None,
-        nominal_steps: Count = 48_000,
         learning_steps: Count = 12_000,
-        race_steps: Count = 9_000,
         num_envs: Count = 15,
         seed: Seed = 0,
         num_threads: Count | None = None,
     ) -> None:
         changed = None if shift is None else Shift.parse(shift)
-        steps = learning_steps + race_steps
+        self.learning_steps, self.nominal_steps = learning_steps, 4 * learning_steps
+        self.race_steps = 3 * learning_steps // 4
+        steps = learning_steps + self.race_steps
         super().__init__(task, steps, num_envs, STEPS_PER_ROUND, seed, "embedded", num_threads, changed)
         self.save_hyperparameters()
-        self.nominal_steps, self.learning_steps, self.race_steps = nominal_steps, learning_steps, race_steps
 
     def nominal(self) -> Experience:
         """The same environments in the world as it was, not yet set up."""
@@ -94,5 +93,4 @@ class ResidualData(Experience):
 
     def settings(self) -> dict[str, Any]:
         """What the environments and all that is counted in rounds depend on."""
-        steps = ("nominal_steps", "learning_steps", "race_steps")
-        return {**super().settings(), **{name: getattr(self, name) for name in steps}}
+        return {**super().settings(), "learning_steps": self.learning_steps}

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from mwl.core import keys
 from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.normaliser import mean_and_std
-from mwl.core.ranges import NonNegative, Positive
 from mwl.robot.h1 import ROBOT
 from mwl.selection.config import TUNED, SelectionConfig, make_guidance
 from mwl.selection.guidance import Guidance
@@ -25,8 +25,11 @@ from mwl.simulation.task import ObservationLayout
 from mwl.training.host import HostModule
 
 _GUIDANCE = SelectionConfig()
+_DAMPING = 0.2  # see `Residual`
+_NOISE = 0.04  # rad, std of joint targets in the mean over environments: from none in the first to twice so much
+_LATER_NOISE = 0.015  # rad, once it is settled how late observations come
 _LISTENING = 0.25  # share of the learning after which it is settled by how much observations come late
-_NOMINAL_UPDATES, _UPDATES, _TRIALS = 5000, 100, 200  # of the networks: before, per round, to compare delays
+_NOMINAL_UPDATES, _UPDATES, _COMPARING = 5000, 100, 200  # of the networks: before, per round, to compare delays
 _BATCH, _HELD_BACK = 256, 10  # every tenth step tells how good a prediction is
 _LR, _DECAY = 1e-3, 1e-3
 _LARGEST = 6.0  # standard deviations; contacts change more at times
@@ -43,27 +46,19 @@ class ResidualModule(HostModule, pl.LightningModule):
 
     Args:
         guidance: whose experts, and what they follow.
-        damping: see `Residual`.
-        noise: standard deviation in rad with which joint targets vary while it is found out how late observations
-            come, in the mean over environments; from none in the first to twice as much in the last. It is as much in
-            the world as it was.
-        later_noise: the same from then on.
     """
 
     guidance: Guidance
+    lowest: Tensor  # m, of the root of a robot that doesn't fall; 0: nothing is known yet
+    delay: Tensor  # control steps; -1 until it is settled
+    errors: Tensor  # of what each delay explains
+    racing: Tensor
 
-    def __init__(
-        self,
-        guidance: SelectionConfig = _GUIDANCE,
-        damping: Positive = 0.2,
-        noise: NonNegative = 0.04,
-        later_noise: NonNegative = 0.015,
-    ) -> None:
+    def __init__(self, guidance: SelectionConfig = _GUIDANCE) -> None:
         super().__init__()
-        self.save_hyperparameters({**{"damping": damping, "noise": noise, "later_noise": later_noise}})
-        self.hparams["guidance"] = asdict(guidance)
+        self.save_hyperparameters({"guidance": asdict(guidance)})
         self.automatic_optimization = False
-        self.guiding, self.damping, self.noise, self.later_noise = guidance, damping, noise, later_noise
+        self.guiding = guidance
 
     def setup(self, stage: str) -> None:
         """Load the experts, and prepare what is learned.
@@ -77,16 +72,16 @@ class ResidualModule(HostModule, pl.LightningModule):
         if data.spec.layout is None:
             raise BadInput(f"{data.spec.task}: a residual needs a task that shows the robot")
         self._layout = ObservationLayout(**data.spec.layout)
-        self.residual = Residual(self.damping)
+        self.residual = Residual(_DAMPING)
         self.guidance = replace(make_guidance(self.guiding, self._layout), residual=self.residual)
         rounds = -(-data.learning_steps // data.frames_per_round)
         self.recording = Recording(data.num_envs, rounds * data.steps_per_round)
         self.race = Race(_VARIANTS, data.num_envs, data.race_steps // data.num_envs, data.spec.episode_steps)
-        self.register_buffer("lowest", torch.zeros(()))  # m, root of a robot that doesn't fall; 0: nothing is known yet
+        self.register_buffer("lowest", torch.zeros(()))
         self.register_buffer("delay", torch.tensor(-1))
         self.register_buffer("racing", torch.tensor(False))
         self.register_buffer("errors", torch.zeros(1 + MAX_DELAY))
-        data.policy = ActWithNoise(self.guidance, self._levels(self.noise))
+        data.policy = ActWithNoise(self.guidance, self._levels(_NOISE))
 
     def _levels(self, noise: float) -> Tensor:
         data = self._data()
@@ -110,13 +105,13 @@ class ResidualModule(HostModule, pl.LightningModule):
             self._learn_nominal()
         if self.delay >= 0:
             self.residual.delay = int(self.delay)
-            data.policy.noise.copy_(self._levels(0.0 if self.racing else self.later_noise))  # type: ignore[union-attr]
+            data.policy.noise.copy_(self._levels(0.0 if self.racing else _LATER_NOISE))  # type: ignore[union-attr]
         data.start()
 
     def _learn_nominal(self) -> None:
         world, dynamics = self._data().nominal(), self.residual.dynamics
         world.setup("fit")
-        world.policy = ActWithNoise(self.guidance, self._levels(self.noise))
+        world.policy = ActWithNoise(self.guidance, self._levels(_NOISE))
         world.start()
         recording = Recording(world.num_envs, world.total_rounds * world.steps_per_round)
         while world.rounds_left:
@@ -161,28 +156,30 @@ class ResidualModule(HostModule, pl.LightningModule):
         if self.delay < 0 and data.env_steps >= _LISTENING * data.learning_steps:
             self._settle_delay()
             assert isinstance(data.policy, ActWithNoise)
-            data.policy.noise.copy_(self._levels(self.later_noise))
+            data.policy.noise.copy_(self._levels(_LATER_NOISE))
         if self.delay >= 0:
             optimizer = self.optimizers()
-            assert isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "step")
-            error = self._fit_change(self.residual.dynamics.change, optimizer, int(self.delay), _UPDATES)  # type: ignore[arg-type]
+            assert isinstance(optimizer, LightningOptimizer)
+            error = self._fit_change(self.residual.dynamics.change, optimizer, int(self.delay), _UPDATES)
             self.residual.dynamics.precision.copy_(_precision(error))
             self.residual.shares.fill_(1.0)
             self.log("train/model_error", error.mean())
 
     def _settle_delay(self) -> None:
         """Observations come as late as explains them best: the actions of so many steps before led to them."""
-        trials = []
+        candidates = []
         for delay in range(1 + MAX_DELAY):
             change = deepcopy(self.residual.dynamics.change)
             optimizer = torch.optim.AdamW(change.parameters(), lr=_LR, weight_decay=_DECAY)
-            self.errors[delay] = self._fit_change(change, optimizer, delay, _TRIALS).mean()
-            trials.append(change.state_dict())
+            self.errors[delay] = self._fit_change(change, optimizer, delay, _COMPARING).mean()
+            candidates.append(change.state_dict())
         self.delay.fill_(int(self.errors.argmin()))
         self.residual.delay = int(self.delay)
-        self.residual.dynamics.change.load_state_dict(trials[self.residual.delay])
+        self.residual.dynamics.change.load_state_dict(candidates[self.residual.delay])
 
-    def _fit_change(self, change: nn.Module, optimizer: torch.optim.Optimizer, delay: int, updates: int) -> Tensor:
+    def _fit_change(
+        self, change: nn.Module, optimizer: torch.optim.Optimizer | LightningOptimizer, delay: int, updates: int
+    ) -> Tensor:
         """Fit what changed; returns the mean square error of each feature `[50]` in steps that were held back."""
         dynamics, steps = self.residual.dynamics, self.recording.steps(float(self.lowest), delay)
         held = torch.arange(len(steps.state)) % _HELD_BACK == 0
@@ -200,7 +197,8 @@ class ResidualModule(HostModule, pl.LightningModule):
             optimizer.step()
         with torch.no_grad():
             told = change(dynamics.read(kept.state, kept.action))
-            return (told - _missing(dynamics, kept)).square().mean(dim=0)
+            error: Tensor = (told - _missing(dynamics, kept)).square().mean(dim=0)
+        return error
 
     def _begin_race(self) -> None:
         """Learning is over; from now on environments do without the residual, with half of it, or with all of it."""
@@ -217,7 +215,7 @@ class ResidualModule(HostModule, pl.LightningModule):
         Raises:
             BadInput: a setting changed, all of which what was learned depends on.
         """
-        refuse_changed("model.", checkpoint["hyper_parameters"], dict(self.hparams))
+        refuse_changed("model.guidance.", checkpoint["hyper_parameters"]["guidance"], self.hparams["guidance"])
         shares = checkpoint["state_dict"].get("residual.shares")
         if isinstance(shares, Tensor):
             self.residual.shares = torch.zeros_like(shares)
