@@ -42,6 +42,8 @@ def test_a_walk_comes_to_rest_before_another_skill() -> None:
     assert _arranged("stand walk run") == [("stand", *asked), ("walk", *asked), ("walk", True, 0.0), ("run", *asked)]
     assert _arranged("stand run run walk") == [(skill, *asked) for skill in ("stand", "run", "run", "walk")]
     assert _arranged("walk stand walk") == [("walk", *asked), ("walk", False, 0.0), ("walk", *asked)]
+    assert _arranged("reach stand")[1:] == [("reach", *asked), ("walk", False, 0.0)], "who stands by it would fall"
+    assert _arranged("reach run")[1:] == [("reach", *asked), ("walk", True, 0.0), ("run", *asked)]
     assert _arranged("walk approach") == [("walk", *asked), ("walk", True, 0.0), ("approach", *asked)]
 
 

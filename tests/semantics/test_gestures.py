@@ -18,12 +18,15 @@ SKILLS = ("raise_arm", "wave", "crouch")
         ("give a right-handed wave", "wave", Parameters(side="right")),
         ("wave with both hands", "wave", Parameters(side="both")),
         ("say hello to the people", "wave", Parameters()),
+        ("wave at me", "wave", Parameters()),
+        ("say hello to everybody", "wave", Parameters()),
         ("raise your right arm", "raise_arm", Parameters(side="right")),
         ("lift your left hand above your head", "raise_arm", Parameters(side="left")),
         ("hands up", "raise_arm", Parameters(side="both")),
         ("hold your arm up for 3 seconds", "raise_arm", Parameters(duration=3.0)),
         ("crouch down", "crouch", Parameters()),
         ("squat for four seconds", "crouch", Parameters(duration=4.0)),
+        ("crouch 3 metres", "crouch", Parameters(distance=3.0)),  # which is refused with the reason
     ],
 )
 def test_words_of_a_gesture_and_its_arm(clause, skill, told):
@@ -63,3 +66,12 @@ def test_gestures_follow_one_another():
 def test_what_is_forbidden_is_not_done():
     with pytest.raises(NoSkillFits):
         SemanticHead.load("embedded").plan("do not wave")
+
+
+def test_nobody_goes_around_a_thing():
+    head = SemanticHead.load("embedded")
+    for words in ("walk around the chair", "run twice around the big table", "stand, then go round the ball"):
+        with pytest.raises(NoSkillFits, match="nobody here goes around a thing"):
+            head.plan(words)
+    for words in ("turn around", "walk around in a circle"):
+        head.plan(words)

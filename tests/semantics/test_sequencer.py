@@ -93,11 +93,19 @@ def test_another_plan_takes_over_where_it_is_told_to() -> None:
     assert (sequencer.decisions[-1].after, sequencer.decisions[-1].reason) == (1, "the scene changed")
 
 
-def test_near_the_ground_is_no_fall_for_who_crawls() -> None:
-    crawl = {"stand": 0.0, "crawl": 1.0}
-    sequencer = Sequencer([Clause("crawl", crawl)])
+@pytest.mark.parametrize("skill", ["crawl", "crouch"])
+def test_near_the_ground_is_no_fall_for_who_is_there_on_purpose(skill: str) -> None:
+    sequencer = Sequencer([Clause(skill, {"stand": 0.0, skill: 1.0})])
     assert int(sequencer.update(_observation(height=0.4), REACH, 0).argmax()) == 1
     assert not sequencer.decisions
+
+
+def test_the_first_step_may_take_longer_in_some_environments() -> None:
+    sequencer = Sequencer([Clause("stand", STAND, steps=3), Clause("walk", WALK)])
+    sequencer.longer = torch.tensor([0, 4])
+    both = torch.stack([_observation(), _observation()])
+    seen = torch.stack([sequencer.update(both, REACH, step).argmax(dim=-1) for step in range(8)])
+    assert (seen == 0).sum(dim=0).tolist() == [3, 7]
 
 
 def test_a_met_goal_ends_a_step_in_its_environment_alone() -> None:

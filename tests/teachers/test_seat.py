@@ -126,6 +126,13 @@ def test_figures_that_fit_nothing_are_refused(changes: dict, match: str) -> None
         parse_teacher_config({"seat_teacher": {**sound, **changes}}, "sit.yaml")
 
 
+def test_who_is_reset_before_acting_begins_everywhere(teacher: SeatTeacher) -> None:
+    seen = before_the_chair((0.5, 0.0, 0.3))
+    again = SeatTeacher.load("data/agents/sit_hard")
+    again.reset(torch.ones(len(seen), dtype=torch.bool))
+    assert torch.equal(teacher.act(seen), again.act(seen))
+
+
 def test_a_single_robot_is_a_batch_of_one(teacher: SeatTeacher) -> None:
     seen = before_the_chair((0.5, 0.0, 0.3))
     torch.testing.assert_close(teacher.act(seen[0]), SeatTeacher.load("data/agents/sit_hard").act(seen)[0])

@@ -19,6 +19,7 @@ from mwl.rollouts import Agent
 from mwl.semantics import Clause, Director
 from mwl.semantics.language.parameters import Parameters
 from mwl.semantics.shipped import COMMANDED
+from mwl.simulation import get_task
 
 if TYPE_CHECKING:
     from mwl.simulation.task import ObservationLayout
@@ -34,6 +35,10 @@ class InstructedAgent:
         agents: who carries out which skill.
         layout: of the observation.
         manifests: of the skills that an expert carries out, which can be told something.
+
+    Attributes:
+        weights: by skill, those that hold now for the first robot.
+        skills: who acts now, for each robot.
     """
 
     def __init__(
@@ -47,85 +52,119 @@ class InstructedAgent:
         self.manifests = dict(manifests or {})
         self.last: TensorDict | None = None
         self.weights: dict[str, float] = {}
-        self._at_work = ""
+        self.skills: list[str] = []
         self._step = 0
-        self._steering = Steering()
-        self._facing = torch.zeros(1)
+        self._steering: list[Steering] = []
+        self._facing = torch.zeros(0)
         self._plan: list[Clause] = []
         self._commands: list[VelocityCommand | None] = []
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin the plan again."""
         self.director.sequencer.reset()
-        self._at_work, self._step, self._steering = "", 0, Steering()
+        self.skills, self._step = [], 0
 
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
-        """Actions `[1, A]` of the skill at work; one that takes over starts without a past.
+        """Actions `[N, A]` of the skills at work; one that takes over starts without a past.
 
         Raises:
-            BadInput: it has no agent.
+            BadInput: one has no agent.
         """
         now = self._step if step is None else step
         self._step = now + 1
-        side = self.director.clause.parameters.side
-        seen = mirrored(observation, self.layout) if side == "right" else observation
-        weights = self.director.update(observation[0], self.layout, now, seen[0])
-        self.weights = dict(zip(self.director.sequencer.names, weights.tolist(), strict=True))
-        skill = max(self.weights, key=self.weights.__getitem__)
-        if skill not in self.agents:
-            raise BadInput(missing_agent(self.director.clause.text, skill, self.agents))
-        if skill != self._at_work:
-            self.agents[skill].reset()
-            measured = self.director.sequencer.odometer  # who stands does so as it is turned, who runs as it should be
-            self._facing = measured.heading + (0.0 if skill == "run" else measured.turned)
-        self._at_work = skill
-        action = self._action(skill, observation, now)
-        self.last = getattr(self.agents[skill], "last", None)
+        weights = self.director.update(observation, self.layout, now, self._seen(observation))
+        names, measured = self.director.sequencer.names, self.director.sequencer.odometer
+        self.weights = dict(zip(names, weights[0].tolist(), strict=True))
+        skills = [names[place] for place in weights.argmax(dim=-1).tolist()]
+        before = self.skills if len(self.skills) == len(skills) else [""] * len(skills)
+        if before is not self.skills:
+            self._steering, self._facing = list(map(Steering, range(len(skills)))), torch.zeros(len(skills))
+        begins = torch.tensor([skill != old for skill, old in zip(skills, before, strict=True)])
+        kept = torch.tensor([skill == "run" for skill in skills])  # who stands does so as it is turned
+        self._facing = torch.where(begins, measured.heading + measured.turned.masked_fill(kept, 0.0), self._facing)
+        self.skills = skills
+        action = torch.empty(len(skills), 0)
+        for skill in dict.fromkeys(skills):
+            if skill not in self.agents:
+                raise BadInput(missing_agent(self._clause(skills.index(skill)).text, skill, self.agents))
+            mine = torch.tensor([skill == other for other in skills])
+            if bool((mine & begins).any()):
+                self.agents[skill].reset(mine & begins)
+            own = self._action(skill, observation, now)
+            action = torch.where(mine[:, None], own, action) if action.numel() else own
+        self.last = getattr(self.agents[skills[0]], "last", None)
         return action
 
     def remember(self, reward: Tensor) -> None:
-        """Let the skill at work take the rewards `[N]` of the last actions into account, where it does."""
-        if (remember := getattr(self.agents.get(self._at_work), "remember", None)) is not None:
-            remember(reward)
+        """Let the skills at work take the rewards `[N]` of the last actions into account, where they do."""
+        for skill in dict.fromkeys(self.skills):
+            if (remember := getattr(self.agents.get(skill), "remember", None)) is not None:
+                remember(reward)
+
+    def _seen(self, observation: Tensor) -> Tensor:
+        """Observations `[N, O]` by which progress is judged: a right hand is the left one of the mirror image."""
+        right = [self._clause(robot).parameters.side == "right" for robot in range(len(observation))]
+        if not any(right):
+            return observation
+        return torch.where(torch.tensor(right)[:, None], mirrored(observation, self.layout), observation)
+
+    def _clause(self, robot: int) -> Clause:
+        """The step that a robot is at."""
+        places = self.director.sequencer.place
+        return self.director.plan[min(places[robot] if places else 0, len(self.director.plan) - 1)]
 
     def _action(self, skill: str, observation: Tensor, now: int) -> Tensor:
-        """Action `[1, A]` of one skill: told, seen from the heading to be kept, or by the other hand."""
+        """Actions `[N, A]` of one skill: told, seen from the heading to be kept, or by the other hand."""
         agent, manifest = self.agents[skill], self.manifests.get(skill)
         if manifest is None:
             return agent.act(observation, now)
         taken = manifest.observation.command
         kind = taken.kind if taken else None
-        clause, measured = self.director.clause, self.director.sequencer.odometer
         if kind in VELOCITIES:
-            command, parameters = self._command(skill, clause, manifest)
-            agent.commands = {  # type: ignore[attr-defined]
-                manifest.name: self._steering.command(command, parameters, measured)
-            }
+            told = torch.cat([self._told(robot, skill, manifest) for robot in range(len(observation))])
+            agent.commands = {manifest.name: told}  # type: ignore[attr-defined]
             return agent.act(observation, now)
-        self._steering = Steering()
+        for robot, at_work in enumerate(self.skills):
+            if at_work == skill:
+                self._steering[robot] = Steering(robot)
+        sides = [self._clause(robot).parameters.side for robot in range(len(observation))]
         if kind == "arm" and taken is not None:
-            arm = _ARMS.get(clause.parameters.side, float(taken.default[0]))
-            agent.commands = {manifest.name: torch.tensor([[arm]])}  # type: ignore[attr-defined]
-        if kind is None or kind == "arm":
+            arms = [_ARMS.get(side, float(taken.default[0])) for side in sides]
+            agent.commands = {manifest.name: torch.tensor(arms)[:, None]}  # type: ignore[attr-defined]
+        if (kind is None and not _placed(manifest)) or kind == "arm":
             return agent.act(turned(observation, self.layout, -self._facing), now)
-        if clause.parameters.side == "right" and kind == "hand_target":
-            return mirror_joints(agent.act(mirrored(observation, self.layout), now))
+        right = torch.tensor([side == "right" for side in sides])[:, None]
+        if kind == "hand_target" and bool(right.any()):
+            own = agent.act(torch.where(right, mirrored(observation, self.layout), observation), now)
+            return torch.where(right, mirror_joints(own), own)
         return agent.act(observation, now)
 
-    def _command(self, skill: str, clause: Clause, manifest: Manifest) -> tuple[VelocityCommand, Parameters]:
-        """What a walking skill is told: by its step, as usual between two others, to rest where all is done."""
+    def _told(self, robot: int, skill: str, manifest: Manifest) -> Tensor:
+        """What a walking skill is told `[1, 3]`; a robot that another skill moves is told nothing new."""
+        if self.skills[robot] != skill:
+            return self._steering[robot].last
+        command, parameters = self._command(robot, skill, manifest)
+        return self._steering[robot].command(command, parameters, self.director.sequencer.odometer)
+
+    def _command(self, robot: int, skill: str, manifest: Manifest) -> tuple[VelocityCommand, Parameters]:
+        """By its step, as usual between two others, to rest where all is done."""
         if self._plan is not self.director.plan:
             self._plan = self.director.plan
             self._commands = checked(self._plan, self.manifests)
-        place = min((self.director.sequencer.place or [0])[0], len(self._plan) - 1)
-        command = self._commands[place]
-        if self.director.finished:
+        sequencer = self.director.sequencer
+        if sequencer.place[robot] >= len(self._plan):
             return VelocityCommand(0.0, (1.0, 0.0), 0.0), Parameters(speed=0.0)
-        if command is None or self.director.sequencer.between:
+        command = self._commands[sequencer.place[robot]]
+        if command is None or sequencer.acting_between(robot):
             usual = asked_velocity(skill, Parameters(), manifest)
             assert usual is not None
             return usual, Parameters()
-        return command, clause.parameters
+        return command, self._clause(robot).parameters
+
+
+def _placed(manifest: Manifest) -> bool:
+    """Whether an expert acts on a thing that stands where it is, so that the world may not be turned for it."""
+    return "door_qpos" in get_task(str(manifest.task)).layout.slices
 
 
 def missing_agent(clause: str, skill: str, agents: Mapping[str, Any]) -> str:

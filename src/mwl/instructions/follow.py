@@ -154,13 +154,13 @@ def follow(
     }
 
 
-def begin(stage: FollowStage) -> tuple["HumanoidEnv", TensorDict, InstructedAgent]:
-    """An episode of one robot, its first state, and who acts in it; `agent.director.tell` takes new words.
+def begin(stage: FollowStage, count: int = 1) -> tuple["HumanoidEnv", TensorDict, InstructedAgent]:
+    """Episodes of so many robots, their first state, and who acts in them; `agent.director.tell` takes new words.
 
     Raises:
         NoSkillFits, BadInput: see `direct`.
     """
-    env = make_env(stage.task, 1, stage.suite, stage.seed)  # type: ignore[arg-type]
+    env = make_env(stage.task, count, stage.suite, stage.seed)  # type: ignore[arg-type]
     named = {skill: resolve(address) for skill, address in stage.agents.items()}
     assign(named)
     head = understand(stage, named)

@@ -23,14 +23,19 @@ RAMP = (0.03, 0.03, 0.08)  # greatest change of forward, sideways (m/s) and turn
 
 
 class Steering:
-    """Walking commands `[1, 3]`, one control step after the other, each near the one before."""
+    """Walking commands `[1, 3]` of one robot, one control step after the other, each near the one before.
 
-    def __init__(self) -> None:
+    Args:
+        robot: which of those that the odometer measures.
+    """
+
+    def __init__(self, robot: int = 0) -> None:
+        self.robot = robot
         self.last = torch.zeros(1, 3)
 
     def command(self, told: VelocityCommand, parameters: Parameters, measured: Odometer) -> Tensor:
         """What to tell the expert now: forward and sideways m/s, turning rad/s `[1, 3]`, in the heading frame."""
-        turned = float(measured.turned[0])
+        turned = float(measured.turned[self.robot])
         if parameters.target == START:
             return self._home(told, measured)
         if parameters.target == BEYOND:
@@ -44,9 +49,9 @@ class Steering:
         if speed == 0.0:
             return self._near(0.0, 0.0, 0.0)  # a step aside while the feet come to rest would make it fall
         if parameters.distance is not None:
-            left = parameters.distance - float(measured.travelled[0])
+            left = parameters.distance - float(measured.travelled[self.robot])
             speed = min(speed, max(ARRIVAL, ARRIVAL + left - 0.1))
-        ahead, aside = self._off(measured, float(measured.heading[0]))
+        ahead, aside = self._off(measured, float(measured.heading[self.robot]))
         along, across = told.way
         forward = speed * along - _within(LINE_GAIN * ahead * abs(across), ASTRAY)
         sideways = speed * across - _within(LINE_GAIN * aside * abs(along), ASTRAY)
@@ -57,27 +62,29 @@ class Steering:
 
     def _home(self, told: VelocityCommand, measured: Odometer) -> Tensor:
         """Turn to where the episode began, and walk there."""
-        x, y = (measured.home[0] - measured.place[0]).tolist()
-        bearing = math.remainder(math.atan2(y, x) - float(measured.heading[0] + measured.turned[0]), 2 * math.pi)
+        x, y = (measured.home[self.robot] - measured.place[self.robot]).tolist()
+        bearing = math.remainder(
+            math.atan2(y, x) - float(measured.heading[self.robot] + measured.turned[self.robot]), 2 * math.pi
+        )
         if abs(bearing) > AIMED:
             return self._near(STEPPING, 0.0, _within(TURN_GAIN * bearing, min(told.turning, TURNS)))
-        speed = min(told.speed, max(ARRIVAL, ARRIVAL + float(measured.from_home[0]) - 0.1))
+        speed = min(told.speed, max(ARRIVAL, ARRIVAL + float(measured.from_home[self.robot]) - 0.1))
         return self._near(speed, 0.0, _within(HEADING_GAIN * bearing, TURNS))
 
     def _through(self, measured: Odometer) -> Tensor:
         """Move through the doorway sideways or backwards, for the leaf leans on the robot, and turn to the way."""
         middle, depth = doorway()
         x, y = middle[0] + depth + PAST[0], middle[1] + PAST[1]
-        off = (torch.tensor([x, y]) - measured.place[0]).tolist()
+        off = (torch.tensor([x, y]) - measured.place[self.robot]).tolist()
         bearing = math.remainder(
-            math.atan2(off[1], off[0]) - float(measured.heading[0] + measured.turned[0]), 2 * math.pi
+            math.atan2(off[1], off[0]) - float(measured.heading[self.robot] + measured.turned[self.robot]), 2 * math.pi
         )
         turning = _within(HEADING_GAIN * bearing, TURNS)
         return self._near(BESIDE * math.cos(bearing), BESIDE * math.sin(bearing), turning)
 
     def _off(self, measured: Odometer, heading: float) -> tuple[float, float]:
         """How far ahead and to the left of where the step began it is, seen from a heading, m."""
-        off = (measured.place[0] - measured.start[0]).tolist()
+        off = (measured.place[self.robot] - measured.start[self.robot]).tolist()
         cos, sin = math.cos(heading), math.sin(heading)
         return cos * off[0] + sin * off[1], cos * off[1] - sin * off[0]
 

@@ -18,9 +18,12 @@ from mwl.semantics.plan.progress import NEEDS
 from mwl.semantics.shipped import COMMANDED, WORLDS, expert_folders, shipped_connectors
 
 HALT = 100  # control steps in which a walk comes to rest before another skill takes over
-APPROACH, REACH, RUN, STAND = "approach", "reach", "run", "stand"
+APPROACH, REACH, RUN, STAND, CROUCH = "approach", "reach", "run", "stand", "crouch"
+RISER = (
+    "walk_robust"  # told 0, it gets up from a crouch: of 32 one falls, with walk 3, with stand 18, with stand_robust 28
+)
+CAUGHT = (RUN, REACH)  # skills from which a standing one falls, and a walker told 0 does not
 DEFAULT_TASK = "h1-walk"
-LAST = {"sit": "chair", "crouch": "crouch"}  # skills from which nobody goes on
 ROUGH, SIT = "walk_rough", "sit"
 TRANSITIONS = ("slow_down", "speed_up")
 
@@ -51,9 +54,11 @@ class PreconditionPlanner:
             weights = {**clause.weights, **{name: 0.0 for name in self.skills if name not in clause.weights}}
             clause = replace(clause, weights=weights)
             skill = heaviest(clause)
-            if last := next((name for name in map(heaviest, arranged[len(before) :]) if name in LAST), ""):
-                why = f"nobody here gets up from a {LAST[last]}; say it last"
-                raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [last])
+            if SIT in map(heaviest, arranged) and skill != SIT:
+                why = "nobody here gets up from a chair; say it last"
+                raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [SIT])
+            if arranged and heaviest(arranged[-1]) == CROUCH != skill:
+                arranged.append(self._risen(clause, weights))
             if skill == REACH and APPROACH in self.skills and APPROACH not in map(heaviest, arranged[len(before) :]):
                 arranged += self._halted(arranged, APPROACH)
                 only = _only(APPROACH, weights)
@@ -69,6 +74,17 @@ class PreconditionPlanner:
             arranged.append(clause)
         return arranged[len(before) :]
 
+    def _risen(self, clause: Clause, weights: Mapping[str, float]) -> Clause:
+        """The step that gets up from a crouch.
+
+        Raises:
+            NoSkillFits: nobody given can.
+        """
+        if RISER not in self.walkers:
+            raise NoSkillFits(f"{clause.text[:80]!r}: nobody here gets up from a crouch; say it last", [CROUCH])
+        told = Parameters(speed=0.0)
+        return Clause("get up", _only(RISER, weights), steps=HALT, parameters=told, inserted=True)
+
     def _halted(self, before: list[Clause], skill: str) -> list[Clause]:
         walker = self._walker(before)
         if not walker or skill in (heaviest(before[-1]), *self.walkers):
@@ -80,9 +96,9 @@ class PreconditionPlanner:
         return [Clause("come to a halt", only, steps=HALT, parameters=told, inserted=True)]
 
     def _walker(self, before: list[Clause]) -> str:
-        """The skill that can slow down who has just walked or run; empty where nobody did or none can."""
+        """The skill that can bring who has just walked, run or reached to rest; empty where nobody did or none can."""
         last = heaviest(before[-1]) if before else ""
-        if last == RUN:
+        if last in CAUGHT:
             return next(iter(self.walkers), "")
         return last if last in self.walkers else ""
 
@@ -103,6 +119,8 @@ def shipped_agents(plan: list[Clause] | None) -> dict[str, str]:
     needed = sorted({"stand", "walk"} | skills | ({APPROACH} if REACH in skills else set()))
     given = {skill: COMMANDED[skill][0] if skill in COMMANDED else f"expert:{skill}" for skill in needed}
     found = {skill: where for skill, where in given.items() if where.startswith("agent:") or _is_expert(skill)}
+    if CROUCH in found and _is_expert(RISER):
+        found[RISER] = f"expert:{RISER}"
     between = {way.by for way in shipped_connectors(TRANSITIONS)} if RUN in found else set()
     return {**found, **{name: f"expert:{name}" for name in sorted(between | set(TRANSITIONS)) if RUN in found}}
 

@@ -428,6 +428,9 @@ class SemanticHead:
             alone = card.description if card else "what it has learned"
             why = f"{owner} would be the skill for that, and all it can do is to {alone}"
             raise NoSkillFits(f"{text[:80]!r}: {why} (mwl list skills)", [owner])
+        if around := _AROUND.search(kept):
+            why = "nobody here goes around a thing; say the way, as in `turn left, walk two metres`"
+            raise NoSkillFits(f"{text[:80]!r}: {why}", self._nearest_names(around[0]))
         if before and _BACK.match(text) and parsed.parameters.said().keys() <= {"direction", "pace"}:
             parsed = replace(parsed, parameters=replace(parsed.parameters, direction="", target=START))
         told, steps = parsed.parameters, round(CONTROL_HZ * (parsed.parameters.duration or 0.0))
@@ -532,6 +535,11 @@ class SemanticHead:
 
 
 _BACK = re.compile(r"(?i)(?:(?:slowly|quickly) )?(?:(?:go|walk|head) )?back(?: (?:again|slowly|quickly|now))?$")
+_AROUND = re.compile(  # but the room, the block, the corner and half a circle are walked in or along
+    r"(?i)\b(?:walk|go|run|jog|move|step|head|circle|stroll|sprint)(?:ing)?\b[^,]*?\s(?:a?round|about)\s"
+    r"(?:the|a|an|that|this|your|my)\s(?:\w+\s)?"
+    r"(?:chair|seat|table|desk|ball|target|marker|box|obstacle|pole|column|tree|person|man|woman|door|board|thing)\b"
+)
 _ENDS = {"reach": "hand_at_goal", "approach": "at_goal", "sit": "seated"}
 
 

@@ -7,7 +7,11 @@ from mwl.semantics.language.grammar import Grammar
 
 RAISE, WAVE = "raise_arm", "wave"
 _GIVEN = re.compile(r"^((?:(?:please|now|just|and|can you|could you) )*)(?:give|do|make|show)(?: [\w-]+){0,4} wave\b")
-_WHOM = re.compile(r"\b(?:at|to|greet)\s+(?:the|your|my|our|his|her|that|this|these|those)\s+\w+(?:\s+over there)?$")
+_PEOPLE = "me|us|him|them|people|everyone|everybody|someone|somebody"
+_WHOM = re.compile(
+    r"\b(?:at|to|greet)\s+(?:(?:the|your|my|our|his|her|that|this|these|those)\s+\w+|"
+    rf"(?:{_PEOPLE}|her))(?:\s+over there)?$"
+)
 _THING = re.compile(r"(?:a|an|the)\s")  # "a wave" is a thing, and asks for nothing
 
 

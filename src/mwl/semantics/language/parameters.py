@@ -26,6 +26,7 @@ OWN = {"crawl": "crawl", "hurdle": "hurdle", "climb": "walk_rough", "sit": "sit"
 HURDLES, ROWS = 3, 10  # hurdles, and rows of poles, that are meant where no number is said
 START = "start"  # the target of who goes back to where the episode began
 BEYOND = "beyond"  # the target of who goes through a doorway that is open
+_OF_GESTURES = {"duration", "count", "distance", "footsteps"}
 _SECOND = re.compile(r"(?<!the )\bseconds?\b")
 _AND_HALF = re.compile(r"(\d+(?:\.\d+)?)\s+and\s+a\s+half\b")
 _UNIT_AND_HALF = re.compile(r"\b(?:an?|1)\s+(\w+)\s+and\s+a\s+half\b")
@@ -115,9 +116,15 @@ def parse(clause: str, grammar: Grammar | None = None, skills: Collection[str] =
     grammar = grammar or shipped_grammar()
     text, found = _quantities(_in_digits(clause.lower().strip(" .,!?")), grammar)
     often, bare_text = _numbers(text, "often", grammar)
-    if not found.keys() - {"duration", "count"} and (moved := gesture(bare_text, grammar, skills)):
+    if not found.keys() - _OF_GESTURES and (moved := gesture(bare_text, grammar, skills)):
         count = next(iter(often.values()), found.get("count"))
-        told = Parameters(duration=found.get("duration"), count=_whole(count, "times"), side=moved[1])
+        told = Parameters(
+            distance=found.get("distance"),  # refused later, with the reason
+            footsteps=_whole(found.get("footsteps"), "footsteps"),
+            duration=found.get("duration"),
+            count=_whole(count, "times"),
+            side=moved[1],
+        )
         return Parsed(clause, moved[0], told)
     side, text = _all_taken(text, "side", grammar)
     paced: dict[str, float] = {}

@@ -39,7 +39,7 @@ class DirectorConfig:
 
 
 class Director:
-    """Weights of an instruction over an episode of one environment.
+    """Weights of an instruction over an episode; with several environments all follow it, each at its own place.
 
     Args:
         head: understands words and pictures.
@@ -97,9 +97,9 @@ class Director:
         return self.sequencer.decisions
 
     def update(self, observation: Tensor, layout: "ObservationLayout", step: int, seen: Tensor | None = None) -> Tensor:
-        """Weights `[K]` that hold now, for an observation `[O]` at a control step of the episode.
+        """Weights `[N, K]` that hold now, for observations `[N, O]` at a control step (`[K]` for one, `[O]`).
 
-        `seen` `[O]` is what progress is judged by, where that is its mirror image.
+        `seen` `[N, O]` is what progress is judged by, where that is their mirror image.
         """
         self._step = step
         if step and self.config.look_every and step % self.config.look_every == 0 and not self.finished:

@@ -58,7 +58,7 @@ class SequencerConfig:
     stall: int = 150
     stall_distance: float = 0.1
     moving: tuple[str, ...] = ("walk", "walk_rough", "run", "crawl", "hurdle", "maze", "pole", "approach")
-    low: tuple[str, ...] = ("sit", "crawl", "kneel", "squat", "lie_down", "reach")
+    low: tuple[str, ...] = ("sit", "crawl", "crouch", "kneel", "squat", "lie_down", "reach")
     recover: str = "stand"
     connectors: tuple[Connector, ...] = ()
 
@@ -107,6 +107,9 @@ class Sequencer:
         plan: steps with weights over the same skills.
         config: when a step is over.
 
+    Attributes:
+        longer: `[N]` control steps that the plan's first step takes longer in each environment; None: in none.
+
     Raises:
         BadInput: the plan is empty, its steps weigh different skills, or a step waits for an unknown predicate.
     """
@@ -119,6 +122,7 @@ class Sequencer:
         self.plan, self.config = list(plan), config or SequencerConfig()
         self.names = list(plan[0].weights)
         self.decisions: list[Decision] = []
+        self.longer: Tensor | None = None
         self._tabulate()
         self._place: Tensor | None = None
         self.odometer: Odometer
@@ -147,8 +151,12 @@ class Sequencer:
     @property
     def between(self) -> str:
         """The skill that acts between two steps now in the first environment; empty where a step's own does."""
-        acts = self._place is not None and int(self._between[0]) > 0
-        return self.names[int(self._between_by[0])] if acts else ""
+        return self.acting_between(0)
+
+    def acting_between(self, environment: int) -> str:
+        """The same of another environment."""
+        acts = self._place is not None and int(self._between[environment]) > 0
+        return self.names[int(self._between_by[environment])] if acts else ""
 
     @property
     def finished(self) -> bool:
@@ -325,6 +333,8 @@ class Sequencer:
         fresh = self._place < 0
         for count in (self._place, self._elapsed, self._stalled, self._tries, self._held):
             count[fresh] = 0
+        if self.longer is not None:
+            self._elapsed = torch.where(fresh, -self.longer, self._elapsed)
         self._anchor = torch.where(fresh[:, None], where, self._anchor)
         if fresh.any():
             self.odometer.update(part(observation, layout, "robot_qpos"))

@@ -33,7 +33,10 @@ class ActingTeacher(ABC):
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""
-        self._begins = torch.zeros(0, dtype=torch.bool) if done is None else self._begins | done
+        if done is None or len(done) != len(self._begins):  # who has not acted yet begins everywhere
+            self._begins = torch.zeros(0, dtype=torch.bool)
+        else:
+            self._begins = self._begins | done
 
     @torch.no_grad()
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
