@@ -14,7 +14,7 @@ from mwl.core.errors import BadInput
 from mwl.experts.features import robot_state
 from mwl.robot.h1 import ROBOT
 from mwl.rollouts.metrics import JOINT_VELOCITIES
-from mwl.selection.config import TUNED, SelectionConfig, make_guidance
+from mwl.selection.config import TUNED, SelectionConfig, Tuned, make_guidance, tuned_at
 from mwl.selection.guidance import Guidance
 from mwl.simulation.task import ObservationLayout
 from mwl.training.host import HostModule
@@ -34,6 +34,7 @@ class AdaptationModule(HostModule, pl.LightningModule):
 
     guidance: Guidance
     search: CorrectionSearch
+    tuned: Tuned | None = None
 
     def __init__(self, guidance: SelectionConfig = _GUIDANCE, search: SearchConfig = _SEARCH) -> None:
         super().__init__()
@@ -61,8 +62,18 @@ class AdaptationModule(HostModule, pl.LightningModule):
         data.policy = TryCandidates(acting, self.search.candidates)
 
     def load_guidance(self) -> Guidance:
-        """The experts as they were fitted."""
-        return make_guidance(self.guiding, self._layout)
+        """The experts as they were fitted, or with the residual that another adaptation learned.
+
+        Raises:
+            BadInput: they were corrected already.
+        """
+        self.tuned = tuned_at(self.guiding.experts)
+        if self.tuned is not None and self.tuned.guidance.correction is not None:
+            raise BadInput(
+                f"guidance.experts: {self.guiding.experts} holds a correction, which another would replace; name the "
+                "experts themselves"
+            )
+        return make_guidance(self.guiding, self._layout, self.tuned)
 
     def _data(self) -> AdaptationData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -120,6 +131,7 @@ class AdaptationModule(HostModule, pl.LightningModule):
         """What the artifact holds: the tuned experts (arguments of `mwl.core.artifact.write_artifact`)."""
         data, spec = self._data(), self._data().spec
         profile = self.search.decide()
+        before = 0 if self.tuned is None else self.tuned.env_steps
         return {
             "stage": TUNED,
             "name": spec.task,
@@ -129,5 +141,5 @@ class AdaptationModule(HostModule, pl.LightningModule):
             "observation": {"size": spec.observation_size, "layout": spec.layout},
             "action": {"size": spec.action_size, "low": -1.0, "high": 1.0},
             "metrics": {"env_steps": data.env_steps, "action_correction": self.search.report()},
-            "provenance": {"env_steps": data.env_steps, "seed": data.seed},
+            "provenance": {"env_steps": data.env_steps + before, "seed": data.seed},
         }

@@ -18,7 +18,7 @@ from mwl.core.checkpoints import refuse_changed
 from mwl.core.errors import BadInput
 from mwl.core.normaliser import mean_and_std
 from mwl.robot.h1 import ROBOT
-from mwl.selection.config import TUNED, SelectionConfig, make_guidance
+from mwl.selection.config import TUNED, SelectionConfig, make_guidance, tuned_at
 from mwl.selection.guidance import Guidance
 from mwl.selection.residual import MAX_DELAY, Dynamics, Residual
 from mwl.simulation.task import ObservationLayout
@@ -73,6 +73,8 @@ class ResidualModule(HostModule, pl.LightningModule):
             raise BadInput(f"{data.spec.task}: a residual needs a task that shows the robot")
         self._layout = ObservationLayout(**data.spec.layout)
         self.residual = Residual(_DAMPING)
+        if tuned_at(self.guiding.experts) is not None:
+            raise BadInput(f"guidance.experts: {self.guiding.experts} was adapted already; name the experts themselves")
         self.guidance = replace(make_guidance(self.guiding, self._layout), residual=self.residual)
         rounds = -(-data.learning_steps // data.frames_per_round)
         self.recording = Recording(data.num_envs, rounds * data.steps_per_round)
