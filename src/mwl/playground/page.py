@@ -237,7 +237,7 @@ class Page:
     def _chart(self, status: Status) -> None:
         """Who acted in the last seconds."""
         weights = status.fused or status.weights
-        if self._weights and status.seconds < self._weights[-1][0]:
+        if self._weights and status.seconds <= self._weights[-1][0]:
             self._weights.clear()  # it began anew
         self._weights.append((status.seconds, weights))
         if list(weights) != self._names and weights:
