@@ -47,7 +47,6 @@ THEN = {
     "reach": "touch the target",
     "door": "open the door",
     "sit": "sit down",
-    "stairs": "walk up the stairs",
     "slope": "walk up the slope",
     "raise_arm": "raise your left arm for five seconds",
     "wave": "wave for five seconds",
@@ -56,8 +55,8 @@ THEN = {
 STILL = ("stand", "walk", "run")  # what is asked for after everything
 PAIRS = (
     *(f"stand:{then}" for then in THEN if then != "stand"),
-    *(f"walk:{then}" for then in THEN if then not in ("walk", "stairs", "slope")),  # 2 m on, they have begun
-    *(f"run:{then}" for then in THEN if then not in ("run", "door", "stairs", "slope")),
+    *(f"walk:{then}" for then in THEN if then not in ("walk", "slope")),  # 2 m on, it has begun
+    *(f"run:{then}" for then in THEN if then not in ("run", "door", "slope")),
     *(f"{first}:{then}" for first in ("turn", "sidestep", "backwards") for then in STILL),
     *(f"{first}:{then}" for first in ("reach", "door", "raise_arm", "wave", "crouch") for then in STILL),
 )

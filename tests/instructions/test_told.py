@@ -175,6 +175,8 @@ def test_a_climb_has_a_pace_that_it_survives_and_is_said_last() -> None:
             checked(head.plan(text), shipped_manifests())
     with pytest.raises(NoSkillFits, match="say the stairs last"):
         cast(FollowStage("climb the stairs, then stop"))
+    with pytest.raises(NoSkillFits, match="say the stairs first"):
+        cast(FollowStage("stand for two seconds, then climb the stairs"))
     with pytest.raises(NoSkillFits, match="say the slope last"):
         cast(FollowStage("walk up the slope, then walk two metres"))
     assert cast(FollowStage("climb the stairs, then go down the stairs")).task == "h1-stair"

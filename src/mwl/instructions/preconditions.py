@@ -22,7 +22,7 @@ APPROACH, REACH, RUN, STAND, CROUCH = "approach", "reach", "run", "stand", "crou
 RISER = (
     "walk_robust"  # told 0, it gets up from a crouch: of 32 one falls, with walk 3, with stand 18, with stand_robust 28
 )
-CAUGHT = (RUN, REACH)  # skills from which a standing one falls, and a walker told 0 does not
+CAUGHT = (RUN, REACH)  # skills from which a standing one falls, and a walker told 0 seldom does
 DEFAULT_TASK = "h1-walk"
 ROUGH, SIT = "walk_rough", "sit"
 TRANSITIONS = ("slow_down", "speed_up")
@@ -152,12 +152,17 @@ def check_ground(plan: list[Clause], task: str) -> None:
 
 
 def check_order(plan: list[Clause]) -> None:
-    """Refuse a step on level ground after one on stairs or a slope: who climbs neither stands there nor hands over.
+    """Refuse stairs after anything else, and level ground after stairs or a slope.
+
+    Who has stood falls on the first step (54 of 64); who climbs neither stands there nor hands over.
 
     Raises:
-        NoSkillFits: there is one.
+        NoSkillFits: there is such a step.
     """
     for before, clause in pairwise(plan):
+        if clause.parameters.ground == "stairs" != before.parameters.ground:
+            why = "who has done something else before falls on the first step; say the stairs first"
+            raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [heaviest(clause)])
         if (ground := before.parameters.ground) in ("stairs", "slope") and not clause.parameters.ground:
             why = f"who walks over {ground} can't come to rest there without a fall; say the {ground} last"
             raise NoSkillFits(f"{clause.text[:80]!r}: {why}", [heaviest(clause)])
