@@ -19,6 +19,7 @@ from mwl.adaptation.residual.module import ResidualModule
 from mwl.core import keys
 from mwl.core.artifact import write_artifact
 from mwl.core.errors import BadInput
+from mwl.evaluation.agents import resolve
 from mwl.selection.config import SelectionConfig
 from mwl.selection.guidance import Guidance
 from mwl.training.callbacks import RandomState
@@ -107,6 +108,9 @@ def test_a_search_goes_on_from_a_residual_and_from_no_correction(unchanged: Resi
     kept = replace(unchanged.guidance, residual=unchanged.residual).to_plain()  # whatever the race said
     told["checkpoint"]["guidance"] = kept
     write_artifact(tmp_path / "residual", **told)
+    bare = resolve(str(tmp_path / "residual"), without="residual")
+    assert bare.name == "tuned without residual"
+    assert bare.agent.guidance.residual is None
     found = SelectionConfig(experts=str(tmp_path / "residual"))
 
     def search(folder: str) -> Guidance:

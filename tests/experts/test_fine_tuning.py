@@ -16,6 +16,7 @@ from mwl.experts.finetuning.env import FineTuningConfig, FineTuningEnv
 from mwl.experts.finetuning.module import FineTuning, FineTuningData, FineTuningPolicy
 from mwl.experts.hand_over import hand_over_states
 from mwl.experts.library import Expert
+from mwl.simulation import Shift
 from mwl.teachers.door.rewards import DoorRewardConfig
 from mwl.teachers.ppo import PPO, PPOConfig
 
@@ -90,12 +91,17 @@ def test_spread_is_the_same_angle_for_every_joint(data_folder):
 
 
 def environment(
-    data_folder, name: str, config: FineTuningConfig, num_envs: int = 4, hand_over_states: Tensor | None = None
+    data_folder,
+    name: str,
+    config: FineTuningConfig,
+    num_envs: int = 4,
+    hand_over_states: Tensor | None = None,
+    shift: Shift | None = None,
 ) -> tuple[FineTuningEnv, Expert]:
     expert = Expert.load(data_folder / "experts" / name)
     network = expert.network
     mean, std = network.action_mean, network.action_std
-    env = FineTuningEnv(expert.spec, mean, std, config, num_envs, num_threads=1, hand_over_states=hand_over_states)
+    env = FineTuningEnv(expert.spec, mean, std, config, num_envs, 0, 1, hand_over_states, shift)
     env.reset()
     return env, expert
 
@@ -111,6 +117,23 @@ def test_standing_on_pays_what_the_task_pays_and_a_fall_costs(data_folder):
     fallen = torch.stack([outcome[2] for outcome in outcomes])
     assert fallen.any(dim=0).all()
     assert (torch.stack([outcome[1] for outcome in outcomes])[fallen] < -1).all()  # 2 for the fall, less the step's pay
+
+
+def test_a_changed_world_is_felt_and_late_observations_are_those_of_before(data_folder):
+    still = FineTuningConfig(push_std=0.0)
+    usual, _ = environment(data_folder, "stand", still)
+    late, _ = environment(data_folder, "stand", still, shift=Shift(delay=0.04))
+    weak, _ = environment(data_folder, "stand", still, shift=Shift(motors=0.5))
+    seen = [usual.observe()]
+    for step in range(4):
+        action = torch.full((4, 19), 0.1 * step)
+        seen.append(usual.step(action)[0])
+        shown = late.step(action)[0]
+        assert torch.equal(shown, seen[max(0, step - 1)])  # two control steps late; the first one was known
+        assert torch.equal(shown, late.observe())
+        assert not torch.equal(weak.step(action)[0], seen[-1])
+    begun = late.starts(4)
+    assert torch.equal(late.begin_in(begun), usual.begin_in(begun))
 
 
 def test_episodes_begin_before_falls_as_often_as_is_said(data_folder):
@@ -232,20 +255,25 @@ def test_at_the_door_leaning_on_the_shut_leaf_earns_nothing_more(data_folder, mo
     assert in_shut < before_open
 
 
-def fit(folder, rounds: int, checkpoint=None, callbacks=(), ema_decay: float | None = None, **episodes) -> FineTuning:
+def fit(
+    folder, rounds: int, checkpoint=None, callbacks=(), ema_decay: float | None = None, shift=None, **episodes
+) -> FineTuning:
     pl.seed_everything(0)
     module = FineTuning(str(folder), name="stand_well", ppo=TINY, ema_decay=ema_decay, evaluation_episodes=0)
     data = FineTuningData(
-        rounds * 16, num_envs=4, num_threads=1, episodes=FineTuningConfig(episode_steps=6, **episodes)
+        rounds * 16, 4, num_threads=1, episodes=FineTuningConfig(episode_steps=6, **episodes), shift=shift
     )
     run(module, data, checkpoint, callbacks)
     return module
 
 
-def test_fine_tuning_resumes_as_if_never_stopped(data_folder, tmp_path):
+@pytest.mark.parametrize("shift", [None, "motors=0.8,delay=0.04"])
+def test_fine_tuning_resumes_as_if_never_stopped(data_folder, tmp_path, shift):
     folder = data_folder / "experts/stand"
-    whole = fit(folder, 6, callbacks=[SaveAfter(3, tmp_path / "half.ckpt")])
-    resumed = fit(folder, 6, checkpoint=tmp_path / "half.ckpt")
+    whole = fit(folder, 6, callbacks=[SaveAfter(3, tmp_path / "half.ckpt")], shift=shift)
+    resumed = fit(folder, 6, checkpoint=tmp_path / "half.ckpt", shift=shift)
+    with pytest.raises(BadInput, match=r"data.shift"):
+        fit(folder, 6, checkpoint=tmp_path / "half.ckpt", shift="slope=3")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
     untouched = Expert.load(folder).network.state_dict()
@@ -308,6 +336,7 @@ def test_only_a_door_pays_like_a_door(data_folder):
         ("model.init_args.expert", "data/experts/approach"),
         ("model.init_args.ema_decay", "1.5"),
         ("data.init_args.env_steps", "0"),
+        ("data.init_args.shift", "weather=3"),
     ],
 )
 def test_bad_settings_of_fine_tuning_are_one_line_for_the_user(key, value, tmp_path, monkeypatch, capsys):

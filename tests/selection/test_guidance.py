@@ -67,10 +67,13 @@ def test_both(library: ExpertLibrary, gate: LoadedGate, observation: torch.Tenso
 def test_without_its_gate_what_the_instruction_weighs_acts_by_itself(
     library: ExpertLibrary, gate: LoadedGate, observation: torch.Tensor
 ) -> None:
-    told = Guidance(library, gate, {"walk": 1.0}, alpha=0.25).without_gate()
+    told = Guidance(library, gate, {"walk": 1.0}, alpha=0.25).without("gate")
     assert torch.equal(told.reference(observation)[keys.FUSED_WEIGHTS], torch.tensor([0.0, 1.0]).expand(N, -1))
     with pytest.raises(BadInput, match="nothing that weighs its experts"):
-        Guidance(library, gate).without_gate()
+        Guidance(library, gate).without("gate")
+    for part in ("gate", "tuning", "residual", "plan"):
+        with pytest.raises(BadInput, match=f"no {part} to leave out"):
+            Guidance(library, semantic_weights={"walk": 1.0}).without(part)
 
 
 def test_top1_follows_one_expert_and_a_new_instruction_at_once(

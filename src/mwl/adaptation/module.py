@@ -57,8 +57,8 @@ class AdaptationModule(HostModule, pl.LightningModule):
             self.load_guidance(), self.searching, data.num_envs, spec, data.search_steps, data.race_steps
         )
         acting = self.guidance
-        if self.searching.alone and acting.semantic_weights is not None:
-            acting = acting.without_gate()
+        if self.searching.alone and acting.semantic_weights is not None and acting.gate is not None:
+            acting = acting.without("gate")
         data.policy = TryCandidates(acting, self.search.candidates)
 
     def load_guidance(self) -> Guidance:

@@ -58,7 +58,7 @@ def resolve(
         name: what tables call it; default from its manifest.
         instruction: what a guided agent is told; default what it was fitted with.
         act: how a world model chooses actions; default as it was fitted.
-        without: the part of a world model's agent to leave out, see `mwl.world_model.agent.PARTS`.
+        without: the part of an agent to leave out, see `mwl.world_model.agent.PARTS`.
 
     Raises:
         BadInput: an agent without experts is told something, or one without a world model how to act.
@@ -214,8 +214,10 @@ def _load(
         agent.act_by(act)
         default = f"{default} ({act})"
     if without is not None:
-        if manifest.stage != "world_model":
-            raise BadInput(f"{address}: {kind} has no {without} to leave out; name a world model's agent")
+        if manifest.stage not in ("world_model", "adaptation"):
+            raise BadInput(
+                f"{address}: {kind} has no {without} to leave out; name the agent of a world model or of an adaptation"
+            )
         agent.leave_out(without)
         default = f"{name or default} without {without}"
         name = None

@@ -37,6 +37,10 @@ class ExpertAgent:
         """Follow another instruction from the next step on, see `Guidance.with_weights`."""
         self.guidance, self.state = retold(self.guidance, self.state, weights)
 
+    def leave_out(self, part: str) -> None:
+        """Go on without a part, see `Guidance.without`."""
+        self.guidance = self.guidance.without(part)
+
     def act(self, observation: Tensor, step: int | None = None) -> Tensor:
         """Action `[N, A]` in [-1, 1] at observations `[N, O]`; without batch dimension likewise."""
         if observation.ndim == 1:

@@ -101,15 +101,18 @@ class Guidance:
         same = isinstance(before, Tensor) and isinstance(now, Tensor) and torch.equal(before, now)
         return self if same or before is now else told
 
-    def without_gate(self) -> "Guidance":
-        """The same, led by the instruction's weights alone.
+    def without(self, part: str) -> "Guidance":
+        """The same but for its `gate`, its `tuning` (the action correction) or its `residual`.
 
         Raises:
-            BadInput: there are none.
+            BadInput: it has no such part, or without its gate nothing weighs the experts.
         """
-        if self.semantic_weights is None:
+        held = "correction" if part == "tuning" else part
+        if part not in ("gate", "tuning", "residual") or getattr(self, held) is None:
+            raise BadInput(f"this agent has no {part} to leave out")
+        if part == "gate" and self.semantic_weights is None:
             raise BadInput("without its gate this agent has nothing that weighs its experts; tell it an instruction")
-        return replace(self, gate=None)
+        return replace(self, **{held: None})  # type: ignore[arg-type]
 
     def begin(self, count: int) -> GuidanceState:
         """Where N = `count` episodes begin."""

@@ -1,7 +1,7 @@
 """Acting with the world model: observe, ask the experts, plan, act."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +97,16 @@ class WorldModelAgent:
         Raises:
             BadInput: it has no such part, or nothing could act without it.
         """
-        guidance, held = self.guidance, "correction" if part == "tuning" else part
         if part not in PARTS:
             raise BadInput(f"{part!r} is no part of an agent; choose from {', '.join(PARTS)}")
-        if part != "plan" and (part == "residual" or getattr(guidance, held, None) is None):
-            raise BadInput(f"this agent has no {part} to leave out")
-        if part == "plan" and guidance is None:
+        if part == "plan" and self.guidance is None:
             self.pick = "policy"
         elif part == "plan":
             self.plans = False
-        elif isinstance(guidance, Guidance):
-            self.guidance = replace(guidance, correction=None) if part == "tuning" else guidance.without_gate()
+        elif isinstance(self.guidance, Guidance):
+            self.guidance = self.guidance.without(part)
+        else:
+            raise BadInput(f"this agent has no {part} to leave out")
 
     def reset(self, done: Tensor | None = None) -> None:
         """Begin new episodes where `done` `[N]` holds; None: everywhere."""

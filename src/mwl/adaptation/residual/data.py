@@ -59,9 +59,10 @@ class ResidualData(Experience):
     Args:
         task: benchmark task.
         shift: what is changed in the world, as `mwl evaluate --shift` reads it; None for nothing.
-        learning_steps: environment steps in the changed world from which is learned; three quarters as many follow in
-            which what was learned competes with the experts as they are, and four times as many in the world as the
-            experts know it come first, which are counted by themselves.
+        learning_steps: environment steps in the changed world from which is learned; as many follow in which
+            what was learned competes with the experts as they are: 1000 in each of twelve environments are a whole
+            episode, and falls come late. Four times as many in the world as the experts know it come first, which are
+            counted by themselves.
         num_envs: parallel environments N.
         seed: of the environments.
         num_threads: threads of the physics; None takes one per core.
@@ -75,13 +76,13 @@ class ResidualData(Experience):
         task: str = "h1-walk",
         shift: str | None = None,
         learning_steps: Count = 12_000,
-        num_envs: Count = 15,
+        num_envs: Count = 12,
         seed: Seed = 0,
         num_threads: Count | None = None,
     ) -> None:
         changed = None if shift is None else Shift.parse(shift)
         self.learning_steps, self.nominal_steps = learning_steps, 4 * learning_steps
-        self.race_steps = 3 * learning_steps // 4
+        self.race_steps = learning_steps
         steps = learning_steps + self.race_steps
         super().__init__(task, steps, num_envs, STEPS_PER_ROUND, seed, "embedded", num_threads, changed)
         self.save_hyperparameters()

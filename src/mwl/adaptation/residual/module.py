@@ -78,12 +78,16 @@ class ResidualModule(HostModule, pl.LightningModule):
         self.guidance = replace(make_guidance(self.guiding, self._layout), residual=self.residual)
         rounds = -(-data.learning_steps // data.frames_per_round)
         self.recording = Recording(data.num_envs, rounds * data.steps_per_round)
-        self.race = Race(_VARIANTS, data.num_envs, data.race_steps // data.num_envs, data.spec.episode_steps)
+        self.race = self._race(_VARIANTS)
         self.register_buffer("lowest", torch.zeros(()))
         self.register_buffer("delay", torch.tensor(-1))
         self.register_buffer("racing", torch.tensor(False))
         self.register_buffer("errors", torch.zeros(1 + MAX_DELAY))
         data.policy = ActWithNoise(self.guidance, self._levels(_NOISE))
+
+    def _race(self, variants: Tensor) -> Race:
+        data = self._data()
+        return Race(variants, data.num_envs, data.race_steps // data.num_envs, data.spec.episode_steps)
 
     def _levels(self, noise: float) -> Tensor:
         data = self._data()
@@ -203,8 +207,13 @@ class ResidualModule(HostModule, pl.LightningModule):
         return error
 
     def _begin_race(self) -> None:
-        """Learning is over; from now on environments do without the residual, with half of it, or with all of it."""
+        """Learning is over; from now on environments do without the residual, with half of it, or with all of it.
+
+        Where observations come in time, half of it is none.
+        """
         self.racing.fill_(True)
+        if not self.delay:
+            self.race = self._race(_VARIANTS[[0, 2]])
         policy = self._data().policy
         assert isinstance(policy, ActWithNoise)
         policy.noise.zero_()
@@ -218,15 +227,18 @@ class ResidualModule(HostModule, pl.LightningModule):
             BadInput: a setting changed, all of which what was learned depends on.
         """
         refuse_changed("model.guidance.", checkpoint["hyper_parameters"]["guidance"], self.hparams["guidance"])
-        shares = checkpoint["state_dict"].get("residual.shares")
+        shares, variants = (checkpoint["state_dict"].get(name) for name in ("residual.shares", "race.corrections"))
         if isinstance(shares, Tensor):
             self.residual.shares = torch.zeros_like(shares)
+        if isinstance(variants, Tensor):
+            self.race = self._race(variants)
 
     def artifact(self) -> dict[str, Any]:
         """What the artifact holds: experts with the residual (arguments of `mwl.core.artifact.write_artifact`)."""
         data, spec = self._data(), self._data().spec
         winner = self.race.winner()
-        self.residual.shares = _VARIANTS[winner : winner + 1].clone()
+        shares = self.race.corrections[winner]
+        self.residual.shares = shares.unsqueeze(0).clone()
         gain, error = self.race.gains()
         profile = self.race.profile(winner)
         guidance = self.guidance if winner else replace(self.guidance, residual=None)
@@ -246,7 +258,7 @@ class ResidualModule(HostModule, pl.LightningModule):
                     "delay_errors": self.errors.tolist(),
                     "gains": (gain - gain[0]).tolist(),
                     "errors": error.tolist(),
-                    "kept": ["experts as they are", "late observations mended", "actions matched"][winner],
+                    "kept": ["experts as they are", "late observations mended", "actions matched"][int(shares.sum())],
                 },
             },
             "provenance": {"env_steps": data.env_steps, "nominal_env_steps": data.nominal_steps, "seed": data.seed},

@@ -22,8 +22,9 @@ from mwl.robot.h1 import QPOS0, RADIANS_PER_ACTION, action_to_ctrl
 from mwl.rollouts.falls import AT_WORK
 from mwl.rollouts.pushes import push_at_random
 from mwl.rollouts.reset_states import ReachedStates, StatesBeforeFalls
-from mwl.simulation import Simulation, build_model, get_task
+from mwl.simulation import Shift, Simulation, build_model, get_task
 from mwl.simulation.embedded import RESET_NOISE
+from mwl.simulation.shift import LateObservations
 from mwl.simulation.task import Measurement, SensorIndex, Task
 from mwl.teachers.base_env import BaseTrainingEnv
 from mwl.teachers.door.geometry import DoorGeometry
@@ -90,6 +91,7 @@ class FineTuningEnv(BaseTrainingEnv):
         seed: of starts and pushes.
         num_threads: of the physics; None takes one per core.
         hand_over_states: `[S, W]` states in which other experts leave a robot; None for none.
+        shift: what is changed in the world; None for nothing.
     """
 
     def __init__(
@@ -102,17 +104,21 @@ class FineTuningEnv(BaseTrainingEnv):
         seed: int = 0,
         num_threads: int | None = None,
         hand_over_states: Tensor | None = None,
+        shift: Shift | None = None,
     ) -> None:
+        shift = Shift() if shift is None else shift
         self.config, self.action_size = config, spec.action_size
         self._spec, self._task = spec, fine_tunable_task(spec.task)
         if config.door is not None and "door_qpos" not in self._task.layout.slices:
             raise BadInput(
                 f"fine-tuning: {spec.task} shows no door, so it has no reward like that of the door's teachers"
             )
-        model = build_model(self._task, "full", FAST_TIMESTEP)
+        model = shift.applied(build_model(self._task, "full", FAST_TIMESTEP), self._task.robot)
         super().__init__(Simulation(model, num_envs, FAST_FRAME_SKIP, num_threads), config.episode_steps, seed)
         self._geometry = DoorGeometry(model)
         self._index = SensorIndex(model)
+        late = np.full(num_envs, shift.delay_steps)
+        self._late = LateObservations(late, self._task.layout.size) if late.any() else None
         self._action_mean, self._action_std = action_mean.clone(), action_std.clone()
         self._radians = torch.as_tensor(RADIANS_PER_ACTION).float()
         self._previous = torch.zeros(num_envs, self.action_size)
@@ -127,8 +133,9 @@ class FineTuningEnv(BaseTrainingEnv):
             self._metrics["fallen_after_hand_over"] = 0.0
 
     def observe(self) -> Tensor:
-        """Features `[N, F]` of the present state."""
-        observation = torch.from_numpy(self._task.observation(self._measured()))
+        """Features `[N, F]` of the present state, or of an earlier one where observations come late."""
+        shown = self._task.observation(self._measured()) if self._late is None else self._late.shown()
+        observation = torch.from_numpy(shown)
         return self._spec.featurise(observation, self._task.layout)
 
     def reward(self) -> Tensor:
@@ -176,6 +183,8 @@ class FineTuningEnv(BaseTrainingEnv):
         self._keep(states, shaped, fit=~terminated & (upright > 0.9))
         self.states_before_falls.follow(states, terminated)
         push_at_random(self._simulation, self.config.push_std, self.config.push_interval, self._generator)
+        if self._late is not None:
+            self._late.see(self._task.observation(self._measured()))
         features = self.observe()
         self._report(terminated | truncated, terminated)
         self._begin(terminated | truncated)
@@ -194,6 +203,7 @@ class FineTuningEnv(BaseTrainingEnv):
             "episodes": (self._previous, self._age, self._from_start, self._from_hand_over, self._return),
             "generator": self._generator.get_state(),
             "metrics": dict(self._metrics),
+            "late": None if self._late is None else torch.from_numpy(self._late.history.copy()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -205,6 +215,8 @@ class FineTuningEnv(BaseTrainingEnv):
         self._previous, self._age, self._from_start, self._from_hand_over, self._return = episodes
         self._generator.set_state(state["generator"])
         self._metrics = dict(state["metrics"])
+        if self._late is not None:
+            self._late.history[:] = state["late"].numpy()
 
     def _measured(self) -> Measurement:
         physics, count = self._simulation, self.num_envs
@@ -253,6 +265,8 @@ class FineTuningEnv(BaseTrainingEnv):
     def _begin_in(self, mask: Tensor, states: Tensor) -> None:
         qpos, qvel = states.split([self._simulation.model.nq, self._simulation.model.nv], dim=-1)
         self._simulation.reset(mask.numpy(), qpos.numpy(), qvel.numpy())
+        if self._late is not None:
+            self._late.begin(mask.numpy(), self._task.observation(self._measured()))
         self.states_before_falls.begin(mask, states)
         self._age = torch.where(mask, 0, self._age)
         self._from_start, self._from_hand_over = self._from_start & ~mask, self._from_hand_over & ~mask

@@ -24,7 +24,7 @@ from mwl.experts.measure import measure_expert
 from mwl.experts.network import PolicyNetwork
 from mwl.experts.spec import ExpertSpec
 from mwl.robot.h1 import RADIANS_PER_ACTION
-from mwl.simulation import get_task
+from mwl.simulation import Shift, get_task
 from mwl.teachers.ppo import PPO, ActorCriticPolicy, PPOConfig
 from mwl.training.host import HostModule
 
@@ -86,6 +86,10 @@ class FineTuningData(pl.LightningDataModule):
         seed: of starts and pushes.
         episodes: how they begin and end.
         num_threads: threads of the physics; None takes one per core.
+        shift: what is changed in the world, as `mwl evaluate --shift` reads it; None for nothing.
+
+    Raises:
+        BadInput: no such shift.
     """
 
     def __init__(
@@ -95,8 +99,10 @@ class FineTuningData(pl.LightningDataModule):
         seed: Seed = 0,
         episodes: FineTuningConfig = _EPISODES,
         num_threads: Count | None = None,
+        shift: str | None = None,
     ) -> None:
         super().__init__()
+        self.shift = None if shift is None else Shift.parse(shift)
         self.env_steps, self.num_envs, self.seed = env_steps, num_envs, seed
         self.episodes, self.num_threads = episodes, num_threads
         self.rounds_done, self.rounds, self.frames_per_round = 0, 0, 0
@@ -121,6 +127,7 @@ class FineTuningData(pl.LightningDataModule):
             self.seed,
             self.num_threads,
             None if others is None else others.states,
+            self.shift,
         )
         self.env.reset()
         return self.env
@@ -136,7 +143,7 @@ class FineTuningData(pl.LightningDataModule):
         return {"settings": self._settings(), "rounds": self.rounds_done, "env": self.env.state_dict()}
 
     def _settings(self) -> dict[str, Any]:
-        return {"num_envs": self.num_envs, "seed": self.seed}
+        return {"num_envs": self.num_envs, "seed": self.seed, "shift": "" if self.shift is None else str(self.shift)}
 
     @property
     def rounds_left(self) -> int:
