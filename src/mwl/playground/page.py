@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mwl.core.errors import MissingDependency
-from mwl.playground import shown
+from mwl.playground import panels
 from mwl.playground.session import Session, Status
 from mwl.robot import CONTROL_HZ
 from mwl.simulation import Shift
@@ -224,10 +224,10 @@ class Page:
             self._say(status)
 
     def _say(self, status: Status) -> None:
-        self.said.content = shown.said(status, self.session.alone)
-        self.weights.content = shown.weighed(status)
-        self.expected.content = shown.expected(status.expected)
-        self.speed.content = shown.paced(self.rate, self.dropped)
+        self.said.content = panels.said(status, self.session.alone)
+        self.weights.content = panels.weighed(status)
+        self.expected.content = panels.expected(status.expected)
+        self.speed.content = panels.paced(self.rate, self.dropped)
         self._chart(status)
         self.way.visible = len(status.way) > 1
         if self.way.visible:
@@ -242,7 +242,7 @@ class Page:
         self._weights.append((status.seconds, weights))
         if list(weights) != self._names and weights:
             self._names = list(weights)
-            lines = [{"stroke": shown.colour(place), "width": 2} for place in range(len(self._names))]
+            lines = [{"stroke": panels.colour(place), "width": 2} for place in range(len(self._names))]
             self.chart.series = ({}, *lines)  # type: ignore[arg-type]
         if self._names:
             rows = [[second, *(w.get(name, 0.0) for name in self._names)] for second, w in self._weights]
