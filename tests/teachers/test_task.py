@@ -11,6 +11,7 @@ from mwl.core import keys
 from mwl.core.errors import ConfigError, SpecMismatch, UnknownAgent
 from mwl.robot.h1 import JOINT_NAMES
 from mwl.rollouts import rollout
+from mwl.simulation import build_model, get_task
 from mwl.teachers.acting.agent import TaughtAgent, ground_of
 from mwl.teachers.ground_heights import SEEN
 from mwl.teachers.ppo import ActorCritic, PPOConfig
@@ -50,6 +51,7 @@ def test_it_learns_goes_on_and_acts_again(tmp_path: Path) -> None:
     policy.reset(observation)
     torch.testing.assert_close(agent.act(observation), policy.act(observation).clamp(-1, 1))
     assert policy.describe()["env_steps"] == 22 * 4 * 4
+    assert build_model(get_task("h1-crawl")).opt.timestep == 0.002, "its longer steps are those of all who simulate"
 
 
 def test_the_pose_is_the_same_on_both_sides() -> None:

@@ -262,8 +262,7 @@ def train_task_teacher(
 def _trainer(config: TaskTeacherConfig, out: Path) -> PPOTrainer:
     """The training where its checkpoint left it; its physics steps are twice the benchmark's."""
     task = get_task(config.task)
-    model = build_model(task)
-    model.opt.timestep *= 2
+    model = build_model(task, timestep=2 * task.robot.timestep)
     simulation = Simulation(model, config.ppo.num_envs, FRAME_SKIP // 2, num_threads=1)
     env = TaskEnv(simulation, task, config.training, config.seed)
     trainer = PPOTrainer(env, config.ppo, out.with_name(f"{out.name}.training.ckpt"), asdict(config), config.seed)
