@@ -3,8 +3,10 @@
     python benchmarks/model_quality.py --agent FOLDER [--states 12] [--candidates 32]
 
 In some states of the agent's own episodes, plans around the one it has in mind are valued by the model and carried out
-in the simulation, each followed by the agent for a while. Prints the rank correlation (Spearman) of both over the
-candidates of a state, its mean over states, and the error of the predicted reward over 1 to H steps.
+in the simulation, each followed for a while by the agent's policy prior, whose return the model's values are of. A plan
+that ran into the time limit would end there, which no value knows of: such states are passed over. Prints the rank
+correlation (Spearman) of both over the candidates of a state, its mean over states, and the error of the predicted
+reward over 1 to H steps.
 """
 
 import argparse
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tensordict import TensorDictBase
 from torch import Tensor
 
 from mwl.core import keys
@@ -22,11 +23,8 @@ from mwl.skills import SkillAgent, SkillEnv
 from mwl.world_model import WorldModelAgent
 from mwl.world_model.planner import ReferenceActions
 
-SEED, TAIL, DISTANCE = (
-    1000,
-    10,
-    0.5,
-)  # steps for which the agent goes on; standard deviation of candidates, of the range
+SEED, DISTANCE = 1000, 0.5  # standard deviation of candidates, of the range
+TAIL = 10  # steps for which the policy prior goes on
 
 
 @dataclass
@@ -50,13 +48,16 @@ def correlation(a: Tensor, b: Tensor) -> float:
 def carried_out(
     env: Any, snapshot: dict, plans: Tensor, agent: WorldModelAgent, discount: float
 ) -> tuple[Tensor, Tensor]:
-    """Discounted return `[M]` of plans `[H, M, A]` and the agent's steps after them, and the plans' rewards."""
+    """Discounted return `[M]` of plans `[H, M, A]` and the policy prior's steps after them, and the plans' rewards."""
     env.restore(snapshot)
     state = env.reset()
-    agent.reset()
     total, running, rewards = torch.zeros(plans.shape[1]), torch.ones(plans.shape[1], dtype=torch.bool), []
     for t in range(len(plans) + TAIL):
-        action = plans[t] if t < len(plans) else agent.act(state[keys.OBSERVATION])
+        if t < len(plans):
+            agent.ask_experts(state[keys.OBSERVATION])  # they remember what they see, though the plan acts
+            action = plans[t]
+        else:
+            action = agent.act(state[keys.OBSERVATION])
         state = env.step(state.set(keys.ACTION, action))[keys.NEXT]
         reward = state[keys.REWARD].squeeze(-1) * running
         total += discount**t * reward
@@ -66,37 +67,42 @@ def carried_out(
     return total, torch.stack(rewards[: len(plans)])
 
 
-def advised(agent: WorldModelAgent, state: TensorDictBase) -> ReferenceActions | None:
-    """What its experts say in the first state; None without experts."""
-    if agent.guidance is None:
+def advised(agent: WorldModelAgent) -> ReferenceActions | None:
+    """What its experts said to the first robot when it acted last; None without experts."""
+    if agent.guidance is None or agent.last is None:
         return None
-    advice = agent.guidance.reference(state[keys.OBSERVATION][:1])
-    return ReferenceActions(advice[keys.REFERENCE_ACTION], advice[keys.EXPERT_ACTION], advice[keys.FUSED_WEIGHTS])
+    said = (agent.last[key][:1] for key in (keys.REFERENCE_ACTION, keys.EXPERT_ACTION, keys.FUSED_WEIGHTS))
+    return ReferenceActions(*said)
 
 
 @torch.no_grad()
 def measure(env: Any, agent: WorldModelAgent, states: int, every: int) -> Quality:
-    """Compare in so many states, `every` steps apart."""
-    count, planner, model = env.num_envs, agent.planner, agent.model
+    """Compare in so many states, at least `every` steps apart."""
+    count, planner, model, acting = env.num_envs, agent.planner, agent.model, agent.pick
     inner = env.env if isinstance(env, SkillEnv) else env
+    limit = -(-inner.task.max_episode_steps // (env.hold if isinstance(env, SkillEnv) else 1))
     inner.draw_like([0] * count)  # all environments are then in one and the same state
     torch.manual_seed(SEED)
     agent.reset()
-    state, found = env.reset(), Quality([], [0.0] * planner.horizon)
-    for _ in range(states):
-        for _ in range(every):
+    state, found, waited = env.reset(), Quality([], [0.0] * planner.horizon), 0
+    while len(found.correlations) < states:
+        if waited < every or int(state[keys.STEP_COUNT][0]) + planner.horizon + TAIL > limit:
             action = agent.act(state[keys.OBSERVATION])[:1].expand(count, -1)
-            state = env.step_and_maybe_reset(state.set(keys.ACTION, action))[1]
-        kept = env.snapshot()
-        remembered = agent.state_dict()
+            after, state = env.step_and_maybe_reset(state.set(keys.ACTION, action))
+            agent.reset(after[keys.NEXT, keys.DONE].squeeze(-1))
+            waited += 1
+            continue
+        kept, remembered, waited = env.snapshot(), agent.state_dict(), 0
         start = agent.act(state[keys.OBSERVATION])[:1]
         step = DISTANCE * torch.randn(1, count, start.shape[-1])  # held for the whole plan
         plans = (start + step).clamp(-1, 1).expand(planner.horizon, -1, -1)
         latent = model.encode(agent.observer(state[keys.OBSERVATION][:1]))
-        valued = planner.value(latent, plans.unsqueeze(1), torch.arange(2), advised(agent, state))[0]
+        valued = planner.value(latent, plans.unsqueeze(1), torch.arange(2), advised(agent))[0]
+        agent.load_state_dict(remembered)
+        agent.act_by("policy")
         earned, rewards = carried_out(env, kept, plans, agent, planner.discount)
-        if earned.std() > 0:
-            found.correlations.append(correlation(valued, earned))
+        agent.act_by(acting)
+        found.correlations.append(correlation(valued, earned) if earned.std() > 0 else 0.0)
         z = latent.expand(count, -1)
         for t, action in enumerate(plans):
             z, reward = model.step(z, action)

@@ -249,6 +249,13 @@ def test_tables_for_papers() -> None:
     assert lines[0].startswith("task,agent,return")
 
 
+def test_a_grid_is_not_beside_what_the_paper_has_on_other_tasks() -> None:
+    rows = rows_of([RECORD], {}, cells={"guided": {"h1-walk": 1, "h1-stand": 1}})
+    tasks = {row.task for row in rows}
+    assert tasks == {"h1-walk", "h1-stand"} < {task for task, _ in printed()}
+    assert [row.agent for row in rows if row.task == "h1-walk"] == ["guided", "dreamer_v3", "tdmpc2"]
+
+
 def test_returns_alone_are_a_line_a_task_and_a_column_an_agent() -> None:
     rows = rows_of([*TWO[:11], replace(RECORD, task="gym:Pendulum-v1", agent="sac", returns=[-150.0] * 4)], {})
     head, pendulum, stand, walk = wide_lines(rows)

@@ -90,6 +90,13 @@ def test_cells_become_stages_that_fit_evaluate_and_compare(tmp_path: Path) -> No
     assert "gym:Pendulum-v1" in str(plan.cells["expert"]["gym:Pendulum-v1"])
 
 
+def test_an_agent_without_a_part_is_planned_by_the_name_that_its_evaluation_has(tmp_path: Path) -> None:
+    agents = {"sac": {}, "bare": {"agent": "${sac}", "evaluate": {"without": "plan"}}}
+    _, stages = load(written(tmp_path, agents=agents))
+    assert plan_of(stages).cells["bare without plan"] == {"h1-walk": 2, "gym:Pendulum-v1": 2}
+    assert "bare" not in plan_of(stages).cells
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

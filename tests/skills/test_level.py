@@ -9,8 +9,10 @@ import quiet_trainer
 import torch
 
 from mwl.core import keys
+from mwl.core.artifact import write_artifact
 from mwl.core.checkpoints import load_checkpoint, save_checkpoint
 from mwl.core.errors import BadInput
+from mwl.evaluation.agents import resolve
 from mwl.experts.guidance_state import GuidanceState, restarted
 from mwl.experts.library import ExpertLibrary
 from mwl.rollouts.episodes import run_episodes
@@ -93,9 +95,11 @@ def test_what_was_learned_over_decisions_acts_at_every_control_step(tmp_path: Pa
     assert torch.equal(agent.decider.last[keys.ACTION], route[keys.REFERENCE_ACTION])  # type: ignore[attr-defined]
 
 
-def test_without_a_plan_and_a_route_the_policy_prior_decides() -> None:
+def test_without_a_plan_and_a_route_the_policy_prior_decides(tmp_path: Path) -> None:
     module, data = fitted("h1-maze", enabled=False)
     assert data.behaviour is not None
+    named = resolve(str(write_artifact(tmp_path / "untold", **module.artifact())))
+    assert named.expert_steps == ExpertLibrary.load(SKILLS).env_steps > 0, "what its skills cost is counted"
     agent = agent_from_plain(module.artifact()["checkpoint"]).decider  # type: ignore[union-attr]
     seen = torch.cat([make_env("h1-maze", 2, seed=7).reset()[keys.OBSERVATION], torch.zeros(2, 1)], dim=-1)
     planned = agent.act(seen)

@@ -196,6 +196,7 @@ def _load(
     folder: Path, address: str, name: str | None, instruction: str | None, act: str | None, without: str | None
 ) -> NamedAgent:
     from mwl.baselines import load_agent
+    from mwl.skills import SkillAgent
 
     agent: Any = load_agent(folder)
     manifest = read_manifest(folder)
@@ -221,12 +222,14 @@ def _load(
         agent.leave_out(without)
         default = f"{name or default} without {without}"
         name = None
+    chosen_from = agent.space if isinstance(agent, SkillAgent) else guidance  # also by one that is told nothing
+    library = None if chosen_from is None else chosen_from.library
     return NamedAgent(
         agent=agent,
         name=name or default,
         address=address,
         env_steps=manifest.provenance.env_steps or manifest.metrics.env_steps or 0,
-        expert_steps=0 if guidance is None or manifest.stage == "expert" else guidance.library.env_steps,
+        expert_steps=0 if library is None or manifest.stage == "expert" else library.env_steps,
         expert_names=list(guidance.library.names) if guidance is not None else [],
         run_id=manifest.mlflow_run_id,
         manifest=manifest,

@@ -107,7 +107,7 @@ class Reach:
 def rows_of(
     records: Sequence[Record], curves: Curves, against: str | None = None, cells: Planned | None = None
 ) -> list[Row]:
-    """One row for each `RowKey` that was measured, then cells of a grid not run, then what only the paper has.
+    """One row for each `RowKey` that was measured, then cells of a grid not run, then the paper's, for a grid on its tasks.
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.
@@ -131,8 +131,9 @@ def rows_of(
             count, why = (0, wanted) if isinstance(wanted, str) else (wanted, None)
             rows.append(Row(task, agent, "not run", planned=count, why=why))
     known |= planned.keys()
-    rows += [Row(task, agent, "not run") for task, agent in sorted(printed()) if (task, agent) not in known]
-    return rows
+    tasks = {task for task, _ in known}
+    paper = [cell for cell in sorted(printed()) if cell not in known and (not cells or cell[0] in tasks)]
+    return rows + [Row(task, agent, "not run") for task, agent in paper]
 
 
 def _grouped(records: Sequence[Record]) -> dict[RowKey, list[Record]]:

@@ -60,7 +60,8 @@ def spread_grid(name: str, grid: GridStage, agents: Mapping[str, GridAgent]) -> 
     if not grid.tasks or not agents:
         raise ConfigError(f"stage {name!r}: a grid needs `tasks` and `agents`, at least one of each")
     stages: dict[str, dict[str, Any]] = {}
-    planned: Planned = {label: {} for label in agents}
+    shown = {label: _shown(grid, label, agent) for label, agent in agents.items()}
+    planned: Planned = {shown[label]: {} for label in agents}
     for label, agent in agents.items():
         if strange := next((task for task in agent.tasks if task not in grid.tasks), None):
             hint = did_you_mean(strange, grid.tasks)
@@ -68,12 +69,12 @@ def spread_grid(name: str, grid: GridStage, agents: Mapping[str, GridAgent]) -> 
         for task in grid.tasks:
             found = _cell(name, grid, agents, label, task)
             if isinstance(found, str):
-                planned[label][task] = found
+                planned[shown[label]][task] = found
             else:
                 stages |= found
-                planned[label][task] = len(found[f"look_{_stage(label, task)}"].get("seeds", [None]))
+                planned[shown[label]][task] = len(found[f"look_{_stage(label, task)}"].get("seeds", [None]))
     looks = [f"${{{stage}}}" for stage, spec in stages.items() if spec["kind"] == "evaluate"]
-    plan = {"cells": planned, "against": next(iter(agents))}
+    plan = {"cells": planned, "against": next(iter(shown.values()))}
     return {**stages, name: {"kind": "compare", "evaluations": looks, "plan": plan}}
 
 
@@ -109,6 +110,12 @@ def _cell(name: str, grid: GridStage, agents: Mapping[str, GridAgent], label: st
     look = {"kind": "evaluate", "name": label, "task": task, "agent": address, "video": False}
     stages[f"look_{stage}"] = {**look, **grid.evaluate, **agent.evaluate}
     return {key: {**spec, "seeds": seeds} if seeds else spec for key, spec in stages.items()}
+
+
+def _shown(grid: GridStage, label: str, agent: GridAgent) -> str:
+    """What tables call an agent, which is evaluated under this name."""
+    part = {**grid.evaluate, **agent.evaluate}.get("without")
+    return label if part is None else f"{label} without {part}"
 
 
 def _seeds(said: int | list[int] | None) -> list[int]:
