@@ -107,7 +107,7 @@ class Reach:
 def rows_of(
     records: Sequence[Record], curves: Curves, against: str | None = None, cells: Planned | None = None
 ) -> list[Row]:
-    """One row for each `RowKey` that was measured, then cells of a grid not run, then the paper's, for a grid on its tasks.
+    """One row for each measured `RowKey`, then cells of a grid not run, then the paper's (of a grid: on its tasks).
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.
