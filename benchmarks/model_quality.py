@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mwl.core import keys
+from mwl.core.errors import BadInput
 from mwl.evaluation.agents import resolve
 from mwl.simulation import make_env
 from mwl.skills import SkillAgent, SkillEnv
@@ -77,22 +78,29 @@ def advised(agent: WorldModelAgent) -> ReferenceActions | None:
 
 @torch.no_grad()
 def measure(env: Any, agent: WorldModelAgent, states: int, every: int) -> Quality:
-    """Compare in so many states, at least `every` steps apart."""
+    """Compare in so many states, at least `every` steps apart; one whose plans all earn the same has no ranks.
+
+    Raises:
+        BadInput: an episode is shorter than a plan and what follows it.
+    """
     count, planner, model, acting = env.num_envs, agent.planner, agent.model, agent.pick
     inner = env.env if isinstance(env, SkillEnv) else env
     limit = -(-inner.task.max_episode_steps // (env.hold if isinstance(env, SkillEnv) else 1))
+    if planner.horizon + TAIL > limit:
+        raise BadInput(f"an episode of {limit} steps is too short for {planner.horizon} of a plan and {TAIL} after it")
     inner.draw_like([0] * count)  # all environments are then in one and the same state
     torch.manual_seed(SEED)
     agent.reset()
-    state, found, waited = env.reset(), Quality([], [0.0] * planner.horizon), 0
-    while len(found.correlations) < states:
+    state, found, looked, waited = env.reset(), Quality([], [0.0] * planner.horizon), 0, 0
+    while looked < states:
         if waited < every or int(state[keys.STEP_COUNT][0]) + planner.horizon + TAIL > limit:
             action = agent.act(state[keys.OBSERVATION])[:1].expand(count, -1)
             after, state = env.step_and_maybe_reset(state.set(keys.ACTION, action))
             agent.reset(after[keys.NEXT, keys.DONE].squeeze(-1))
             waited += 1
             continue
-        kept, remembered, waited = env.snapshot(), agent.state_dict(), 0
+        kept, remembered = env.snapshot(), agent.state_dict()
+        looked, waited = looked + 1, 0
         start = agent.act(state[keys.OBSERVATION])[:1]
         step = DISTANCE * torch.randn(1, count, start.shape[-1])  # held for the whole plan
         plans = (start + step).clamp(-1, 1).expand(planner.horizon, -1, -1)
@@ -102,7 +110,8 @@ def measure(env: Any, agent: WorldModelAgent, states: int, every: int) -> Qualit
         agent.act_by("policy")
         earned, rewards = carried_out(env, kept, plans, agent, planner.discount)
         agent.act_by(acting)
-        found.correlations.append(correlation(valued, earned) if earned.std() > 0 else 0.0)
+        if earned.std() > 0:
+            found.correlations.append(correlation(valued, earned))
         z = latent.expand(count, -1)
         for t, action in enumerate(plans):
             z, reward = model.step(z, action)

@@ -14,6 +14,7 @@ from mwl.core.artifact import MANIFEST, is_scratch, read_manifest
 from mwl.core.errors import BadInput, NoSkillFits, UnknownAgent, did_you_mean
 from mwl.core.files import shown
 from mwl.core.manifest import Manifest
+from mwl.evaluation.config import name_without
 from mwl.evaluation.record import Record
 from mwl.experiments import tracking
 
@@ -220,7 +221,7 @@ def _load(
                 f"{address}: {kind} has no {without} to leave out; name the agent of a world model or of an adaptation"
             )
         agent.leave_out(without)
-        default = f"{name or default} without {without}"
+        default = name_without(name or default, without)
         name = None
     chosen_from = agent.space if isinstance(agent, SkillAgent) else guidance  # also by one that is told nothing
     library = None if chosen_from is None else chosen_from.library

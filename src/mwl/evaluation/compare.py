@@ -107,7 +107,9 @@ class Reach:
 def rows_of(
     records: Sequence[Record], curves: Curves, against: str | None = None, cells: Planned | None = None
 ) -> list[Row]:
-    """One row for each measured `RowKey`, then cells of a grid not run, then the paper's (of a grid: on its tasks).
+    """One row for each `RowKey` that was measured, then cells of a grid not run, then what only the paper has.
+
+    Beside a grid, that is what the paper has on the grid's own tasks.
 
     Args:
         records: from the oldest to the newest; of evaluations of the same fitted agent in a row the newest counts.

@@ -40,3 +40,8 @@ class Plan:
 
     cells: Planned = field(default_factory=dict)
     against: str | None = None
+
+
+def name_without(name: str, part: str) -> str:
+    """What an agent is called where a part of it is left out: it is not to be taken for the whole one."""
+    return f"{name} without {part}"

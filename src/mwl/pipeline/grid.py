@@ -8,7 +8,7 @@ from typing import Any
 
 from mwl.core.errors import ConfigError, UnknownAgent, did_you_mean
 from mwl.core.ranges import Count
-from mwl.evaluation.config import Planned
+from mwl.evaluation.config import Planned, name_without
 from mwl.pipeline.seeds import SEED
 from mwl.training.stage_files import merge
 
@@ -115,7 +115,7 @@ def _cell(name: str, grid: GridStage, agents: Mapping[str, GridAgent], label: st
 def _shown(grid: GridStage, label: str, agent: GridAgent) -> str:
     """What tables call an agent, which is evaluated under this name."""
     part = {**grid.evaluate, **agent.evaluate}.get("without")
-    return label if part is None else f"{label} without {part}"
+    return label if part is None else name_without(label, part)
 
 
 def _seeds(said: int | list[int] | None) -> list[int]:
